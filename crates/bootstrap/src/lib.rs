@@ -1,0 +1,1 @@
+//! Component: configuration document, enrollment and user administration.

@@ -1,0 +1,1 @@
+//! The topology plug-in CHORD-RELOAD (RFC 6940 §10).

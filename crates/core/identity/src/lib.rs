@@ -1,0 +1,1 @@
+//! Certificates, Node-IDs, user names, signing and verifying.

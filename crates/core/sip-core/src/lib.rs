@@ -1,0 +1,1 @@
+//! RFC 3261 without sockets: messages, transactions, proxy, registrar, digest.

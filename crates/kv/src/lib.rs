@@ -1,0 +1,1 @@
+//! Durable key-value storage: batches, one flush for many writers.

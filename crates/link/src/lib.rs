@@ -1,0 +1,1 @@
+//! A secured connection to a Node-ID: mutual TLS over TCP.

@@ -1,0 +1,1 @@
+//! The gRPC seam between components: one channel, one server stack, three wirings.

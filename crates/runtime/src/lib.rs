@@ -1,0 +1,1 @@
+//! What every process needs: configuration, telemetry, health, signals, supervised tasks.

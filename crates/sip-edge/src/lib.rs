@@ -1,0 +1,1 @@
+//! Component: SIP edge proxy and registrar.

@@ -1,0 +1,3 @@
+//! the project's own tasks: ci, arch, bench, fuzz.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Real phones against a real overlay.

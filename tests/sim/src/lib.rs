@@ -1,0 +1,1 @@
+//! Many nodes in one thread under a seeded event queue.

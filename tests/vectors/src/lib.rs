@@ -1,0 +1,1 @@
+//! Golden RELOAD messages, through our codec and through Wireshark's dissector.
