@@ -1,1 +1,3 @@
 //! RFC 3261 without sockets: messages, transactions, proxy, registrar, digest.
+
+pub mod flow;
