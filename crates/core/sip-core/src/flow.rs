@@ -134,11 +134,7 @@ impl Hop {
             (Hop::Edge { node, .. }, Hop::Edge { node: other, .. }) => node == other,
             (Hop::Flow(one), Hop::Flow(other)) => match (one.connection, other.connection) {
                 (Some(one), Some(other)) => one == other,
-                _ => {
-                    one.transport == other.transport
-                        && one.local == other.local
-                        && one.remote == other.remote
-                }
+                _ => one.transport == other.transport && one.local == other.local && one.remote == other.remote,
             },
             _ => false,
         }

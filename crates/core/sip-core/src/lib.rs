@@ -1,3 +1,4 @@
 //! RFC 3261 without sockets: messages, transactions, proxy, registrar, digest.
 
 pub mod flow;
+pub mod transaction;
