@@ -1,0 +1,1 @@
+//! Hex in, readable structures out: what `p2psip wire decode` prints.
