@@ -1,1 +1,29 @@
 //! One RELOAD node without sockets or clocks (RFC 6940 §6).
+//!
+//! A [`Core`] owns everything that one peer decides: its links, the forwarding of messages, its place in
+//! the ring, who answers for which resource and when a Store may be acknowledged. It opens no socket, reads
+//! no clock and touches no disk. A driver feeds it inputs (`handle_*`) and commands ([`Core::call`] and its
+//! like), each with the present time, then drains [`Core::poll_output`] until it says
+//! [`Output::Timeout`], and carries out what it was told. The same value runs in the component `overlay`,
+//! in unit tests and by the hundred in the simulator.
+//!
+//! Storage is a neighbour, not a callee: the core emits [`Output::Storage`] commands and takes their answers
+//! later, so a slow or restarting storage is an input like any other.
+//!
+//! Link ids: the core numbers the connections it asks for with even numbers, the driver those that come in
+//! with odd ones.
+
+mod api;
+mod seam;
+mod settings;
+mod status;
+
+mod core;
+
+pub use crate::api::{
+    Call, CallId, CallResult, ConnectFailure, Incoming, IncomingId, LinkId, Output, Refusal, Traced, TracedKind,
+};
+pub use crate::core::Core;
+pub use crate::seam::{Answer, Command, CommandId, ReplicaStore, SessionEvent};
+pub use crate::settings::Settings;
+pub use crate::status::{Counters, Reason, Status};

@@ -1,0 +1,143 @@
+//! Answers that are kept for a while, so that a repeated request is not carried out twice.
+//!
+//! RFC 6940 §6.2.1: a request that arrives again within its lifetime gets an equivalent answer. Requests that
+//! change nothing are simply carried out again and never come here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use wire::{NodeId, SecurityBlock, TransactionId};
+
+/// Who asked, and which of its transactions it was.
+pub(crate) type Key = (NodeId, TransactionId);
+
+/// A finished answer: the parts that do not depend on the way back.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) contents: Bytes,
+    pub(crate) security: SecurityBlock,
+}
+
+/// What is known of a request that has just arrived.
+pub(crate) enum Seen {
+    /// It is new, and now on record as pending.
+    First,
+    /// It is being carried out; the answer will come.
+    Pending,
+    /// It has been answered.
+    Answered(Kept),
+}
+
+/// The answers of the last seconds.
+#[derive(Default)]
+pub(crate) struct Answers {
+    entries: BTreeMap<Key, Option<Kept>>,
+    order: VecDeque<(Instant, Key)>,
+    octets: usize,
+}
+
+impl Answers {
+    /// Looks a request up and records it if it is new.
+    pub(crate) fn arrived(&mut self, now: Instant, key: Key) -> Seen {
+        self.forget_old(now);
+        match self.entries.get(&key) {
+            Some(Some(kept)) => Seen::Answered(kept.clone()),
+            Some(None) => Seen::Pending,
+            None => {
+                self.entries.insert(key, None);
+                self.order.push_back((now, key));
+                self.shrink();
+                Seen::First
+            }
+        }
+    }
+
+    /// Keeps the answer of a request that is on record.
+    pub(crate) fn answered(&mut self, key: Key, kept: Kept) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            self.octets += kept.contents.len() + OVERHEAD;
+            *entry = Some(kept);
+            self.shrink();
+        }
+    }
+
+    /// Takes a request off the record: it will not be answered, so a repetition may try again.
+    pub(crate) fn abandoned(&mut self, key: Key) {
+        if let Some(None) = self.entries.get(&key) {
+            self.entries.remove(&key);
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.order.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= LIFETIME) {
+            self.forget_first();
+        }
+    }
+
+    fn shrink(&mut self) {
+        while self.order.len() > MOST_ENTRIES || self.octets > MOST_OCTETS {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, key)) = self.order.pop_front()
+            && let Some(Some(kept)) = self.entries.remove(&key)
+        {
+            self.octets = self.octets.saturating_sub(kept.contents.len() + OVERHEAD);
+        }
+    }
+}
+
+// RFC 6940 §6.2.1: the longest lifetime of a request.
+const LIFETIME: Duration = Duration::from_secs(15);
+
+/// At 270 requests a second the record is full; the oldest go first, and an identical Store that comes
+/// again is a success in storage too.
+const MOST_ENTRIES: usize = 4096;
+
+/// An upper limit for the answers themselves; the oldest go first.
+const MOST_OCTETS: usize = 8 * 1024 * 1024;
+
+/// What an entry takes besides its contents: signature, certificates and keys.
+const OVERHEAD: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(octets: usize) -> Kept {
+        Kept { contents: Bytes::from(vec![0; octets]), security: SecurityBlock::default() }
+    }
+
+    fn key(n: u64) -> Key {
+        (NodeId::new([1; 16]), TransactionId(n))
+    }
+
+    #[test]
+    fn a_repetition_waits_and_then_gets_the_same_answer() {
+        let now = Instant::now();
+        let mut answers = Answers::default();
+        assert!(matches!(answers.arrived(now, key(1)), Seen::First));
+        assert!(matches!(answers.arrived(now, key(1)), Seen::Pending));
+        answers.answered(key(1), kept(3));
+        assert!(matches!(answers.arrived(now, key(1)), Seen::Answered(kept) if kept.contents.len() == 3));
+        assert!(matches!(answers.arrived(now + LIFETIME, key(1)), Seen::First));
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_or_too_large() {
+        let now = Instant::now();
+        let mut answers = Answers::default();
+        for n in 0..5000 {
+            answers.arrived(now, key(n));
+        }
+        assert_eq!(answers.entries.len(), MOST_ENTRIES);
+        for n in 4900..5000 {
+            answers.answered(key(n), kept(1024 * 1024));
+        }
+        assert!(answers.octets <= MOST_OCTETS);
+    }
+}

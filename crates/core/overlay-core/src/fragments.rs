@@ -1,0 +1,150 @@
+//! Messages in pieces (RFC 6940 §6.7): split where they start, put together where they end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use wire::{Fragment, NodeId, Packet, TransactionId};
+
+/// Splits a packet that is too long for one frame.
+pub(crate) fn split(packet: Packet) -> Vec<Packet> {
+    if packet.payload.len() <= PIECE || !is_whole(&packet) {
+        return vec![packet];
+    }
+    let mut rest = packet.payload;
+    let mut offset = 0;
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let payload = rest.split_to(rest.len().min(PIECE));
+        let mut header = packet.header.clone();
+        // RFC 6940 §6.3.2: the offset counts from the end of the forwarding header.
+        header.fragment = Fragment { offset, last: rest.is_empty() };
+        offset += u32::try_from(payload.len()).expect("a piece is short");
+        pieces.push(Packet { header, payload });
+    }
+    pieces
+}
+
+/// Tells whether a packet is a message of one piece.
+pub(crate) fn is_whole(packet: &Packet) -> bool {
+    packet.header.fragment.offset == 0 && packet.header.fragment.last
+}
+
+/// Which pieces belong together. Requests and answers share a transaction id, so `to` is part of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// The transaction.
+    pub(crate) transaction: TransactionId,
+    /// The first node of the way here.
+    pub(crate) from: NodeId,
+    /// The local node or client that the pieces are for.
+    pub(crate) to: NodeId,
+}
+
+/// Messages that are not complete yet.
+pub(crate) struct Reassembly {
+    partials: BTreeMap<Key, Partial>,
+    octets: usize,
+    longest: usize,
+}
+
+struct Partial {
+    since: Instant,
+    pieces: BTreeMap<u32, Packet>,
+    end: Option<u32>,
+    octets: usize,
+}
+
+impl Reassembly {
+    /// Takes messages up to `longest` octets.
+    pub(crate) fn new(longest: usize) -> Self {
+        Self { partials: BTreeMap::new(), octets: 0, longest }
+    }
+
+    /// Adds a piece; returns the message once it is complete.
+    pub(crate) fn add(&mut self, now: Instant, key: Key, packet: Packet) -> Option<Packet> {
+        self.forget_old(now);
+        let Fragment { offset, last } = packet.header.fragment;
+        let length = packet.payload.len();
+        let end = offset.checked_add(u32::try_from(length).ok()?)?;
+        if length == 0 || usize::try_from(end).ok()? > self.longest {
+            return None;
+        }
+        if !self.partials.contains_key(&key) && self.partials.len() >= MOST_PARTIALS {
+            return None;
+        }
+        let partial = self.partials.entry(key).or_insert_with(|| Partial {
+            since: now,
+            pieces: BTreeMap::new(),
+            end: None,
+            octets: 0,
+        });
+        if self.octets + length > MOST_OCTETS || partial.pieces.len() >= MOST_PIECES {
+            return None;
+        }
+        if last {
+            partial.end = Some(end);
+        }
+        let replaced = partial.pieces.insert(offset, packet).map_or(0, |old| old.payload.len());
+        partial.octets = partial.octets + length - replaced;
+        self.octets = self.octets + length - replaced;
+        let whole = partial.join()?;
+        self.forget(key);
+        Some(whole)
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let old: Vec<Key> = self
+            .partials
+            .iter()
+            .filter(|(_, partial)| now.saturating_duration_since(partial.since) >= LIFETIME)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in old {
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(partial) = self.partials.remove(&key) {
+            self.octets -= partial.octets;
+        }
+    }
+}
+
+impl Partial {
+    /// The whole message, if nothing is missing.
+    fn join(&self) -> Option<Packet> {
+        let end = self.end?;
+        let mut reached = 0_u32;
+        let mut payload = BytesMut::new();
+        for (offset, piece) in &self.pieces {
+            let skip = usize::try_from(reached.checked_sub(*offset)?).ok()?;
+            let fresh: Bytes = piece.payload.slice(skip.min(piece.payload.len())..);
+            reached += u32::try_from(fresh.len()).ok()?;
+            payload.extend_from_slice(&fresh);
+        }
+        if reached != end {
+            return None;
+        }
+        let mut header = self.pieces.first_key_value()?.1.header.clone();
+        header.fragment = Fragment { offset: 0, last: true };
+        Some(Packet { header, payload: payload.freeze() })
+    }
+}
+
+/// Longer payloads are split, so that urgent messages on the same link need not wait for them.
+const PIECE: usize = 16 * 1024;
+
+// RFC 6940 §6.7: pieces that do not meet within the longest lifetime of a request are given up.
+const LIFETIME: Duration = Duration::from_secs(15);
+
+/// Beyond this new messages in pieces are dropped; their senders send them again.
+const MOST_PARTIALS: usize = 256;
+
+/// The pieces of one message: RFC 6940 §6.7 asks for at least 256 octets in each.
+const MOST_PIECES: usize = 256;
+
+/// All pieces together; beyond this they are dropped.
+const MOST_OCTETS: usize = 8 * 1024 * 1024;

@@ -1,0 +1,32 @@
+//! What a node is told once, when it is made.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use identity::{Sign, Verifier};
+use overlay_config::SignedDocument;
+use wire::NodeId;
+
+/// What a [`Core`](crate::Core) is made of.
+#[derive(Clone)]
+pub struct Settings {
+    /// The own Node-ID; the signer's certificate carries it.
+    pub node_id: NodeId,
+    /// Signs messages under the own Node-ID.
+    pub signer: Arc<dyn Sign>,
+    /// Checks what others signed; shared with the links.
+    pub verifier: Arc<Verifier>,
+    /// The overlay configuration document.
+    pub document: Arc<SignedDocument>,
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// Whether this node forms the ring at start instead of joining one (RFC 6940 §6.4.2.1 leaves the
+    /// mechanism to the implementation).
+    pub founder: bool,
+    /// The addresses at which other peers can connect to this one: its candidates in an Attach.
+    pub local_addresses: Vec<SocketAddr>,
+    /// The bootstrap nodes, own addresses left out.
+    pub bootstrap: Vec<SocketAddr>,
+    /// The length of the successor list and of the predecessor list: at least 3.
+    pub neighbors: usize,
+}

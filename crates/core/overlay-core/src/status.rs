@@ -1,0 +1,84 @@
+//! What a node says about itself.
+
+use std::fmt;
+
+use wire::NodeId;
+
+/// The state of one node, for people, health checks and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The own Node-ID.
+    pub node_id: NodeId,
+    /// Whether this node is a peer of the ring.
+    pub joined: bool,
+    /// Whether requests for stored data are answered: joined, and not cut off from all others.
+    pub serving: bool,
+    /// Whether nothing is being repaired.
+    pub ready: bool,
+    /// Why it is not ready.
+    pub reasons: Vec<Reason>,
+    /// The predecessors, the nearest first.
+    pub predecessors: Vec<NodeId>,
+    /// The successors, the nearest first.
+    pub successors: Vec<NodeId>,
+    /// The distinct peers of the finger table, in numeric order.
+    pub fingers: Vec<NodeId>,
+    /// The nodes with a direct link.
+    pub links: Vec<NodeId>,
+    /// The attached clients.
+    pub clients: Vec<NodeId>,
+    /// The range this peer is responsible for: exclusive, inclusive. None before it joined.
+    pub range: Option<(NodeId, NodeId)>,
+    /// Whether everything that other peers hold of the own range has been received.
+    pub range_confirmed: bool,
+    /// Whether the storage session is open.
+    pub storage_up: bool,
+    /// The sequence number of the configuration document in use.
+    pub document_sequence: u16,
+    /// The number of bytes that the largest link queue holds.
+    pub queued: usize,
+}
+
+/// Why a node is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The node has not joined the ring yet, or has left it.
+    NotJoined,
+    /// All other peers of a larger ring are gone.
+    Isolated,
+    /// The storage session is not open.
+    StorageDown,
+    /// Part of the own range is still being received.
+    RangeUnconfirmed,
+    /// A successor has not received its copies yet.
+    ReplicaMissing,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotJoined => "not joined",
+            Self::Isolated => "isolated from the ring",
+            Self::StorageDown => "storage session is down",
+            Self::RangeUnconfirmed => "range is unconfirmed",
+            Self::ReplicaMissing => "replicas are missing",
+        })
+    }
+}
+
+/// What a node has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages passed on for others.
+    pub forwarded: u64,
+    /// Messages dropped because a queue or table was full.
+    pub shed: u64,
+    /// Messages that could not be decoded or were addressed against the rules.
+    pub malformed: u64,
+    /// Messages whose signature, or whose signer, was not acceptable.
+    pub unverified: u64,
+    /// Links that were declared dead because nothing was heard.
+    pub links_died: u64,
+    /// Requests sent again end to end.
+    pub retransmitted: u64,
+}
