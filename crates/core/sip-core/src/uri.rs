@@ -1,0 +1,208 @@
+//! URIs: `sip:` and `sips:` in parts, `tel:` and all others opaque.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::message::Params;
+use crate::text::number;
+
+/// The port of SIP over UDP and TCP where none is named (RFC 3261 §18.1.1).
+pub const DEFAULT_PORT: u16 = 5060;
+
+/// The port of SIP over TLS where none is named.
+pub const DEFAULT_TLS_PORT: u16 = 5061;
+
+/// A URI, read where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uri<'a> {
+    /// `sip:` or `sips:`.
+    Sip(SipUri<'a>),
+    /// A telephone number with its parameters, without `tel:` (RFC 3966).
+    Tel(&'a str),
+    /// A URI of any other scheme, whole.
+    Other(&'a str),
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI; `None` when it has no scheme, holds blanks or brackets, or is a malformed SIP URI.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once(':')?;
+        if !is_scheme(scheme) || rest.is_empty() || !text.bytes().all(is_uri_byte) {
+            return None;
+        }
+        if scheme.eq_ignore_ascii_case("sip") {
+            SipUri::parse(rest, false).map(Self::Sip)
+        } else if scheme.eq_ignore_ascii_case("sips") {
+            SipUri::parse(rest, true).map(Self::Sip)
+        } else if scheme.eq_ignore_ascii_case("tel") {
+            Some(Self::Tel(rest))
+        } else {
+            Some(Self::Other(text))
+        }
+    }
+
+    /// Returns the parts of a SIP URI.
+    pub fn sip(self) -> Option<SipUri<'a>> {
+        match self {
+            Self::Sip(uri) => Some(uri),
+            Self::Tel(_) | Self::Other(_) => None,
+        }
+    }
+}
+
+/// The parts of a `sip:` or `sips:` URI, as they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipUri<'a> {
+    /// Whether the scheme is `sips`.
+    pub is_secure: bool,
+    /// The user part, escapes and parameters included, without a password.
+    pub user: Option<&'a str>,
+    /// The password, which nobody should write there.
+    pub password: Option<&'a str>,
+    /// The host.
+    pub host: Host<'a>,
+    /// The port, if one is named.
+    pub port: Option<u16>,
+    /// The URI parameters.
+    pub params: Params<'a>,
+    /// The headers behind `?`.
+    pub headers: Option<&'a str>,
+}
+
+impl<'a> SipUri<'a> {
+    fn parse(rest: &'a str, is_secure: bool) -> Option<Self> {
+        // Neither host, parameters nor headers may hold an unescaped @, so there is at most one.
+        let (userinfo, rest) = match rest.split_once('@') {
+            Some((userinfo, rest)) => (Some(userinfo), rest),
+            None => (None, rest),
+        };
+        let (user, password) = match userinfo.map(|userinfo| userinfo.split_once(':').unwrap_or((userinfo, ""))) {
+            Some((user, password)) => (Some(user), Some(password).filter(|password| !password.is_empty())),
+            None => (None, None),
+        };
+        if user.is_some_and(|user| user.is_empty() || user.contains(['<', '>', '"'])) || rest.contains('@') {
+            return None;
+        }
+        let (rest, headers) = match rest.split_once('?') {
+            Some((rest, headers)) => (rest, Some(headers)),
+            None => (rest, None),
+        };
+        let (hostport, params) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+        let (host, port) = Host::parse_with_port(hostport)?;
+        let params = Params(params);
+        params.is_well_formed().then_some(Self {
+            is_secure,
+            user,
+            password,
+            host,
+            port,
+            params,
+            headers,
+        })
+    }
+
+    /// Returns the port to use: the one named, or the scheme's default.
+    pub fn port_or_default(self) -> u16 {
+        self.port
+            .unwrap_or(if self.is_secure { DEFAULT_TLS_PORT } else { DEFAULT_PORT })
+    }
+
+    /// Says whether the URI asks for loose routing (RFC 3261 §19.1.1).
+    pub fn is_loose_router(self) -> bool {
+        self.params.has("lr")
+    }
+
+    /// Returns the `transport` parameter.
+    pub fn transport(self) -> Option<&'a str> {
+        self.params.value("transport")
+    }
+}
+
+/// A host: a name or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A domain name, as it stands.
+    Name(&'a str),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address, written in brackets.
+    V6(Ipv6Addr),
+}
+
+impl<'a> Host<'a> {
+    /// Reads a host alone; an IPv6 address needs its brackets.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        if let Some(inner) = text.strip_prefix('[') {
+            return inner.strip_suffix(']')?.parse().ok().map(Self::V6);
+        }
+        if text.bytes().next_back()?.is_ascii_digit()
+            && let Ok(address) = text.parse()
+        {
+            return Some(Self::V4(address));
+        }
+        // Underscores are no part of the grammar, but of the names of many a service in a container.
+        let is_name = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        is_name.then_some(Self::Name(text))
+    }
+
+    /// Reads `host` or `host:port`; blanks around the colon are allowed, as Via has them.
+    pub(crate) fn parse_with_port(text: &'a str) -> Option<(Self, Option<u16>)> {
+        let colon = if text.starts_with('[') {
+            text.find(']')? + 1
+        } else {
+            text.find(':').unwrap_or(text.len())
+        };
+        let (host, port) = text.split_at_checked(colon)?;
+        let host = Self::parse(crate::text::trim(host))?;
+        let port = crate::text::trim(port);
+        if port.is_empty() {
+            return Some((host, None));
+        }
+        number(crate::text::trim(port.strip_prefix(':')?)).map(|port| (host, Some(port)))
+    }
+
+    /// Returns the address, if the host is one.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::V4(address) => Some(address.into()),
+            Self::V6(address) => Some(address.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Host<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => formatter.write_str(name),
+            Self::V4(address) => write!(formatter, "{address}"),
+            Self::V6(address) => write!(formatter, "[{address}]"),
+        }
+    }
+}
+
+/// Writes an address as the host of a URI or Via: IPv6 in brackets.
+pub fn host_of(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// Decodes the `%HH` escapes of a URI part; `None` when one is cut short or the result is not UTF-8.
+pub fn unescape(text: &str) -> Option<std::borrow::Cow<'_, str>> {
+    crate::text::unescape(text)
+}
+
+fn is_scheme(scheme: &str) -> bool {
+    scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+/// Accepts what URIs are made of and, for lenience, raw UTF-8; never blanks, controls, quotes or angle brackets.
+const fn is_uri_byte(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7f && !matches!(byte, b'<' | b'>' | b'"')
+}
