@@ -1,0 +1,74 @@
+//! The one thread that writes.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    batch::{Batch, Change},
+    error::FlushError,
+};
+
+/// A batch on its way to the disk.
+pub(crate) struct Job {
+    pub(crate) batch: Batch,
+    pub(crate) done: oneshot::Sender<Result<(), FlushError>>,
+}
+
+pub(crate) struct Writer {
+    pub(crate) folder: PathBuf,
+    pub(crate) database: sled::Db,
+    pub(crate) file: Option<File>,
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) failed: Arc<OnceLock<FlushError>>,
+}
+
+impl Writer {
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let mut group = Vec::new();
+        while self.jobs.blocking_recv_many(&mut group, GROUP) > 0 {
+            let result = self.write(&mut group);
+            for job in group.drain(..) {
+                // Whoever no longer waits has lost interest in the answer, not in the write.
+                let _ = job.done.send(result.clone());
+            }
+        }
+    }
+
+    fn write(&self, group: &mut [Job]) -> Result<(), FlushError> {
+        // After one failure nobody knows what the disk holds: an earlier write may be missing below a later one.
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
+        let mut whole = sled::Batch::default();
+        for Change { key, value } in group.iter_mut().flat_map(|job| std::mem::take(&mut job.batch.changes)) {
+            match value {
+                Some(value) => whole.insert(key, &*value),
+                None => whole.remove(key),
+            }
+        }
+        self.flush(whole).map_err(|reason| {
+            let error = FlushError { folder: self.folder.clone(), reason };
+            tracing::error!(%error, "a write did not reach the disk");
+            self.failed.get_or_init(|| error).clone()
+        })
+    }
+
+    fn flush(&self, whole: sled::Batch) -> Result<(), String> {
+        self.database.apply_batch(whole).map_err(|error| error.to_string())?;
+        self.database.flush().map_err(|error| error.to_string())?;
+        // On Linux the database only starts the write-out of its pages; the disk's cache and the file's length need this.
+        self.file.as_ref().map_or(Ok(()), File::sync_data).map_err(|error| error.to_string())
+    }
+}
+
+/// Most batches under one flush.
+const GROUP: usize = QUEUE;
+
+/// Batches that may wait for the thread. When it is full, writers wait in turn.
+pub(crate) const QUEUE: usize = 1024;
