@@ -48,7 +48,7 @@ pub const DATA_HEADER: usize = 8;
 pub const ACK_LENGTH: usize = 9;
 
 /// Octets of the length of a message.
-const LENGTH_WIDTH: usize = 3;
+pub(crate) const LENGTH_WIDTH: usize = 3;
 
 /// Tells whether the first octet is a frame's, and not a bare message's.
 #[must_use]
