@@ -4,4 +4,8 @@
 //! decided. [`sip`] says which edges serve an AOR, [`user`] what an edge needs to authenticate its user. Nothing here
 //! sends or keeps anything.
 
+mod request;
+pub mod sip;
 pub mod user;
+
+pub use request::Signed;

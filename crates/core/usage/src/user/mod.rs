@@ -9,6 +9,7 @@ mod cursor;
 mod ha1;
 mod record;
 mod seal;
+mod store;
 
 #[cfg(test)]
 mod tests;
@@ -16,3 +17,4 @@ mod tests;
 pub use ha1::{Ha1, Hashes, NameForm};
 pub use record::{MAX_ALLOWED_EDGES, Public, Record, RecordError, State};
 pub use seal::{RecordKey, SealError, Secret};
+pub use store::{LIFETIME, store};

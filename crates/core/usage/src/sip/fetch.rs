@@ -1,0 +1,227 @@
+//! Asking for an AOR, and judging what comes back.
+
+use bytes::Bytes;
+use identity::{Sign, Use, Verifier, verify_value};
+use wire::{
+    Body, DataValue, Decode, Destination, FetchAns, FetchReq, KindId, ModelSpecifier, NodeId, ResourceId, StoredData,
+    StoredDataSpecifier, StoredDataValue, TransactionId,
+};
+
+use super::SipRegistration;
+use crate::request::Signed;
+use crate::user::Record;
+
+/// More edges than this for one AOR are not tried: each would get a branch of every call.
+pub const MAX_EDGES: usize = 10;
+
+/// Builds the Fetch of an AOR's registrations and user record; `signer` holds the edge's own node certificate.
+pub fn fetch(signer: &dyn Sign, overlay: &str, aor: &str, transaction_id: TransactionId) -> Signed {
+    let resource = ResourceId::of(aor.as_bytes());
+    // RFC 7904 §4.2: no dictionary keys, so that all entries come.
+    let specifiers = [KindId::SIP_REGISTRATION, KindId::P2PSIP_USER]
+        .map(|kind| StoredDataSpecifier {
+            kind,
+            generation: 0,
+            model: ModelSpecifier::Dictionary(Vec::new()),
+        })
+        .to_vec();
+    let body = Body::FetchReq(FetchReq { resource, specifiers });
+    Signed::new(signer, overlay, transaction_id, resource, &body)
+}
+
+/// A way to an edge that serves an AOR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The edge.
+    pub edge: NodeId,
+    /// The peer that it is attached to, unless it is a peer itself.
+    pub home: Option<NodeId>,
+    /// When the entry was made, by the edge's clock.
+    pub storage_time: u64,
+    /// When the entry ends, by the clock of who asked.
+    pub until_ms: u64,
+}
+
+impl Route {
+    /// Returns the destination list that leads to the edge.
+    pub fn destination_list(&self) -> Vec<Destination> {
+        self.home
+            .into_iter()
+            .chain([self.edge])
+            .map(Destination::Node)
+            .collect()
+    }
+}
+
+/// What the asking edge itself has stored there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnEntry {
+    /// When it was made; the next one must be later.
+    pub storage_time: u64,
+    /// Whether it is a registration and no tombstone.
+    pub exists: bool,
+}
+
+/// What is known of an AOR.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The user's record; without one there is no such user.
+    pub record: Option<Record>,
+    /// The edges that serve the user, own one included, none of them disallowed by the record.
+    pub routes: Vec<Route>,
+    /// The asking edge's own entry, whatever the record says.
+    pub own: Option<OwnEntry>,
+    /// How many values were ignored because their signature, signer or form did not hold.
+    pub refused: usize,
+}
+
+/// Why an answer cannot be used at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// It is no answer to a Fetch.
+    #[error("the body of the fetch answer: {0}")]
+    Body(#[from] wire::DecodeError),
+}
+
+/// Judges the values of a Fetch.
+pub struct Judge<'a> {
+    /// Knows whose certificates count.
+    pub verifier: &'a Verifier,
+    /// The user signer that the configuration document names as only writer of user records.
+    pub writer: NodeId,
+    /// The edge that asks.
+    pub own: NodeId,
+    /// The time in Unix milliseconds.
+    pub now_ms: u64,
+}
+
+impl Judge<'_> {
+    /// Reads the body of a Fetch answer for an AOR; `bucket` holds the certificates that came with it.
+    ///
+    /// # Errors
+    /// When the body is malformed. A value that does not hold only counts as refused.
+    pub fn read(&self, aor: &str, body: &Bytes, bucket: &[Bytes]) -> Result<Found, ReadError> {
+        let answer = FetchAns::from_bytes(body)?;
+        let resource = ResourceId::of(aor.as_bytes());
+        let mut found = Found::default();
+        for response in &answer.kind_responses {
+            for data in &response.values {
+                let is_good = match response.kind {
+                    KindId::SIP_REGISTRATION => self.registration(resource, data, bucket, &mut found),
+                    KindId::P2PSIP_USER => self.record(resource, data, bucket, &mut found),
+                    _ => None,
+                };
+                found.refused += usize::from(is_good.is_none());
+            }
+        }
+        // Entries of edges that may not serve the user, or of no user at all, do not count.
+        let record = found.record.as_ref();
+        found
+            .routes
+            .retain(|route| record.is_some_and(|record| record.public().allows(route.edge)));
+        found.routes.sort_by_key(|route| std::cmp::Reverse(route.storage_time));
+        found.routes.truncate(MAX_EDGES);
+        Ok(found)
+    }
+
+    fn registration(&self, resource: ResourceId, data: &StoredData, bucket: &[Bytes], found: &mut Found) -> Option<()> {
+        let (node, value) = entry(data)?;
+        let kind = KindId::SIP_REGISTRATION;
+        let signer = verify_value(
+            self.verifier,
+            resource,
+            kind,
+            data,
+            bucket,
+            self.now_ms,
+            Use::UserNodeStore,
+        )
+        .ok()?;
+        is_user_node_match(&signer, resource, node).then_some(())?;
+        if node == self.own {
+            found.own = Some(OwnEntry {
+                storage_time: data.storage_time,
+                exists: value.exists,
+            });
+        }
+        if !value.exists {
+            return Some(());
+        }
+        let SipRegistration::Route { destination_list, .. } = SipRegistration::from_bytes(&value.value).ok()? else {
+            return None;
+        };
+        let (edge, home) = ends(&destination_list)?;
+        // What a delegated signer issued speaks for its own node only, so it may route nowhere else.
+        if signer.delegated_by.is_some_and(|delegate| delegate != edge) {
+            return None;
+        }
+        let until_ms = self
+            .now_ms
+            .saturating_add(u64::from(data.lifetime) * 1000)
+            .min(signer.until_ms);
+        found.routes.push(Route {
+            edge,
+            home,
+            storage_time: data.storage_time,
+            until_ms,
+        });
+        Some(())
+    }
+
+    fn record(&self, resource: ResourceId, data: &StoredData, bucket: &[Bytes], found: &mut Found) -> Option<()> {
+        let (node, value) = entry(data)?;
+        if node != self.writer || !value.exists {
+            return None;
+        }
+        let kind = KindId::P2PSIP_USER;
+        let signer = verify_value(
+            self.verifier,
+            resource,
+            kind,
+            data,
+            bucket,
+            self.now_ms,
+            Use::UserNodeStore,
+        )
+        .ok()?;
+        // An edge can mint a certificate for any user; it must not be able to write a record.
+        let is_writer = signer.delegated_by.is_none() && is_user_node_match(&signer, resource, node);
+        is_writer.then_some(())?;
+        let record = Record::from_bytes(&value.value).ok()?;
+        let version = record.public().version;
+        if found
+            .record
+            .as_ref()
+            .is_none_or(|known| known.public().version < version)
+        {
+            found.record = Some(record);
+        }
+        Some(())
+    }
+}
+
+/// Takes the key, which must be a Node-ID, and the value of a dictionary entry.
+fn entry(data: &StoredData) -> Option<(NodeId, &DataValue)> {
+    let StoredDataValue::Dictionary { key, value } = &data.value else {
+        return None;
+    };
+    Some((NodeId::try_from(key.as_ref()).ok()?, value))
+}
+
+/// RFC 6940 §7.3.4: the user name hashes to the Resource-ID and the Node-ID is the dictionary key.
+fn is_user_node_match(signer: &identity::Identity, resource: ResourceId, node: NodeId) -> bool {
+    let is_user = signer
+        .user
+        .as_ref()
+        .is_some_and(|user| ResourceId::of(user.as_bytes()) == resource);
+    is_user && signer.is_node(&node)
+}
+
+/// Takes the node that a destination list ends at and the peer before it; longer ways are nobody's here.
+fn ends(list: &[Destination]) -> Option<(NodeId, Option<NodeId>)> {
+    match list {
+        [Destination::Node(edge)] => Some((*edge, None)),
+        [Destination::Node(home), Destination::Node(edge)] => Some((*edge, Some(*home))),
+        _ => None,
+    }
+}
