@@ -1,6 +1,37 @@
-//! The gRPC seam between components: one channel, one server stack, three wirings.
+//! The gRPC seam between components: one [`Channel`], one server stack ([`Served`]), and the contracts ([`proto`]).
+//!
+//! A component adds its generated services to a [`Served`] and gets [`Channel`]s to the components it calls. Whether a channel
+//! leads into the same process ([`Channel::direct`]) or to a socket ([`Channel::unix`]) is decided where it is made. The rules
+//! are the same on both:
+//!
+//! - Every unary call has a [`Deadline`]: its own, or the channel's default. When it passes, the caller gets
+//!   DEADLINE_EXCEEDED. Streams are opened with [`unbounded`] and end by their own rules.
+//! - Dropping a call cancels its handler.
+//! - A broken transport, at whatever point of a call, is UNAVAILABLE: no answer came, and the call may have been carried out.
+//!   [`retry`] calls again.
+//! - A handler that panics answers INTERNAL.
+//! - The [`Caller`] is known from the connection; one table says which [`Role`] may call which method.
+//! - The W3C trace context travels with every call.
 
 mod attach;
+mod body;
+mod channel;
+mod deadline;
+mod direct;
+mod duplex;
 pub mod proto;
+mod retry;
+mod role;
+mod served;
+mod trace;
+mod unix;
 
 pub use attach::{NONCE_LENGTH, attach_contents};
+pub use channel::Channel;
+pub use deadline::{Deadline, unbounded};
+pub use duplex::Duplex;
+pub use retry::{Backoff, retry};
+pub use role::{Caller, Role};
+pub use served::{Builder, Served};
+pub use trace::{set_parent, traceparent};
+pub use unix::{BindError, UnixSocket};

@@ -1,0 +1,110 @@
+//! The one client type. What is behind it, the same process or a socket, is decided where it is made and shows nowhere else.
+
+use std::path::Path;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceExt as _};
+use tracing::Instrument as _;
+
+use crate::body::ChannelBody;
+use crate::deadline::{self, Unbounded};
+use crate::direct::Direct;
+use crate::role::Role;
+use crate::served::Served;
+use crate::{trace, unix};
+
+/// A way to another component; clones share it. Generated clients take it as it is.
+#[derive(Clone)]
+pub struct Channel {
+    wiring: Wiring,
+    default: Duration,
+}
+
+/// What carries a request: its errors are already UNAVAILABLE.
+pub(crate) type Wiring = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
+
+impl Channel {
+    /// A channel to a server in the same process, called in `role`. The handler runs in its own task, as behind a socket.
+    #[must_use]
+    pub fn direct(served: Served, role: Role) -> Self {
+        Self::new(BoxCloneSyncService::new(Direct::new(served, role)))
+    }
+
+    /// A channel to the server behind a Unix socket. It connects at the first call and again after a loss.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Self::new(unix::connect(path.as_ref()))
+    }
+
+    /// The same channel with another deadline for calls that name none (5 s otherwise).
+    #[must_use]
+    pub fn with_default_deadline(mut self, timeout: Duration) -> Self {
+        self.default = timeout;
+        self
+    }
+
+    fn new(wiring: Wiring) -> Self {
+        Self { wiring, default: DEFAULT_DEADLINE }
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // The wiring is awaited in `call`, under the deadline: while a socket connects, calls queue in front of it.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let wiring = self.wiring.clone();
+        let deadline = deadline::complete(&mut request, self.default);
+        let span = trace::client_span(request.uri().path());
+        trace::inject(&span, request.headers_mut());
+        let is_stream = request.extensions().get::<Unbounded>().is_some();
+        let call = async move {
+            let deadline = deadline?;
+            // Ours first: tonic's own timer fires in the same tick and says CANCELLED.
+            tokio::select! {
+                biased;
+                () = deadline.passed() => Err(Status::deadline_exceeded("no answer before the deadline")),
+                response = wiring.oneshot(request) => response,
+            }
+        };
+        let called = span.clone();
+        Box::pin(async move {
+            let outcome = call.instrument(span.clone()).await;
+            let response = match outcome {
+                Ok(response) => response,
+                Err(status) => {
+                    span.record("rpc.response.status_code", tracing::field::debug(status.code()));
+                    return Err(status);
+                }
+            };
+            trace::record_status(&span, response.headers());
+            // A stream may stay open for days; its span ends with its head.
+            let span = if is_stream { tracing::Span::none() } else { called };
+            Ok(response.map(|body| Body::new(ChannelBody::new(body, span))))
+        })
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("default", &self.default).finish_non_exhaustive()
+    }
+}
+
+/// Long enough for a Store across a ring that is being repaired, short enough for a phone that waits.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
