@@ -26,13 +26,14 @@ pub(crate) struct ServedBody {
 }
 
 impl ServedBody {
-    pub(crate) fn new(
-        inner: Body,
-        span: Span,
-        call: TaskTrackerToken,
-        ended: WaitForCancellationFutureOwned,
-    ) -> Self {
-        Self { inner, span, _call: call, ended: Box::pin(ended), is_done: false }
+    pub(crate) fn new(inner: Body, span: Span, call: TaskTrackerToken, ended: WaitForCancellationFutureOwned) -> Self {
+        Self {
+            inner,
+            span,
+            _call: call,
+            ended: Box::pin(ended),
+            is_done: false,
+        }
     }
 
     /// Ends the stream with `status`.

@@ -53,7 +53,10 @@ impl Channel {
     }
 
     fn new(wiring: Wiring) -> Self {
-        Self { wiring, default: DEFAULT_DEADLINE }
+        Self {
+            wiring,
+            default: DEFAULT_DEADLINE,
+        }
     }
 }
 
@@ -102,7 +105,9 @@ impl Service<Request<Body>> for Channel {
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("default", &self.default).finish_non_exhaustive()
+        f.debug_struct("Channel")
+            .field("default", &self.default)
+            .finish_non_exhaustive()
     }
 }
 

@@ -52,7 +52,9 @@ impl Deadline {
     /// # Errors
     /// INVALID_ARGUMENT when it is malformed.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, Status> {
-        let Some(value) = headers.get(HEADER) else { return Ok(Self(None)) };
+        let Some(value) = headers.get(HEADER) else {
+            return Ok(Self(None));
+        };
         let timeout = value.to_str().ok().and_then(parse);
         let timeout = timeout.ok_or_else(|| Status::invalid_argument(format!("malformed {HEADER} {value:?}")))?;
         Ok(Self::after(timeout))

@@ -28,7 +28,10 @@ pub(crate) struct Direct {
 
 impl Direct {
     pub(crate) fn new(served: Served, role: Role) -> Self {
-        Self { served, caller: Caller::Direct(role) }
+        Self {
+            served,
+            caller: Caller::Direct(role),
+        }
     }
 }
 
@@ -51,9 +54,17 @@ impl Service<Request<Body>> for Direct {
             let (head, answered) = oneshot::channel();
             let (frames, body) = mpsc::channel(FRAMES);
             let task = AbortOnDropHandle::new(tokio::spawn(serve(served, request, head, frames)));
-            let mut head: Parts = answered.await.map_err(|_| Status::unavailable("the server has ended"))?;
+            let mut head: Parts = answered
+                .await
+                .map_err(|_| Status::unavailable("the server has ended"))?;
             head.extensions = Extensions::new();
-            Ok(Response::from_parts(head, Body::new(DirectBody { frames: body, _task: task })))
+            Ok(Response::from_parts(
+                head,
+                Body::new(DirectBody {
+                    frames: body,
+                    _task: task,
+                }),
+            ))
         })
     }
 }

@@ -40,7 +40,10 @@ impl<Up: Send + 'static, Down> Duplex<Up, Down> {
     /// # Cancel safety
     /// Dropping it sends nothing.
     pub async fn send(&self, message: Up) -> Result<(), Status> {
-        self.up.send(message).await.map_err(|_| Status::unavailable("the stream has ended"))
+        self.up
+            .send(message)
+            .await
+            .map_err(|_| Status::unavailable("the stream has ended"))
     }
 
     /// Receives the next message; `None` when the callee ended the stream in good order.

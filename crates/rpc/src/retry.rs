@@ -21,7 +21,11 @@ impl Backoff {
     /// Pauses between `first` and `cap`.
     #[must_use]
     pub fn new(first: Duration, cap: Duration) -> Self {
-        Self { next: first, first, cap }
+        Self {
+            next: first,
+            first,
+            cap,
+        }
     }
 
     /// The pauses between tries of one call: 50 ms to 1 s.
@@ -98,7 +102,11 @@ mod tests {
         let tries = Cell::new(0);
         let outcome = retry(Deadline::after(Duration::from_secs(5)), |_| {
             tries.set(tries.get() + 1);
-            let outcome = if tries.get() < 4 { Err(Status::unavailable("gone")) } else { Ok(tries.get()) };
+            let outcome = if tries.get() < 4 {
+                Err(Status::unavailable("gone"))
+            } else {
+                Ok(tries.get())
+            };
             async move { outcome }
         });
         assert_eq!(outcome.await.unwrap(), 4);
@@ -119,8 +127,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tries_end_with_the_deadline() {
         let began = tokio::time::Instant::now();
-        let outcome: Result<(), _> =
-            retry(Deadline::after(Duration::from_secs(3)), |_| async { Err(Status::unavailable("gone")) }).await;
+        let outcome: Result<(), _> = retry(Deadline::after(Duration::from_secs(3)), |_| async {
+            Err(Status::unavailable("gone"))
+        })
+        .await;
         assert_eq!(outcome.unwrap_err().code(), Code::Unavailable);
         assert!(began.elapsed() <= Duration::from_secs(3));
     }

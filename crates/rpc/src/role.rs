@@ -38,7 +38,11 @@ impl Caller {
     /// # Errors
     /// INTERNAL when the request did not come that way.
     pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        request.extensions().get().copied().ok_or_else(|| Status::internal("the request names no caller"))
+        request
+            .extensions()
+            .get()
+            .copied()
+            .ok_or_else(|| Status::internal("the request names no caller"))
     }
 
     /// Whether the caller plays `role`.
@@ -53,7 +57,10 @@ impl Caller {
     /// Whether the caller may call the method at `path`. Methods outside the table (health, reflection, unknown ones)
     /// are open to every known caller: they tell nothing that the contracts do not, and change nothing.
     pub(crate) fn may_call(&self, path: &str) -> bool {
-        METHODS.iter().find(|(method, _)| *method == path).is_none_or(|(_, roles)| roles.iter().any(|role| self.has(*role)))
+        METHODS
+            .iter()
+            .find(|(method, _)| *method == path)
+            .is_none_or(|(_, roles)| roles.iter().any(|role| self.has(*role)))
     }
 }
 

@@ -64,13 +64,20 @@ impl Served {
             .build_v1()
             .expect("the descriptors were made by the build");
         let routes = Routes::new(service).add_service(reflection);
-        Builder { routes, health, life: Arc::default() }
+        Builder {
+            routes,
+            health,
+            life: Arc::default(),
+        }
     }
 
     /// Sets what the health service says of one service, by the full name of its contract.
     pub async fn set_health(&self, service: &str, is_serving: bool) {
-        let status =
-            if is_serving { tonic_health::ServingStatus::Serving } else { tonic_health::ServingStatus::NotServing };
+        let status = if is_serving {
+            tonic_health::ServingStatus::Serving
+        } else {
+            tonic_health::ServingStatus::NotServing
+        };
         self.health.set_service_status(service, status).await;
     }
 
@@ -84,7 +91,11 @@ impl Served {
         self.life.draining.cancel();
         self.life.calls.close();
         if tokio::time::timeout(grace, self.life.calls.wait()).await.is_err() {
-            tracing::warn!(open = self.life.calls.len(), ?grace, "calls cut at the end of the grace period");
+            tracing::warn!(
+                open = self.life.calls.len(),
+                ?grace,
+                "calls cut at the end of the grace period"
+            );
         }
         self.life.ended.cancel();
     }
@@ -161,7 +172,7 @@ impl Builder {
 
     /// Adds a generated service.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn service<S>(mut self, service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
         S: NamedService + Clone + Send + Sync + 'static,
@@ -174,7 +185,11 @@ impl Builder {
     /// Finishes the server. Nothing runs yet: a channel or a socket brings requests to it.
     #[must_use]
     pub fn build(self) -> Served {
-        Served { routes: self.routes.prepare(), health: self.health, life: self.life }
+        Served {
+            routes: self.routes.prepare(),
+            health: self.health,
+            life: self.life,
+        }
     }
 }
 
@@ -195,7 +210,9 @@ impl Service<Request<Body>> for Served {
 
 impl std::fmt::Debug for Served {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Served").field("open", &self.life.calls.len()).finish_non_exhaustive()
+        f.debug_struct("Served")
+            .field("open", &self.life.calls.len())
+            .finish_non_exhaustive()
     }
 }
 

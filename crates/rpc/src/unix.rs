@@ -65,7 +65,10 @@ impl UnixSocket {
     pub fn bind(path: impl Into<PathBuf>) -> Result<Self, BindError> {
         let path = path.into();
         remove_stale(&path)?;
-        let failed = |source| BindError::Io { path: path.clone(), source };
+        let failed = |source| BindError::Io {
+            path: path.clone(),
+            source,
+        };
         // Under a name of its own until the mode is set: at no time can anybody else connect.
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{}", std::process::id()));
@@ -114,7 +117,14 @@ impl UnixSocket {
     fn admit(&self, stream: &UnixStream) -> Result<Caller, Option<u32>> {
         let credentials = stream.peer_cred().map_err(|_| None)?;
         let uid = credentials.uid();
-        if uid == self.uid || uid == 0 { Ok(Caller::Unix { uid, pid: credentials.pid() }) } else { Err(Some(uid)) }
+        if uid == self.uid || uid == 0 {
+            Ok(Caller::Unix {
+                uid,
+                pid: credentials.pid(),
+            })
+        } else {
+            Err(Some(uid))
+        }
     }
 }
 
@@ -125,7 +135,10 @@ impl Drop for UnixSocket {
 }
 
 fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let failed = |source| BindError::Io { path: path.into(), source };
+    let failed = |source| BindError::Io {
+        path: path.into(),
+        source,
+    };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
@@ -170,7 +183,10 @@ impl Served {
 }
 
 fn async_stream(socket: &UnixSocket) -> impl tokio_stream::Stream<Item = Result<Peer, io::Error>> {
-    futures_util::stream::unfold(socket, |socket| async move { Some((Ok(socket.accept().await), socket)) })
+    futures_util::stream::unfold(
+        socket,
+        |socket| async move { Some((Ok(socket.accept().await), socket)) },
+    )
 }
 
 /// One accepted connection.
