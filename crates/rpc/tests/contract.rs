@@ -1,5 +1,7 @@
 //! The rules of the seam, checked over each wiring with the generated overlay contract and a stub behind it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
