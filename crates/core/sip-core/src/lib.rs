@@ -1,8 +1,12 @@
 //! RFC 3261 without sockets: messages, transactions, proxy, registrar, digest.
 
+pub mod aor;
+pub mod digest;
 pub mod flow;
+pub mod location;
 pub mod message;
 mod text;
+pub mod token;
 pub mod transaction;
 pub mod uri;
 

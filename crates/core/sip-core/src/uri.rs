@@ -206,3 +206,65 @@ fn is_scheme(scheme: &str) -> bool {
 const fn is_uri_byte(byte: u8) -> bool {
     byte > b' ' && byte != 0x7f && !matches!(byte, b'<' | b'>' | b'"')
 }
+
+/// Says whether two URIs mean the same (RFC 3261 §19.1.4); those that are not SIP must agree in each octet.
+pub fn is_equivalent(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    match (Uri::parse(one), Uri::parse(other)) {
+        (Some(Uri::Sip(one)), Some(Uri::Sip(other))) => is_equivalent_sip(one, other),
+        _ => false,
+    }
+}
+
+/// A parameter that is in one URI only is ignored, but for these (RFC 3261 §19.1.4).
+const DECISIVE_PARAMS: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
+
+fn is_equivalent_sip(one: SipUri<'_>, other: SipUri<'_>) -> bool {
+    let is_same_userinfo = is_same_escaped(one.user, other.user) && is_same_escaped(one.password, other.password);
+    let is_same_host = match (one.host, other.host) {
+        (Host::Name(one), Host::Name(other)) => one.eq_ignore_ascii_case(other),
+        (one, other) => one == other,
+    };
+    let is_same_value = |one: Option<&str>, other: Option<&str>| {
+        one.unwrap_or_default().eq_ignore_ascii_case(other.unwrap_or_default())
+    };
+    let are_same_params = one.params.iter().all(|(name, value)| {
+        other
+            .params
+            .find(name)
+            .is_none_or(|other_value| is_same_value(value, other_value))
+    }) && DECISIVE_PARAMS
+        .iter()
+        .all(|name| one.params.has(name) == other.params.has(name));
+    one.is_secure == other.is_secure
+        && is_same_userinfo
+        && is_same_host
+        && one.port == other.port
+        && are_same_params
+        && is_same_headers(one.headers, other.headers)
+}
+
+fn is_same_escaped(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one == other || unescape(one).is_some_and(|one| Some(one) == unescape(other)),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Compares headers in any order, names without case.
+fn is_same_headers(one: Option<&str>, other: Option<&str>) -> bool {
+    fn sorted(headers: Option<&str>) -> Vec<(String, &str)> {
+        let mut pairs: Vec<(String, &str)> = headers
+            .into_iter()
+            .flat_map(|headers| headers.split('&'))
+            .map(|header| header.split_once('=').unwrap_or((header, "")))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value))
+            .collect();
+        pairs.sort();
+        pairs
+    }
+    sorted(one) == sorted(other)
+}

@@ -79,7 +79,12 @@ impl Message {
     fn new(bytes: Bytes, index: Index) -> Self {
         let unfolded = index.is_folded.then(|| unfold(&bytes, index.head_end));
         let body = Span::new(index.head_end, bytes.len());
-        Self { bytes, unfolded, index, body }
+        Self {
+            bytes,
+            unfolded,
+            index,
+            body,
+        }
     }
 
     /// Returns the message as it is sent.
@@ -126,12 +131,18 @@ impl Message {
 
     /// Iterates over all header lines: name as it stands and value without folds.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.index.lines.iter().map(|line| (self.text(line.name), self.text(line.value)))
+        self.index
+            .lines
+            .iter()
+            .map(|line| (self.text(line.name), self.text(line.value)))
     }
 
     /// Returns the value of the first line of a header, commas and all.
     pub fn header(&self, name: Name<'_>) -> Option<&str> {
-        self.index.lines_of(&self.bytes, name).next().map(|line| self.text(line.value))
+        self.index
+            .lines_of(&self.bytes, name)
+            .next()
+            .map(|line| self.text(line.value))
     }
 
     /// Iterates over the values of a header that may be a list, through its lines and the commas within them.

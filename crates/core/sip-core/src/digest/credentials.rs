@@ -1,0 +1,133 @@
+//! The values of Authorization and WWW-Authenticate headers and their proxy twins.
+
+use std::borrow::Cow;
+
+use super::Algorithm;
+use crate::text::{Commas, trim, unquote};
+
+/// What the response covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qop {
+    /// Method and URI.
+    Auth,
+    /// The body too.
+    AuthInt,
+}
+
+impl Qop {
+    /// Returns the token.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::AuthInt => "auth-int",
+        }
+    }
+
+    pub(crate) fn parse(token: &str) -> Option<Self> {
+        [Self::Auth, Self::AuthInt]
+            .into_iter()
+            .find(|qop| qop.name().eq_ignore_ascii_case(token))
+    }
+}
+
+/// The credentials of one Authorization or Proxy-Authorization line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// The user name.
+    pub username: Cow<'a, str>,
+    /// The realm.
+    pub realm: Cow<'a, str>,
+    /// The nonce.
+    pub nonce: Cow<'a, str>,
+    /// The URI that was hashed.
+    pub uri: Cow<'a, str>,
+    /// The response.
+    pub response: Cow<'a, str>,
+    /// The hash.
+    pub algorithm: Algorithm,
+    /// Whether HA1 is bound to nonce and cnonce.
+    pub is_session: bool,
+    /// The client's nonce.
+    pub cnonce: Cow<'a, str>,
+    /// The nonce count as text, which is what gets hashed.
+    pub nc: Cow<'a, str>,
+    /// The nonce count as a number.
+    pub count: u32,
+    /// What is protected.
+    pub qop: Qop,
+}
+
+impl<'a> Credentials<'a> {
+    /// Reads one header line; `None` when the scheme is not Digest, or a needed part is missing or unknown.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let fields = Fields::parse(line)?;
+        let (algorithm, is_session) = Algorithm::parse(&fields.value("algorithm").unwrap_or("MD5".into()))?;
+        let nc = fields.value("nc")?;
+        // RFC 7616 §3.4: eight hexadecimal digits; fewer are taken too.
+        let is_hex = nc.len() <= 8 && nc.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let count = u32::from_str_radix(&nc, 16).ok().filter(|count| is_hex && *count > 0)?;
+        Some(Self {
+            username: fields.value("username")?,
+            realm: fields.value("realm")?,
+            nonce: fields.value("nonce")?,
+            uri: fields.value("uri")?,
+            response: fields.value("response")?,
+            algorithm,
+            is_session,
+            cnonce: fields.value("cnonce")?,
+            count,
+            nc,
+            // RFC 3261 §22.4 item 8: every challenge here offers qop, so that a client must answer with one.
+            qop: Qop::parse(&fields.value("qop")?)?,
+        })
+    }
+
+    /// Writes the header line.
+    pub fn write(&self) -> String {
+        let session = if self.is_session { "-sess" } else { "" };
+        format!(
+            "Digest username={}, realm={}, nonce={}, uri={}, response=\"{}\", algorithm={}{session}, \
+             cnonce={}, qop={}, nc={}",
+            quote(&self.username),
+            quote(&self.realm),
+            quote(&self.nonce),
+            quote(&self.uri),
+            self.response,
+            self.algorithm.name(),
+            quote(&self.cnonce),
+            self.qop.name(),
+            self.nc,
+        )
+    }
+}
+
+/// The comma-separated fields behind the word Digest.
+pub(crate) struct Fields<'a>(&'a str);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
+        let (scheme, fields) = line.split_once([' ', '\t'])?;
+        scheme.eq_ignore_ascii_case("Digest").then_some(Self(fields))
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<Cow<'a, str>> {
+        Commas::new(self.0)
+            .filter_map(|field| field.split_once('='))
+            .find(|(candidate, _)| trim(candidate).eq_ignore_ascii_case(name))
+            .map(|(_, value)| unquote(trim(value)))
+    }
+}
+
+/// Puts a text in quotes.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,260 @@
+//! The side that challenges.
+
+use std::time::{Duration, Instant};
+
+use super::nonce::{Mint, Nonce, Used};
+use super::{Algorithm, Credentials, Qop, Secrets, response_of};
+use crate::aor::Aor;
+use crate::message::{Message, Name};
+
+/// Who challenges: a registrar answers 401, a proxy 407.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// 401 with WWW-Authenticate; credentials come in Authorization.
+    Registrar,
+    /// 407 with Proxy-Authenticate; credentials come in Proxy-Authorization.
+    Proxy,
+}
+
+impl Side {
+    /// Returns the status code of a challenge.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Registrar => 401,
+            Self::Proxy => 407,
+        }
+    }
+
+    /// Returns the header that carries a challenge.
+    pub const fn challenge_header(self) -> Name<'static> {
+        match self {
+            Self::Registrar => Name::WwwAuthenticate,
+            Self::Proxy => Name::ProxyAuthenticate,
+        }
+    }
+
+    /// Returns the header that carries credentials.
+    pub const fn credentials_header(self) -> Name<'static> {
+        match self {
+            Self::Registrar => Name::Authorization,
+            Self::Proxy => Name::ProxyAuthorization,
+        }
+    }
+}
+
+/// How challenges are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The algorithms offered, in this order. RFC 8760 §2.3: old phones read only the first challenge, so whoever has
+    /// them puts MD5 first or alone.
+    pub algorithms: Vec<Algorithm>,
+    /// Whether `auth-int` is offered beside `auth`; it is accepted in any case.
+    pub offers_integrity: bool,
+    /// How long a nonce lives.
+    pub lifetime: Duration,
+    /// How many used nonces are remembered; when it is full the oldest is forgotten, and nonces as old as it are stale.
+    pub capacity: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            offers_integrity: false,
+            lifetime: Duration::from_secs(3600),
+            // One for each phone that registered within the hour, in about 10 MiB.
+            capacity: 100_000,
+        }
+    }
+}
+
+/// Credentials that are worth the look-up of a user record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    algorithm: Algorithm,
+    is_full_name: bool,
+    nonce: Option<Nonce>,
+    count: u32,
+    /// The line of credentials among those of its header.
+    line: usize,
+}
+
+/// Why credentials are not even looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// There are none for this realm: a challenge is due, and nobody has failed.
+    #[error("no credentials for this realm")]
+    Missing,
+    /// They are malformed, or for an algorithm that was not offered.
+    #[error("malformed credentials")]
+    Malformed,
+    /// The user name is not the AOR's (RFC 3261 §10.3 step 4).
+    #[error("credentials name another user")]
+    OtherUser,
+}
+
+/// What came of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request is from the user.
+    Right,
+    /// The password is right, but the nonce is old or was used: challenge again with `stale`.
+    Stale,
+    /// The response is wrong.
+    Wrong,
+}
+
+/// Makes challenges and judges their answers.
+pub struct Authenticator {
+    pub(super) settings: Settings,
+    mint: Mint,
+    used: Used,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Authenticator")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Authenticator {
+    /// Makes one with a key that is random for each start.
+    pub fn new(now: Instant, settings: Settings, key: &[u8; 32]) -> Self {
+        let used = Used::new(settings.capacity);
+        Self {
+            mint: Mint::new(key),
+            used,
+            settings,
+            started: now,
+        }
+    }
+
+    /// Makes the header values of a challenge, one for each algorithm, all with the same nonce.
+    pub fn challenge(&mut self, now: Instant, realm: &str, is_stale: bool) -> Vec<String> {
+        let now_ms = self.since_start(now);
+        self.used.expire(now_ms.saturating_sub(self.lifetime_ms()));
+        let nonce = self.mint.make(now_ms, realm);
+        let stale = if is_stale { ", stale=true" } else { "" };
+        let qop = if self.settings.offers_integrity {
+            "auth,auth-int"
+        } else {
+            "auth"
+        };
+        let realm = super::credentials::quote(realm);
+        let write = |algorithm: &Algorithm| {
+            format!(
+                "Digest realm={realm}, nonce=\"{nonce}\", algorithm={}, qop=\"{qop}\"{stale}",
+                algorithm.name()
+            )
+        };
+        self.settings.algorithms.iter().map(write).collect()
+    }
+
+    /// Makes the whole 401 or 407.
+    pub fn challenge_response(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        realm: (&str, Side),
+        is_stale: bool,
+    ) -> Message {
+        let (realm, side) = realm;
+        let values = self.challenge(now, realm, is_stale);
+        let extras: Vec<(Name<'_>, &str)> = values
+            .iter()
+            .map(|value| (side.challenge_header(), value.as_str()))
+            .collect();
+        crate::message::respond(request, side.status(), "", &extras)
+    }
+
+    /// Reads a request's credentials as far as this goes without the user's record.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there are none that could be right; each failure is answered with the same challenge.
+    pub fn claim(&self, request: &Message, side: Side, aor: &Aor) -> Result<Claim, Failure> {
+        let mut failure = Failure::Missing;
+        for (line, text) in request.lines(side.credentials_header()).enumerate() {
+            let Some(credentials) = Credentials::parse(text) else {
+                failure = Failure::Malformed;
+                continue;
+            };
+            if credentials.realm != aor.domain() {
+                continue;
+            }
+            if !self.settings.algorithms.contains(&credentials.algorithm) {
+                failure = Failure::Malformed;
+                continue;
+            }
+            let is_full_name = credentials.username == aor.as_str();
+            if !is_full_name && credentials.username != aor.user() {
+                failure = Failure::OtherUser;
+                continue;
+            }
+            let nonce = self.mint.recognise(&credentials.nonce, aor.domain());
+            let count = credentials.count;
+            return Ok(Claim {
+                algorithm: credentials.algorithm,
+                is_full_name,
+                nonce,
+                count,
+                line,
+            });
+        }
+        Err(failure)
+    }
+
+    /// Judges a claim of the same request by the user's record.
+    pub fn judge(&mut self, now: Instant, request: &Message, claim: (&Claim, Side), secrets: &Secrets) -> Verdict {
+        let (claim, side) = claim;
+        let line = request.lines(side.credentials_header()).nth(claim.line);
+        let (Some(credentials), Some(pair)) = (line.and_then(Credentials::parse), secrets.pair(claim.algorithm)) else {
+            return Verdict::Wrong;
+        };
+        let ha1 = if claim.is_full_name {
+            &pair.user_at_domain
+        } else {
+            &pair.user
+        };
+        let method = request.method();
+        let body = if credentials.qop == Qop::AuthInt {
+            request.body()
+        } else {
+            bytes::Bytes::new()
+        };
+        let expected = response_of(&credentials, ha1, method.as_str(), &body);
+        let given = credentials.response.to_ascii_lowercase();
+        if aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), given.as_bytes()).is_err() {
+            return Verdict::Wrong;
+        }
+        let now_ms = self.since_start(now);
+        let lifetime = self.lifetime_ms();
+        match claim.nonce {
+            Some(nonce)
+                if now_ms.saturating_sub(nonce.made_at_ms) <= lifetime && self.used.take(nonce, claim.count) =>
+            {
+                Verdict::Right
+            }
+            _ => Verdict::Stale,
+        }
+    }
+
+    /// Makes a bare nonce, for tests that write their own challenges.
+    #[cfg(test)]
+    pub(crate) fn mint_for_test(&mut self, now: Instant, realm: &str) -> String {
+        let now_ms = self.since_start(now);
+        self.mint.make(now_ms, realm)
+    }
+
+    fn since_start(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lifetime_ms(&self) -> u64 {
+        u64::try_from(self.settings.lifetime.as_millis()).unwrap_or(u64::MAX)
+    }
+}

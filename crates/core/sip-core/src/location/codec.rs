@@ -1,0 +1,159 @@
+//! The record of an AOR on disk.
+//!
+//! ```text
+//! version (1) | count (2) | count x binding
+//! binding = expires (8) updated (8) cseq (4) q (2) reg-id (4, 0 = none) transport (1) local remote
+//!           contact params call-id instance
+//! address = 4 or 6 (1) | octets (4 or 16) | port (2)         text = length (2) | UTF-8
+//! ```
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Binding;
+use crate::aor::Aor;
+use crate::token::{BindingId, transport_code, transport_of};
+
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A newer program wrote it.
+    #[error("binding record has unknown version {0}")]
+    Version(u8),
+    /// It is cut short or holds what no program wrote.
+    #[error("binding record is damaged at octet {0}")]
+    Damaged(usize),
+}
+
+const VERSION: u8 = 1;
+
+pub(super) fn encode(bindings: &[Binding]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(3 + bindings.len() * 256);
+    out.push(VERSION);
+    out.extend_from_slice(&u16::try_from(bindings.len()).unwrap_or(u16::MAX).to_be_bytes());
+    for binding in bindings.iter().take(usize::from(u16::MAX)) {
+        let (instance, reg_id) = match &binding.instance {
+            Some((instance, reg_id)) => (instance.as_ref(), *reg_id),
+            None => ("", 0),
+        };
+        out.extend_from_slice(&binding.expires_ms.to_be_bytes());
+        out.extend_from_slice(&binding.updated_ms.to_be_bytes());
+        out.extend_from_slice(&binding.cseq.to_be_bytes());
+        out.extend_from_slice(&binding.q.to_be_bytes());
+        out.extend_from_slice(&reg_id.to_be_bytes());
+        out.push(transport_code(binding.transport));
+        put_address(&mut out, binding.local);
+        put_address(&mut out, binding.remote);
+        for text in [&binding.contact, &binding.params, &binding.call_id, instance] {
+            put_text(&mut out, text);
+        }
+    }
+    out
+}
+
+fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            out.push(4);
+            out.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.push(6);
+            out.extend_from_slice(&ip.octets());
+        }
+    }
+    out.extend_from_slice(&address.port().to_be_bytes());
+}
+
+/// The table keeps no text longer than a kilooctet, so that the length always fits.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+pub(super) fn decode(aor: &Aor, record: &[u8]) -> Result<Vec<Binding>, DecodeError> {
+    let mut reader = Reader {
+        rest: record,
+        len: record.len(),
+    };
+    let [version] = reader.take()?;
+    if version != VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    let count = u16::from_be_bytes(reader.take()?);
+    let mut bindings = Vec::new();
+    for _ in 0..count {
+        bindings.push(reader.binding(aor)?);
+    }
+    if reader.rest.is_empty() {
+        Ok(bindings)
+    } else {
+        Err(reader.damaged())
+    }
+}
+
+struct Reader<'r> {
+    rest: &'r [u8],
+    len: usize,
+}
+
+impl Reader<'_> {
+    fn damaged(&self) -> DecodeError {
+        DecodeError::Damaged(self.len - self.rest.len())
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.damaged())?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    fn text(&mut self) -> Result<Box<str>, DecodeError> {
+        let length = usize::from(u16::from_be_bytes(self.take()?));
+        let (text, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.damaged())?;
+        let text = std::str::from_utf8(text).map_err(|_| self.damaged())?;
+        self.rest = rest;
+        Ok(text.into())
+    }
+
+    fn address(&mut self) -> Result<SocketAddr, DecodeError> {
+        let [family] = self.take()?;
+        let ip: IpAddr = match family {
+            4 => self.take::<4>()?.into(),
+            6 => self.take::<16>()?.into(),
+            _ => return Err(self.damaged()),
+        };
+        Ok(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)))
+    }
+
+    fn binding(&mut self, aor: &Aor) -> Result<Binding, DecodeError> {
+        let expires_ms = u64::from_be_bytes(self.take()?);
+        let updated_ms = u64::from_be_bytes(self.take()?);
+        let cseq = u32::from_be_bytes(self.take()?);
+        let q = u16::from_be_bytes(self.take()?);
+        let reg_id = u32::from_be_bytes(self.take()?);
+        let [transport] = self.take()?;
+        let transport = transport_of(transport).ok_or_else(|| self.damaged())?;
+        let (local, remote) = (self.address()?, self.address()?);
+        let (contact, params, call_id, instance) = (self.text()?, self.text()?, self.text()?, self.text()?);
+        let instance = (reg_id > 0).then_some((instance, reg_id));
+        let id = match &instance {
+            Some((instance, reg_id)) => BindingId::of_instance(aor, instance, *reg_id),
+            None => BindingId::of_contact(aor, &contact),
+        };
+        Ok(Binding {
+            id,
+            contact,
+            params,
+            instance,
+            q,
+            call_id,
+            cseq,
+            updated_ms,
+            expires_ms,
+            transport,
+            local,
+            remote,
+            connection: None,
+        })
+    }
+}

@@ -1,0 +1,403 @@
+use super::*;
+use crate::flow::{Flow, FlowKind, Transport};
+use crate::message::{Method, Request};
+
+const NOW: u64 = 1_000_000;
+
+fn alice() -> Aor {
+    Aor::parse("alice@example.org").unwrap()
+}
+
+fn udp(remote: &str) -> Flow {
+    let local = "192.0.2.1:5060".parse().unwrap();
+    Flow {
+        transport: Transport::Udp,
+        local,
+        remote: remote.parse().unwrap(),
+        connection: None,
+        kind: FlowKind::Phone,
+    }
+}
+
+fn tcp(connection: u64) -> Flow {
+    Flow {
+        transport: Transport::Tcp,
+        connection: Some(ConnectionId(connection)),
+        ..udp("192.0.2.4:40000")
+    }
+}
+
+fn register(call_id: &str, cseq: u32, headers: &[(Name<'_>, &str)]) -> Message {
+    let request = Request::new(&Method::Register, "sip:example.org")
+        .header(Name::Via, "SIP/2.0/UDP 192.0.2.4;branch=z9hG4bK1")
+        .header(Name::From, "<sip:alice@example.org>;tag=1")
+        .header(Name::To, "<sip:alice@example.org>")
+        .header(Name::CallId, call_id)
+        .header(Name::CSeq, &format!("{cseq} REGISTER"));
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, value))
+        .build()
+}
+
+/// Registers and returns the status code with the remaining seconds of each Contact.
+fn run(table: &mut Table, now_ms: u64, request: &Message, flow: &Flow) -> (u16, Vec<String>) {
+    let response = match table.register(now_ms, &alice(), request, flow) {
+        Ok(_) => table.answer(now_ms, &alice(), request),
+        Err(refusal) => refusal.to_response(request),
+    };
+    (
+        response.status().unwrap(),
+        response.values(Name::Contact).map(str::to_owned).collect(),
+    )
+}
+
+fn contact(call_id: &str, cseq: u32, value: &str) -> Message {
+    register(call_id, cseq, &[(Name::Contact, value)])
+}
+
+#[test]
+fn a_binding_is_made_refreshed_and_removed() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    let change = table
+        .register(NOW, &alice(), &contact("a", 1, "<sip:a@192.0.2.4>"), &flow)
+        .unwrap();
+    assert!(change.is_first && !change.is_last);
+    let (code, contacts) = run(
+        &mut table,
+        NOW + 1000,
+        &contact("a", 2, "<sip:a@192.0.2.4>;expires=600"),
+        &flow,
+    );
+    assert_eq!(
+        (code, contacts),
+        (200, vec!["<sip:a@192.0.2.4>;expires=600".to_owned()])
+    );
+    let change = table
+        .register(NOW, &alice(), &contact("a", 3, "<sip:a@192.0.2.4>;expires=0"), &flow)
+        .unwrap();
+    assert!(change.is_last && change.removed.len() == 1 && table.is_empty());
+}
+
+#[test]
+fn a_query_changes_nothing() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    run(&mut table, NOW, &contact("a", 1, "<sip:a@192.0.2.4>"), &flow);
+    let change = table.register(NOW, &alice(), &register("b", 1, &[]), &flow).unwrap();
+    assert!(!change.is_change());
+    assert_eq!(run(&mut table, NOW, &register("b", 1, &[]), &flow).1.len(), 1);
+}
+
+#[test]
+fn lifetimes_follow_contact_then_header_then_default() {
+    let cases: [(&str, Option<&str>, u16, &str); 8] = [
+        ("<sip:a@192.0.2.4>;expires=100", Some("200"), 200, ";expires=100"),
+        ("<sip:a@192.0.2.4>", Some("200"), 200, ";expires=200"),
+        ("<sip:a@192.0.2.4>", None, 200, ";expires=3600"),
+        ("<sip:a@192.0.2.4>;expires=soon", None, 200, ";expires=3600"),
+        ("<sip:a@192.0.2.4>", Some("4294967296"), 200, ";expires=3600"),
+        ("<sip:a@192.0.2.4>;expires=86400", None, 200, ";expires=3600"),
+        ("<sip:a@192.0.2.4>;expires=59", None, 423, ""),
+        ("<sip:a@192.0.2.9>;expires=3600", None, 200, ";expires=300"),
+    ];
+    for (value, expires, code, end) in cases {
+        let mut headers = vec![(Name::Contact, value)];
+        headers.extend(expires.map(|expires| (Name::Expires, expires)));
+        let (status, contacts) = run(
+            &mut Table::default(),
+            NOW,
+            &register("a", 1, &headers),
+            &udp("192.0.2.4:5060"),
+        );
+        assert_eq!(status, code, "{value}");
+        assert!(contacts.iter().all(|contact| contact.ends_with(end)), "{contacts:?}");
+    }
+}
+
+#[test]
+fn a_stream_without_outbound_lives_300_seconds() {
+    let plain = run(
+        &mut Table::default(),
+        NOW,
+        &contact("a", 1, "<sip:a@192.0.2.4>"),
+        &tcp(1),
+    );
+    assert_eq!(plain.1, ["<sip:a@192.0.2.4>;expires=300"]);
+    let value = "<sip:a@192.0.2.4>;reg-id=1;+sip.instance=\"<urn:uuid:0>\"";
+    let outbound = run(&mut Table::default(), NOW, &contact("a", 1, value), &tcp(1));
+    assert_eq!(outbound.1, [format!("{value};expires=3600")]);
+}
+
+#[test]
+fn too_brief_names_the_minimum() {
+    let request = contact("a", 1, "<sip:a@192.0.2.4>;expires=1");
+    let refusal = Table::default()
+        .register(NOW, &alice(), &request, &udp("192.0.2.4:5060"))
+        .unwrap_err();
+    assert_eq!(refusal.to_response(&request).header(Name::MinExpires), Some("60"));
+}
+
+#[test]
+fn an_instance_returns_on_another_address_and_keeps_its_id() {
+    let mut table = Table::default();
+    let of = |host: &str, reg_id: u32| format!("<sip:a@{host}>;+sip.instance=\"<urn:uuid:0>\";reg-id={reg_id}");
+    let first = table
+        .register(NOW, &alice(), &contact("a", 1, &of("192.0.2.4", 1)), &tcp(1))
+        .unwrap();
+    let again = table
+        .register(NOW, &alice(), &contact("b", 1, &of("192.0.2.5", 1)), &tcp(2))
+        .unwrap();
+    assert_eq!(first.kept, again.kept);
+    assert_eq!(table.bindings(NOW, &alice()).count(), 1);
+    table
+        .register(NOW, &alice(), &contact("b", 2, &of("192.0.2.5", 2)), &tcp(3))
+        .unwrap();
+    assert_eq!(table.bindings(NOW, &alice()).count(), 2);
+    let (_, binding) = table.find(NOW, first.kept[0]).unwrap();
+    assert_eq!(binding.flow().unwrap().connection, Some(ConnectionId(2)));
+}
+
+#[test]
+fn contacts_are_matched_as_uris() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    run(&mut table, NOW, &contact("a", 1, "<sip:%61@HOST.test;lr>"), &flow);
+    assert_eq!(
+        run(&mut table, NOW, &contact("a", 2, "<sip:a@host.test>"), &flow)
+            .1
+            .len(),
+        1
+    );
+    assert_eq!(
+        run(&mut table, NOW, &contact("a", 3, "<sip:A@host.test>"), &flow)
+            .1
+            .len(),
+        2
+    );
+    assert_eq!(
+        run(
+            &mut table,
+            NOW,
+            &contact("a", 4, "<sip:a@host.test;transport=tcp>"),
+            &flow
+        )
+        .1
+        .len(),
+        3
+    );
+}
+
+#[test]
+fn an_older_request_fails_as_a_whole() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    run(&mut table, NOW, &contact("a", 5, "<sip:a@192.0.2.4>"), &flow);
+    for cseq in [4, 5] {
+        let request = contact("a", cseq, "<sip:new@192.0.2.4>, <sip:a@192.0.2.4>;expires=0");
+        assert_eq!(run(&mut table, NOW, &request, &flow).0, 500);
+    }
+    assert_eq!(table.bindings(NOW, &alice()).count(), 1);
+    assert_eq!(
+        run(&mut table, NOW, &contact("another call", 1, "<sip:a@192.0.2.4>"), &flow).0,
+        200
+    );
+}
+
+#[test]
+fn a_star_clears_all_but_only_alone_with_expires_zero() {
+    let flow = udp("192.0.2.4:5060");
+    let cases: [(&[(Name<'_>, &str)], u16, usize); 5] = [
+        (&[(Name::Contact, "*")], 400, 1),
+        (&[(Name::Contact, "*"), (Name::Expires, "1")], 400, 1),
+        (&[(Name::Contact, "*, <sip:a@192.0.2.4>"), (Name::Expires, "0")], 400, 1),
+        (
+            &[(Name::Contact, "*"), (Name::Contact, "*"), (Name::Expires, "0")],
+            400,
+            1,
+        ),
+        (&[(Name::Contact, "*"), (Name::Expires, "0")], 200, 0),
+    ];
+    for (headers, code, left) in cases {
+        let mut table = Table::default();
+        run(&mut table, NOW, &contact("a", 1, "<sip:a@192.0.2.4>"), &flow);
+        assert_eq!(
+            run(&mut table, NOW, &register("a", 2, headers), &flow).0,
+            code,
+            "{headers:?}"
+        );
+        assert_eq!(table.bindings(NOW, &alice()).count(), left);
+    }
+}
+
+#[test]
+fn the_eleventh_binding_replaces_the_oldest() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    for n in 0..11 {
+        run(
+            &mut table,
+            NOW + n,
+            &contact(&n.to_string(), 1, &format!("<sip:a{n}@192.0.2.4>")),
+            &flow,
+        );
+    }
+    let left: Vec<&str> = table.bindings(NOW, &alice()).map(|binding| &*binding.contact).collect();
+    assert_eq!(left.len(), 10);
+    assert!(!left.contains(&"sip:a0@192.0.2.4"));
+    let many = (0..11)
+        .map(|n| format!("<sip:b{n}@192.0.2.4>"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    assert_eq!(run(&mut table, NOW, &contact("x", 1, &many), &flow).0, 400);
+}
+
+#[test]
+fn bindings_are_ordered_by_preference() {
+    let mut table = Table::default();
+    let value = "<sip:low@h.test>;q=0.1, <sip:high@h.test>;q=0.75, <sip:none@h.test>, <sip:bad@h.test>;q=7";
+    run(&mut table, NOW, &contact("a", 1, value), &udp("192.0.2.4:5060"));
+    let order: Vec<u16> = table.bindings(NOW, &alice()).map(|binding| binding.q).collect();
+    assert_eq!(order, [1000, 1000, 750, 100]);
+}
+
+#[test]
+fn a_request_goes_where_the_register_came_from() {
+    let cases = [
+        ("192.0.2.4:40000", "<sip:a@192.0.2.4:5080>", "192.0.2.4:5080"),
+        ("192.0.2.4:40000", "<sip:a@192.0.2.4>", "192.0.2.4:5060"),
+        ("192.0.2.4:40000", "<sip:a@198.51.100.7:5080>", "192.0.2.4:40000"),
+        ("192.0.2.4:40000", "<sip:a@gateway.test:5080>", "192.0.2.4:40000"),
+        (
+            "[2001:db8::4]:40000",
+            "<sip:a@[2001:DB8:0::4]:5080>",
+            "[2001:db8::4]:5080",
+        ),
+    ];
+    for (source, value, goal) in cases {
+        let mut table = Table::default();
+        run(&mut table, NOW, &contact("a", 1, value), &udp(source));
+        let flow = table.bindings(NOW, &alice()).next().unwrap().flow().unwrap();
+        assert_eq!(flow.remote, goal.parse().unwrap(), "{value}");
+    }
+}
+
+#[test]
+fn the_request_uri_is_the_contact_without_what_may_not_stand_there() {
+    let cases = [
+        ("sip:a@h.test;x=1;transport=TCP", "sip:a@h.test;x=1;transport=TCP"),
+        (
+            "sip:user@example.com?Route=%3Csip:sip.example.com%3E",
+            "sip:user@example.com",
+        ),
+        ("sip:a?b@h.test;method=INVITE;ob?Subject=x", "sip:a?b@h.test;ob"),
+    ];
+    for (registered, goal) in cases {
+        let mut table = Table::default();
+        run(
+            &mut table,
+            NOW,
+            &contact("a", 1, &format!("<{registered}>")),
+            &udp("192.0.2.4:5060"),
+        );
+        let binding = table.bindings(NOW, &alice()).next().unwrap();
+        assert_eq!((&*binding.contact, binding.request_uri().as_str()), (registered, goal));
+    }
+}
+
+#[test]
+fn bindings_expire_on_time() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    run(
+        &mut table,
+        NOW,
+        &contact("a", 1, "<sip:a@192.0.2.4>;expires=60, <sip:b@192.0.2.4>;expires=120"),
+        &flow,
+    );
+    assert_eq!(table.next_expiry(), Some(NOW + 60_000));
+    assert!(table.expire(NOW + 59_999).is_empty());
+    assert_eq!(table.bindings(NOW + 60_000, &alice()).count(), 1);
+    let changes = table.expire(NOW + 60_000);
+    assert!(changes.len() == 1 && !changes[0].1.is_last && changes[0].1.removed.len() == 1);
+    assert!(table.expire(NOW + 120_000)[0].1.is_last);
+    assert_eq!(table.next_expiry(), None);
+}
+
+#[test]
+fn a_closed_connection_leaves_bindings_without_flow() {
+    let mut table = Table::default();
+    run(&mut table, NOW, &contact("a", 1, "<sip:a@192.0.2.4>"), &tcp(7));
+    assert!(table.is_registered_on(NOW, &alice(), ConnectionId(7)));
+    assert_eq!(table.close(ConnectionId(7)), [alice()]);
+    assert!(table.close(ConnectionId(7)).is_empty());
+    assert!(!table.is_registered_on(NOW, &alice(), ConnectionId(7)));
+    assert_eq!(table.bindings(NOW, &alice()).next().unwrap().flow(), None);
+    run(&mut table, NOW, &contact("a", 2, "<sip:a@192.0.2.4>"), &tcp(8));
+    assert!(table.bindings(NOW, &alice()).next().unwrap().flow().is_some());
+}
+
+#[test]
+fn records_survive_a_restart() {
+    let mut table = Table::default();
+    run(
+        &mut table,
+        NOW,
+        &contact("a", 1, "<sip:a@192.0.2.4>;q=0.5;x=\"y\""),
+        &udp("192.0.2.4:5060"),
+    );
+    let value = "<sip:b@[2001:db8::4]>;+sip.instance=\"<urn:uuid:0>\";reg-id=3";
+    run(&mut table, NOW, &contact("b", 1, value), &tcp(1));
+    let record = table.encode(&alice()).unwrap();
+    let mut restarted = Table::default();
+    restarted.restore(NOW, &alice(), &record).unwrap();
+    table.close(ConnectionId(1));
+    let before: Vec<Binding> = table.bindings(NOW, &alice()).cloned().collect();
+    let after: Vec<Binding> = restarted.bindings(NOW, &alice()).cloned().collect();
+    assert_eq!(before, after);
+    assert_eq!(restarted.next_expiry(), table.next_expiry());
+    restarted.restore(NOW + 3_600_000, &alice(), &record).unwrap();
+    assert!(restarted.is_empty() && restarted.encode(&alice()).is_none());
+}
+
+#[test]
+fn damaged_records_are_refused() {
+    let mut table = Table::default();
+    run(
+        &mut table,
+        NOW,
+        &contact("a", 1, "<sip:a@192.0.2.4>"),
+        &udp("192.0.2.4:5060"),
+    );
+    let record = table.encode(&alice()).unwrap();
+    for end in 0..record.len() {
+        assert!(Table::default().restore(NOW, &alice(), &record[..end]).is_err());
+    }
+    let mut longer = record.clone();
+    longer.push(0);
+    assert_eq!(
+        Table::default().restore(NOW, &alice(), &longer),
+        Err(DecodeError::Damaged(record.len()))
+    );
+    longer[0] = 2;
+    assert_eq!(
+        Table::default().restore(NOW, &alice(), &longer),
+        Err(DecodeError::Version(2))
+    );
+}
+
+#[test]
+fn a_removed_user_leaves_nothing() {
+    let mut table = Table::default();
+    let change = table
+        .register(
+            NOW,
+            &alice(),
+            &contact("a", 1, "<sip:a@192.0.2.4>"),
+            &udp("192.0.2.4:5060"),
+        )
+        .unwrap();
+    assert!(table.remove(&alice()).is_last);
+    assert!(table.find(NOW, change.kept[0]).is_none() && table.next_expiry().is_none());
+}
