@@ -1,0 +1,394 @@
+//! From XML to the typed document, every value checked.
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use identity::{DomainPattern, Domains};
+use wire::KindId;
+
+use crate::document::{BootstrapNode, Chord, Document, NAMESPACE};
+use crate::error::Error;
+use crate::instant;
+use crate::kind::{AccessPolicy, KindDefinition, REGISTERED, model_from_name};
+use crate::tree::{self, Element};
+use crate::value::{self, Fields};
+
+/// One `configuration` of a file, with what is needed to check its signatures.
+pub(crate) struct Configuration {
+    pub(crate) document: Document,
+    /// The bytes that the signature covers (RFC 6940 §11.1).
+    pub(crate) raw: String,
+    /// The contents of the `signature` elements that follow it.
+    pub(crate) signatures: Vec<String>,
+    pub(crate) kinds: Vec<SignedKind>,
+}
+
+/// The bytes of a `kind` element, and its signature if there is one.
+pub(crate) struct SignedKind {
+    pub(crate) id: KindId,
+    pub(crate) raw: String,
+    pub(crate) signature: Option<String>,
+}
+
+/// A `configuration` element that has been found but not read.
+pub(crate) struct Found<'a> {
+    root: &'a Element,
+    element: &'a Element,
+    raw: &'a str,
+    signatures: Vec<String>,
+}
+
+/// Reads the first configuration of a file.
+pub(crate) fn first_document(xml: &str) -> Result<Document, Error> {
+    let root = tree::parse(xml, &Vec::new())?;
+    match find(&root, xml)?.first() {
+        Some(found) => Ok(found.read()?.document),
+        None => Err(value::missing("configuration")),
+    }
+}
+
+/// Finds the configurations of a file: RFC 6940 §11.1 allows several overlays in one.
+pub(crate) fn find<'a>(root: &'a Element, xml: &'a str) -> Result<Vec<Found<'a>>, Error> {
+    let new = |element: &'a Element| Found {
+        root,
+        element,
+        raw: xml.get(element.span.clone()).unwrap_or_default(),
+        signatures: Vec::new(),
+    };
+    if root.namespace == BASE && root.name == "configuration" {
+        return Ok(vec![new(root)]);
+    }
+    if root.namespace != BASE || root.name != "overlay" {
+        return Err(value::missing("overlay"));
+    }
+    let mut found: Vec<Found<'a>> = Vec::new();
+    for child in root.children.iter().filter(|child| child.namespace == BASE) {
+        if child.name == "configuration" {
+            found.push(new(child));
+        } else if child.name == "signature"
+            && let Some(last) = found.last_mut()
+            && last.signatures.len() < MAX_SIGNATURES
+        {
+            last.signatures.push(child.text.clone());
+        }
+    }
+    if found.len() > MAX_CONFIGURATIONS {
+        return Err(Error::TooMany { element: "configuration".to_owned(), limit: MAX_CONFIGURATIONS });
+    }
+    Ok(found)
+}
+
+impl Found<'_> {
+    /// The name of its overlay.
+    pub(crate) fn overlay(&self) -> Option<&str> {
+        self.element.attribute("instance-name").map(str::trim)
+    }
+
+    /// Reads it from the bytes that the signature covers, and from nothing around them.
+    ///
+    /// Only a document without our extension may take its namespaces from the `overlay` element:
+    /// there they are not signed, and whoever binds a prefix anew makes our elements disappear.
+    pub(crate) fn read(&self) -> Result<Configuration, Error> {
+        let alone = tree::parse(self.raw, &Vec::new());
+        match alone {
+            Ok(alone) if alone.namespace == BASE => self.configuration(&alone),
+            _ => {
+                let inherited = tree::parse(self.raw, &tree::bindings(self.root))?;
+                let configuration = self.configuration(&inherited)?;
+                if configuration.document.mandatory_extensions.contains(NAMESPACE) {
+                    return Err(Error::UnsignedNamespace { overlay: configuration.document.overlay });
+                }
+                Ok(configuration)
+            }
+        }
+    }
+
+    fn configuration(&self, element: &Element) -> Result<Configuration, Error> {
+        let (definitions, kinds) = kinds(element, self.raw)?;
+        Ok(Configuration {
+            document: Document { kinds: definitions, ..document(element)? },
+            raw: self.raw.to_owned(),
+            signatures: self.signatures.clone(),
+            kinds,
+        })
+    }
+}
+
+/// Everything but the Kinds.
+fn document(element: &Element) -> Result<Document, Error> {
+    let fields = Fields { element, namespace: BASE };
+    unsupported(fields)?;
+    Ok(Document {
+        overlay: overlay(element)?,
+        sequence: sequence(element)?,
+        expiration_ms: expiration(element)?,
+        root_certs: each(fields, "root-cert", value::certificate)?,
+        enrollment_servers: each(fields, "enrollment-server", enrollment_server)?,
+        bootstrap_nodes: bootstrap_nodes(fields)?,
+        // RFC 6940 §11.1: the defaults of this and what follows.
+        turn_density: narrow(fields.integer("turn-density", 0..=255)?.unwrap_or(1)),
+        clients_permitted: fields.boolean("clients-permitted")?.unwrap_or(true),
+        no_ice: fields.boolean("no-ice")?.unwrap_or(false),
+        chord: chord(Fields { element, namespace: CHORD })?,
+        max_message_size: narrow(fields.integer("max-message-size", MESSAGE_SIZES)?.unwrap_or(5000)),
+        initial_ttl: narrow(fields.integer("initial-ttl", 1..=255)?.unwrap_or(100)),
+        reliability_timer: Duration::from_millis(
+            fields.integer("overlay-reliability-timer", RELIABILITY_TIMERS)?.unwrap_or(3000),
+        ),
+        link_protocols: link_protocols(fields)?,
+        configuration_signers: node_ids(fields, "configuration-signer", MAX_SIGNERS)?,
+        kind_signers: node_ids(fields, "kind-signer", MAX_SIGNERS)?,
+        bad_nodes: node_ids(fields, "bad-node", MAX_BAD_NODES)?,
+        mandatory_extensions: mandatory_extensions(fields)?,
+        delegated_signers: Fields { element, namespace: NAMESPACE }.one("delegated-signers")?.is_some(),
+        kinds: Vec::new(),
+    })
+}
+
+/// What would change the overlay in a way that this implementation does not know.
+fn unsupported(fields: Fields<'_>) -> Result<(), Error> {
+    let refuse = |element: &str, value: &str, supported| {
+        let (element, value) = (element.to_owned(), value.chars().take(64).collect());
+        Err(Error::Unsupported { element, value, supported })
+    };
+    if let Some(plugin) = fields.text("topology-plugin")?
+        && plugin != "CHORD-RELOAD"
+    {
+        return refuse("topology-plugin", plugin, "CHORD-RELOAD");
+    }
+    // RFC 6940 §10.1 defines CHORD-RELOAD for identifiers of 128 bits (deviation D8).
+    if let Some(length) = fields.text("node-id-length")?
+        && value::integer("node-id-length", length, 16..=20)? != 16
+    {
+        return refuse("node-id-length", length, "16");
+    }
+    if fields.boolean("self-signed-permitted")? == Some(true) {
+        return refuse("self-signed-permitted", "true", "certificates of a root-cert only");
+    }
+    if fields.one("shared-secret")?.is_some() {
+        return refuse("shared-secret", "(a secret)", "certificates only");
+    }
+    Ok(())
+}
+
+fn overlay(element: &Element) -> Result<String, Error> {
+    let name = element.attribute("instance-name").ok_or_else(|| value::missing("instance-name"))?.trim();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    // It stands in certificates and host names (RFC 6940 §14.15, RFC 1035 §2.3.4).
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(is_name) {
+        return Err(value::value("instance-name", name, "a domain name".to_owned()));
+    }
+    Ok(name.to_owned())
+}
+
+fn sequence(element: &Element) -> Result<u16, Error> {
+    // RFC 6940 §11.1: between 0 and 2^16-2.
+    let text = element.attribute("sequence").map_or("0", str::trim);
+    Ok(narrow(value::integer("sequence", text, 0..=65534)?))
+}
+
+fn expiration(element: &Element) -> Result<Option<u64>, Error> {
+    let Some(text) = element.attribute("expiration").map(str::trim) else { return Ok(None) };
+    match instant::parse(text) {
+        Some(unix_ms) => Ok(Some(unix_ms)),
+        None => Err(value::value("expiration", text, "a date like 2030-12-31T23:59:59Z".to_owned())),
+    }
+}
+
+fn chord(fields: Fields<'_>) -> Result<Chord, Error> {
+    let seconds = |name, default| {
+        fields.integer(name, INTERVALS).map(|number| Duration::from_secs(number.unwrap_or(default)))
+    };
+    Ok(Chord {
+        // RFC 6940 §10.7.1 and §10.7.4.2: the defaults.
+        update_interval: seconds("chord-update-interval", 600)?,
+        ping_interval: seconds("chord-ping-interval", 3600)?,
+        is_reactive: fields.boolean("chord-reactive")?.unwrap_or(true),
+    })
+}
+
+fn enrollment_server(name: &str, text: &str) -> Result<String, Error> {
+    // RFC 6940 §11.1: the URL must be of type https.
+    if text.len() > 2048 || !text.starts_with("https://") || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(value::value(name, text, "an https URL".to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+fn bootstrap_nodes(fields: Fields<'_>) -> Result<Vec<BootstrapNode>, Error> {
+    let mut nodes = Vec::new();
+    for element in fields.list("bootstrap-node", MAX_BOOTSTRAP_NODES)? {
+        let host = element.attribute("address").ok_or_else(|| value::missing("bootstrap-node address"))?.trim();
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let is_name = !host.is_empty() && host.len() <= 253 && host.bytes().all(is_host);
+        if !is_name && host.parse::<Ipv6Addr>().is_err() {
+            return Err(value::value("bootstrap-node address", host, "an IP address or a host name".to_owned()));
+        }
+        let port = match element.attribute("port") {
+            Some(text) => narrow(value::integer("bootstrap-node port", text.trim(), 1..=65535)?),
+            None => DEFAULT_PORT,
+        };
+        nodes.push(BootstrapNode { host: host.to_owned(), port });
+    }
+    Ok(nodes)
+}
+
+fn link_protocols(fields: Fields<'_>) -> Result<Vec<String>, Error> {
+    let protocols = each(fields, "overlay-link-protocol", |_, text| Ok(text.to_owned()))?;
+    // RFC 6940 §11.1: none means "TLS".
+    Ok(if protocols.is_empty() { vec!["TLS".to_owned()] } else { protocols })
+}
+
+fn mandatory_extensions(fields: Fields<'_>) -> Result<BTreeSet<String>, Error> {
+    let mut extensions = BTreeSet::new();
+    for element in fields.list("mandatory-extension", MAX_LIST)? {
+        let namespace = element.text.trim();
+        // RFC 6940 §11.1: a node that does not support one cannot join.
+        if ![BASE, CHORD, SIP, NAMESPACE].contains(&namespace) {
+            return Err(Error::Unsupported {
+                element: "mandatory-extension".to_owned(),
+                value: namespace.chars().take(128).collect(),
+                supported: NAMESPACE,
+            });
+        }
+        extensions.insert(namespace.to_owned());
+    }
+    Ok(extensions)
+}
+
+fn node_ids(fields: Fields<'_>, name: &str, limit: usize) -> Result<BTreeSet<wire::NodeId>, Error> {
+    let elements: Vec<&Element> = fields.element.all(fields.namespace, name).collect();
+    if elements.len() > limit {
+        return Err(Error::TooMany { element: name.to_owned(), limit });
+    }
+    elements.iter().map(|element| value::node_id(name, element.text.trim())).collect()
+}
+
+fn each<T>(
+    fields: Fields<'_>,
+    name: &'static str,
+    read: impl Fn(&str, &str) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let elements: Vec<&Element> = fields.element.all(fields.namespace, name).collect();
+    if elements.len() > MAX_LIST {
+        return Err(Error::TooMany { element: name.to_owned(), limit: MAX_LIST });
+    }
+    elements.iter().map(|element| read(name, element.text.trim())).collect()
+}
+
+fn kinds(element: &Element, source: &str) -> Result<(Vec<KindDefinition>, Vec<SignedKind>), Error> {
+    let (mut definitions, mut signed): (Vec<KindDefinition>, Vec<SignedKind>) = (Vec::new(), Vec::new());
+    let fields = Fields { element, namespace: BASE };
+    let Some(required) = fields.one("required-kinds")? else { return Ok((definitions, signed)) };
+    for block in (Fields { element: required, namespace: BASE }).list("kind-block", MAX_KINDS)? {
+        let block = Fields { element: block, namespace: BASE };
+        let kind = block.one("kind")?.ok_or_else(|| value::missing("kind"))?;
+        let definition = kind_definition(kind)?;
+        if definitions.iter().any(|known| known.id == definition.id) {
+            return Err(Error::Repeated { element: format!("kind {}", definition.id) });
+        }
+        signed.push(SignedKind {
+            id: definition.id,
+            raw: source.get(kind.span.clone()).unwrap_or_default().to_owned(),
+            signature: block.one("kind-signature")?.map(|signature| signature.text.clone()),
+        });
+        definitions.push(definition);
+    }
+    Ok((definitions, signed))
+}
+
+fn kind_definition(element: &Element) -> Result<KindDefinition, Error> {
+    let (id, name) = kind_name(element)?;
+    let fields = Fields { element, namespace: BASE };
+    let extension = Fields { element, namespace: NAMESPACE };
+    let model = fields.text("data-model")?.ok_or_else(|| value::missing("data-model"))?;
+    let access = fields.text("access-control")?.ok_or_else(|| value::missing("access-control"))?;
+    // RFC 6940 §11.1: for a registered Kind the registration counts and these two are ignored.
+    let (data_model, access) = match REGISTERED.iter().find(|registered| registered.id == id) {
+        Some(registered) => (registered.data_model, registered.access),
+        None => (
+            model_from_name(model)
+                .ok_or_else(|| value::value("data-model", model, "SINGLE, ARRAY or DICTIONARY".to_owned()))?,
+            AccessPolicy::from_name(access)
+                .ok_or_else(|| value::value("access-control", access, "a policy of RFC 6940 §7.3".to_owned()))?,
+        ),
+    };
+    let max_node_multiple = fields.integer("max-node-multiple", 1..=255)?.map(narrow);
+    if access == AccessPolicy::NodeMultiple && max_node_multiple.is_none() {
+        return Err(value::missing("max-node-multiple"));
+    }
+    Ok(KindDefinition {
+        id,
+        name,
+        data_model,
+        access,
+        max_count: narrow(fields.required_integer("max-count", COUNTS)?),
+        max_size: narrow(fields.required_integer("max-size", SIZES)?),
+        max_node_multiple,
+        longest_lifetime: extension.integer("longest-lifetime", LIFETIMES)?.map(narrow),
+        writer: extension.node_id("writer")?,
+        domain_restriction: domain_restriction(Fields { element, namespace: SIP })?,
+    })
+}
+
+fn kind_name(element: &Element) -> Result<(KindId, String), Error> {
+    match (element.attribute("name").map(str::trim), element.attribute("id").map(str::trim)) {
+        (Some(name), None) => match REGISTERED.iter().find(|registered| registered.name == name) {
+            Some(registered) => Ok((registered.id, name.to_owned())),
+            None => Err(Error::Unsupported {
+                element: "kind name".to_owned(),
+                value: name.chars().take(64).collect(),
+                supported: "SIP-REGISTRATION, TURN-SERVICE, CERTIFICATE_BY_NODE and CERTIFICATE_BY_USER",
+            }),
+        },
+        // RFC 6940 §14.6: 0 and 0xFFFFFFFF are reserved.
+        (None, Some(id)) => Ok((KindId(narrow(value::integer("kind id", id, 1..=0xffff_fffe)?)), String::new())),
+        _ => Err(value::missing("kind name or id (exactly one of them)")),
+    }
+}
+
+/// RFC 7904 §3.4: present and not enabled means the overlay's own domain.
+fn domain_restriction(fields: Fields<'_>) -> Result<Option<Domains>, Error> {
+    let Some(element) = fields.one("domain-restriction")? else { return Ok(None) };
+    let is_enabled = element.attribute("enable").map(|text| value::boolean("enable", text.trim())).transpose()?;
+    if is_enabled != Some(true) {
+        return Ok(Some(Domains::Overlay));
+    }
+    let patterns = each(Fields { element, namespace: SIP }, "pattern", |name, text| {
+        DomainPattern::parse(text).map_err(|error| value::value(name, text, error.to_string()))
+    })?;
+    Ok(Some(Domains::Patterns(patterns)))
+}
+
+/// Narrows a number that was checked against its range.
+fn narrow<T: TryFrom<u64> + Default>(number: u64) -> T {
+    T::try_from(number).unwrap_or_default()
+}
+
+/// The namespaces of RFC 6940 §11.1 and RFC 7904 §3.4.
+pub(crate) const BASE: &str = "urn:ietf:params:xml:ns:p2p:config-base";
+pub(crate) const CHORD: &str = "urn:ietf:params:xml:ns:p2p:config-chord";
+pub(crate) const SIP: &str = "urn:ietf:params:xml:ns:p2p:config-base:sip";
+
+/// RFC 6940 §14.5: the port of RELOAD.
+const DEFAULT_PORT: u16 = 6084;
+/// A message must at least hold a signed header; beyond 16 MiB a peer could exhaust memory.
+const MESSAGE_SIZES: std::ops::RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
+/// RFC 6940 §11.1: at least 200 ms; above a minute nothing would ever be repeated in time.
+const RELIABILITY_TIMERS: std::ops::RangeInclusive<u64> = 200..=60_000;
+/// Seconds; a day is far beyond every useful stabilisation interval.
+const INTERVALS: std::ops::RangeInclusive<u64> = 1..=86_400;
+const COUNTS: std::ops::RangeInclusive<u64> = 1..=1_000_000;
+const SIZES: std::ops::RangeInclusive<u64> = 1..=16 * 1024 * 1024;
+const LIFETIMES: std::ops::RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// Overlays in one file.
+const MAX_CONFIGURATIONS: usize = 16;
+const MAX_SIGNATURES: usize = 8;
+const MAX_SIGNERS: usize = 64;
+/// Entries stay for the life of a certificate only (RFC 6940 §11.1).
+const MAX_BAD_NODES: usize = 4096;
+const MAX_BOOTSTRAP_NODES: usize = 64;
+const MAX_KINDS: usize = 64;
+/// Other repeated elements.
+const MAX_LIST: usize = 64;

@@ -1,0 +1,177 @@
+//! The document as it travels: XML with signatures.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use identity::{Sign, Trust, Verifier, sign_blob, verify_blob};
+use wire::{Decode, Encode, NodeId, SecurityBlock};
+
+use crate::document::Document;
+use crate::error::{Error, SignatureError};
+use crate::parse::{Configuration, Found, SignedKind, find};
+use crate::value::base64;
+use crate::{tree, write};
+
+/// A document whose signature was checked, with its bytes.
+#[derive(Clone, PartialEq)]
+pub struct SignedDocument {
+    document: Document,
+    xml: Bytes,
+}
+
+/// What a document is believed on.
+#[derive(Debug, Clone, Copy)]
+pub enum Basis<'a> {
+    /// The SHA-256 of the configuration root: for the first document, or after a restart.
+    Root([u8; 32]),
+    /// The document in force: its signers sign the next one (RFC 6940 §11.1).
+    Previous(&'a Document),
+}
+
+impl SignedDocument {
+    /// Writes and signs a document and its Kinds.
+    #[must_use]
+    pub fn sign(document: Document, signer: &dyn Sign) -> SignedDocument {
+        let block = |blob: &str| STANDARD.encode(sign_blob(signer, blob.as_bytes()).to_bytes());
+        let signs_kinds = document.kind_signers.contains(&signer.node_id());
+        let configuration = write::configuration(&document, &|kind| signs_kinds.then(|| block(kind)));
+        let xml = write::file(&configuration, &block(&configuration));
+        SignedDocument { document, xml: Bytes::from(xml) }
+    }
+
+    /// Reads a file and verifies the configuration of the overlay in question.
+    ///
+    /// # Errors
+    /// When the file cannot be used, no signature holds, its time is over, or it is not newer than
+    /// the document in force.
+    pub fn parse_and_verify(xml: Bytes, basis: Basis<'_>, now_ms: u64) -> Result<SignedDocument, Error> {
+        if xml.len() > MAX_DOCUMENT {
+            return Err(Error::TooLarge { size: xml.len(), limit: MAX_DOCUMENT });
+        }
+        let text = std::str::from_utf8(&xml)
+            .map_err(|error| Error::Malformed { at: error.valid_up_to(), reason: "it is not UTF-8".to_owned() })?;
+        let root = tree::parse(text, &Vec::new())?;
+        let document = match basis {
+            Basis::Root(hash) => verify_first(&find(&root, text)?, hash, now_ms)?,
+            Basis::Previous(previous) => verify_next(&find(&root, text)?, previous, now_ms)?,
+        };
+        match document.expiration_ms {
+            // RFC 6940 §11.1: after its expiration a document is no longer valid.
+            Some(expiration_ms) if expiration_ms <= now_ms => Err(Error::Expired { expiration_ms }),
+            _ => Ok(SignedDocument { document, xml }),
+        }
+    }
+
+    /// Returns what it says.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Returns the file.
+    #[must_use]
+    pub fn xml(&self) -> &Bytes {
+        &self.xml
+    }
+}
+
+impl fmt::Debug for SignedDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedDocument")
+            .field("overlay", &self.document.overlay)
+            .field("sequence", &self.document.sequence)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells whether a sequence number follows another: they wrap from 65534 to 0.
+#[must_use]
+pub fn is_newer(sequence: u16, than: u16) -> bool {
+    // RFC 6940 §6.3.2.1: comparisons are made modulo 65535.
+    let ahead = (u32::from(sequence) + MODULUS - u32::from(than)) % MODULUS;
+    (1..=MODULUS / 2).contains(&ahead)
+}
+
+/// The configuration that lists the pinned root, signed under it by a signer that it names itself.
+fn verify_first(found: &[Found<'_>], root: [u8; 32], now_ms: u64) -> Result<Document, Error> {
+    let mut refused = None;
+    for configuration in found {
+        let configuration = configuration.read()?;
+        let document = &configuration.document;
+        let Some(anchor) = document.root_certs.iter().find(|certificate| certificate.hash() == root) else {
+            let source = SignatureError::NotPinned;
+            refused = refused.or(Some(Error::Signature { overlay: document.overlay.clone(), source }));
+            continue;
+        };
+        // The document's other CAs are believed only once the pinned root's signer vouched for them.
+        let trust = Trust { anchors: vec![anchor.clone()], ..document.trust() };
+        verify(&configuration, trust, &document.configuration_signers, now_ms)?;
+        return Ok(configuration.document);
+    }
+    Err(refused.unwrap_or_else(|| Error::Missing { element: "configuration".to_owned() }))
+}
+
+fn verify_next(found: &[Found<'_>], previous: &Document, now_ms: u64) -> Result<Document, Error> {
+    let same = found.iter().find(|configuration| configuration.overlay() == Some(&previous.overlay));
+    let Some(same) = same else { return Err(Error::NoConfiguration { overlay: previous.overlay.clone() }) };
+    let configuration = same.read()?;
+    let (sequence, in_force) = (configuration.document.sequence, previous.sequence);
+    if !is_newer(sequence, in_force) {
+        return Err(Error::NotNewer { sequence, in_force });
+    }
+    // RFC 6940 §11.1: the signers of the previous document sign this one.
+    verify(&configuration, previous.trust(), &previous.configuration_signers, now_ms)?;
+    Ok(configuration.document)
+}
+
+fn verify(
+    configuration: &Configuration,
+    trust: Trust,
+    signers: &BTreeSet<NodeId>,
+    now_ms: u64,
+) -> Result<(), Error> {
+    let verifier = Verifier::new(trust);
+    let raw = configuration.raw.as_bytes();
+    let outcomes = configuration.signatures.iter().map(|text| verify_one(&verifier, raw, text, signers, now_ms));
+    let best = outcomes.reduce(|first, second| if first.is_ok() { first } else { second });
+    best.unwrap_or(Err(SignatureError::Missing))
+        .and_then(|()| verify_kinds(&verifier, configuration, now_ms))
+        .map_err(|source| Error::Signature { overlay: configuration.document.overlay.clone(), source })
+}
+
+/// RFC 6940 §11.1: a Kind is signed by one of the kind signers. A Kind without a signature of its
+/// own is covered by the configuration's, which the grammar of §11.1.1 allows.
+fn verify_kinds(verifier: &Verifier, configuration: &Configuration, now_ms: u64) -> Result<(), SignatureError> {
+    for SignedKind { id, raw, signature } in &configuration.kinds {
+        let Some(text) = signature else { continue };
+        let signers = &configuration.document.kind_signers;
+        verify_one(verifier, raw.as_bytes(), text, signers, now_ms)
+            .map_err(|error| SignatureError::Kind { kind: *id, reason: error.to_string() })?;
+    }
+    Ok(())
+}
+
+fn verify_one(
+    verifier: &Verifier,
+    raw: &[u8],
+    text: &str,
+    signers: &BTreeSet<NodeId>,
+    now_ms: u64,
+) -> Result<(), SignatureError> {
+    let malformed = |reason: String| SignatureError::Malformed { reason };
+    let bytes = base64("signature", text).map_err(|error| malformed(error.to_string()))?;
+    let block = SecurityBlock::from_bytes(&Bytes::from(bytes)).map_err(|error| malformed(error.to_string()))?;
+    let identity = verify_blob(verifier, raw, &block, now_ms)?;
+    if identity.node_ids.iter().any(|node_id| signers.contains(node_id)) {
+        return Ok(());
+    }
+    Err(SignatureError::UnknownSigner { node_id: identity.node_id() })
+}
+
+/// The greatest file that is read: a document with some hundred bad-nodes has 20 KiB.
+pub const MAX_DOCUMENT: usize = 256 * 1024;
+/// Sequence numbers are 0 to 65534.
+const MODULUS: u32 = 65535;
