@@ -10,7 +10,7 @@ use wire::{NodeId, Now, ResourceId};
 
 use crate::{
     attach::Attaches,
-    contact::Contact,
+    contact::{Contact, Lists},
     finger::Searches,
     output::Output,
     random::Random,
@@ -342,15 +342,35 @@ impl Chord {
             new: self.own_range(),
         });
         info!(node_id = %self.own.short(), "joined ring");
-        self.reshape();
-        self.tell_everyone();
         self.searches.reset(self.now);
+        self.reshape();
+        if self.is_member() {
+            self.tell_everyone();
+        }
         self.pursue_attaches();
     }
 
-    /// Sets where the range begins before `become_member`.
-    pub(crate) fn begin_after(&mut self, after: NodeId) {
-        self.after = after;
+    /// Takes over what the admitting peer knows, before `become_member`: its list is the first extended list, as far as
+    /// it is confirmed. Claims of others that nobody has confirmed do not stand in the way then.
+    pub(crate) fn start_from(&mut self, admitting: NodeId, lists: &Lists) {
+        let own = self.own.to_u128();
+        let is_ready = |node: &NodeId| self.is_peer(*node);
+        let nodes = |places: &[u128]| -> Vec<NodeId> {
+            places
+                .iter()
+                .filter(|place| **place != own)
+                .copied()
+                .map(NodeId::from_u128)
+                .collect()
+        };
+        let previous = nodes(&lists.predecessors);
+        let after = previous.first().copied().unwrap_or(admitting);
+        let next = std::iter::once(admitting)
+            .chain(nodes(&lists.successors))
+            .take_while(is_ready)
+            .collect();
+        let previous = previous.into_iter().take_while(is_ready).collect();
+        (self.after, self.successors, self.predecessors) = (after, next, previous);
     }
 
     /// Gives up the range and the tables.

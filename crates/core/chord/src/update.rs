@@ -37,7 +37,15 @@ impl Chord {
         };
         contact.is_ready = true;
         let before = std::mem::replace(&mut contact.lists, lists);
+        let is_far = before.is_some() && contact.lists.is_none();
         self.probe_dropped(from, before.as_ref());
+        if is_far
+            && self.standing == Standing::Joining
+            && self.admitting.is_some_and(|admitting| admitting.peer == from)
+        {
+            // Another peer came between: whoever admits us would tell us its lists.
+            return self.fail_join();
+        }
         if self.is_named_by(from) {
             self.enter();
         }
@@ -173,19 +181,14 @@ impl Chord {
         let Some(lists) = self
             .contacts
             .get(&admitting.peer)
-            .and_then(|contact| contact.lists.as_ref())
+            .and_then(|contact| contact.lists.clone())
         else {
             return;
         };
-        if !self.stands_before(admitting.peer, lists) {
+        if !self.stands_before(admitting.peer, &lists) {
             return self.fail_join();
         }
-        let after = lists
-            .predecessors
-            .get(1)
-            .copied()
-            .map_or(admitting.peer, NodeId::from_u128);
-        self.begin_after(after);
+        self.start_from(admitting.peer, &lists);
         self.become_member();
     }
 
