@@ -12,5 +12,22 @@
 //! number of times.
 
 mod api;
+mod certificates;
+mod check;
+mod clock;
+mod core;
+mod disk;
+mod document;
+mod kind;
+mod merge;
+mod puts;
+mod read;
+mod record;
+mod refusal;
+mod replica;
+mod state;
+mod store;
 
 pub use api::{Answer, BatchId, Command, CommandId, Output, Put, ReplicaStore, Settings, Summary, Tree};
+pub use core::Core;
+pub use disk::LoadError;

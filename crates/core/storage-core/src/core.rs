@@ -1,0 +1,360 @@
+//! The core: inputs, outputs, and their order.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use wire::{Encode, MessageCode, NodeId, Now, ResourceId};
+
+use crate::{
+    api::{Answer, BatchId, Command, CommandId, Output, ReplicaStore, Settings, Summary, Tree},
+    check::Context,
+    clock::{Clock, Saved},
+    disk::{self, LoadError},
+    document::InForce,
+    puts::Puts,
+    read::{self, Read},
+    record::Hash,
+    refusal::Refusal,
+    replica,
+    state::{State, count},
+    store::{self, Request, Stored},
+};
+
+/// The storage of one peer.
+pub struct Core {
+    settings: Settings,
+    state: State,
+    in_force: InForce,
+    clock: Clock,
+    /// The clock that was loaded, until [`Core::start`].
+    saved: Option<Saved>,
+    /// Records that were loaded, until [`Core::start`].
+    loaded: Vec<(ResourceId, Bytes)>,
+    keep: Option<Ranges>,
+    damaged: u64,
+
+    /// Changes that nobody waits for; they go with the next batch.
+    housekeeping: Puts,
+    outputs: VecDeque<Output>,
+    /// Answers in order, each with the batch that must be flushed before it.
+    answers: VecDeque<(BatchId, CommandId, Answer)>,
+    written: BatchId,
+    flushed: BatchId,
+    next_tick: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ranges {
+    own: (NodeId, NodeId),
+    replica: (NodeId, NodeId),
+}
+
+impl Core {
+    /// Makes one without data. [`Core::load`] it with all that the disk has, then [`Core::start`] it.
+    #[must_use]
+    pub fn new(now: Now, settings: Settings) -> Self {
+        Self {
+            settings,
+            state: State::default(),
+            in_force: InForce::nothing(),
+            clock: Clock::start(now, None),
+            saved: None,
+            loaded: Vec::new(),
+            keep: None,
+            damaged: 0,
+            housekeeping: Puts::default(),
+            outputs: VecDeque::new(),
+            answers: VecDeque::new(),
+            written: BatchId(0),
+            flushed: BatchId(0),
+            next_tick: now.instant + TICK,
+        }
+    }
+
+    /// Takes an entry of the disk, before the start.
+    ///
+    /// # Errors
+    /// [`LoadError::Newer`] if a later version wrote it: do not start. [`LoadError::Damaged`] if it cannot be read: it
+    /// is left alone, and what it was is to be had from the replicas.
+    pub fn load(&mut self, tree: Tree, key: Bytes, value: Bytes) -> Result<(), LoadError> {
+        let result = match tree {
+            Tree::Meta => self.load_meta(&key, &value),
+            Tree::Certificates => load_certificate(&key, &value).map(|(hash, der)| {
+                self.state.certificates.load(hash, der);
+            }),
+            Tree::Records => disk::unversioned("record", &key, &value).and_then(|_| {
+                let resource = ResourceId::try_from(&*key).map_err(|error| disk::damaged("record", &key, error))?;
+                self.loaded.push((resource, value));
+                Ok(())
+            }),
+        };
+        if matches!(result, Err(LoadError::Damaged { .. })) {
+            self.damaged += 1;
+        }
+        result
+    }
+
+    /// Starts, after everything was loaded.
+    pub fn start(&mut self, now: Now) {
+        self.clock = Clock::start(now, self.saved.take());
+        let own_ms = self.clock.own_ms(now);
+        for (resource, octets) in std::mem::take(&mut self.loaded) {
+            match disk::decode(&octets) {
+                Ok(record) if record.slots().all(|slot| self.state.certificates.cover(slot)) => {
+                    self.state.load(resource, record, &octets);
+                }
+                Ok(_) => self.mourn(resource, "a certificate is missing"),
+                Err(error) => self.mourn(resource, &error.to_string()),
+            }
+        }
+        let context = Context { in_force: &self.in_force, now, own_ms };
+        // What a Store would be refused for is not read from the own disk, either.
+        let mut is_timely = |kind, slot: &crate::record::Slot| {
+            let kind = context.in_force.kinds.get(kind);
+            kind.is_none_or(|kind| context.check_time(kind, &slot.data).is_ok())
+        };
+        self.state.retain_all(&mut is_timely, &mut self.housekeeping);
+        self.state.expire(own_ms, &mut self.housekeeping);
+        if self.damaged == 0 {
+            self.state.certificates.sweep(&mut self.housekeeping);
+        }
+        self.housekeeping.put(Tree::Meta, STORE_ID, disk::versioned(&self.settings.store_id));
+        self.tick(now);
+    }
+
+    /// Carries out a command. Its answer comes as an output, after those of earlier commands.
+    pub fn handle_command(&mut self, now: Now, id: CommandId, command: Command) {
+        self.state.expire(self.clock.own_ms(now), &mut self.housekeeping);
+        let answer = match command {
+            Command::Apply { code, body, certificates, signer } => {
+                let request = Request { body: &body, certificates: &certificates, signer: signer.as_ref() };
+                self.apply(now, MessageCode(code), &request)
+            }
+            Command::Scan { after, range } => Ok(self.scan(now, after, range)),
+            Command::Keep { own, replica } => {
+                self.keep = Some(Ranges { own, replica });
+                Ok(Answer::Done)
+            }
+            Command::Clock { unix_ms } => {
+                self.clock.hear(now, unix_ms);
+                self.save_clock(now);
+                Ok(Answer::Done)
+            }
+            Command::Document { xml } => self.document(now, xml),
+        };
+        self.answer(id, answer.unwrap_or_else(Refusal::into_answer));
+    }
+
+    /// Takes note that a batch, and all before it, is on the disk.
+    pub fn handle_flushed(&mut self, _now: Now, batch: BatchId) {
+        self.flushed = self.flushed.max(batch);
+        while let Some((_, id, answer)) = self.answers.pop_front_if(|(needs, ..)| *needs <= self.flushed) {
+            self.outputs.push_back(Output::Answer(id, answer));
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if now.instant >= self.next_tick {
+            self.tick(now);
+        }
+    }
+
+    /// Gives the next output; the last one is always [`Output::Timeout`].
+    #[must_use]
+    pub fn poll_output(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or(Output::Timeout(self.next_tick))
+    }
+
+    /// Identity of the store: another one than before means that the disk was empty.
+    #[must_use]
+    pub fn store_id(&self) -> [u8; 16] {
+        self.settings.store_id
+    }
+
+    /// Sequence of the document in force.
+    #[must_use]
+    pub fn document_sequence(&self) -> Option<u16> {
+        self.in_force.sequence()
+    }
+
+    /// Counts what is stored.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let within = |range: Option<(NodeId, NodeId)>| match range {
+            Some((after, until)) => count(self.state.range(after.into(), until.into()).count()),
+            None => 0,
+        };
+        Summary {
+            own: within(self.keep.map(|keep| keep.own)),
+            replicas: within(self.keep.map(|keep| keep.replica)),
+            damaged: self.damaged,
+            ..self.state.summary()
+        }
+    }
+
+    fn apply(&mut self, now: Now, code: MessageCode, request: &Request<'_>) -> Result<Answer, Refusal> {
+        let context = Context { in_force: &self.in_force, now, own_ms: self.clock.own_ms(now) };
+        let read = match code {
+            MessageCode::STORE_REQ => {
+                let stored = store::store(&self.state, &self.settings, context, request)?;
+                return Ok(self.commit(now, stored));
+            }
+            MessageCode::FETCH_REQ => read::fetch(&self.state, context, request.body)?,
+            MessageCode::STAT_REQ => read::stat(&self.state, context, request.body)?,
+            MessageCode::FIND_REQ => read::find(&self.state, request.body)?,
+            other => return Err(Refusal::Malformed(format!("{other} is no request to storage"))),
+        };
+        let Read { body, chain } = read;
+        let certificates = replica::ders(&self.state.certificates, chain.iter());
+        Ok(Answer::Applied { code: code.0 + 1, body, certificates, replicas: Vec::new() })
+    }
+
+    fn commit(&mut self, now: Now, stored: Stored) -> Answer {
+        let Stored { resource, record, fresh, answer, replicate } = stored;
+        if let Some(record) = record {
+            self.state.replace(resource, record, &fresh, &mut self.housekeeping);
+            self.write();
+        }
+        let own_ms = self.clock.own_ms(now);
+        let replicas = match self.state.record(resource) {
+            Some(record) if !replicate.is_empty() => {
+                let certificates = &self.state.certificates;
+                replica::stores(resource, record, certificates, own_ms, |kind| replicate.contains(&kind)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let (code, body) = (MessageCode::STORE_ANS.0, answer.to_bytes());
+        Answer::Applied { code, body, certificates: Vec::new(), replicas }
+    }
+
+    fn scan(&self, now: Now, after: Option<ResourceId>, range: (NodeId, NodeId)) -> Answer {
+        let own_ms = self.clock.own_ms(now);
+        let (begin, until) = (ResourceId::from(range.0), ResourceId::from(range.1));
+        let mut batch: Vec<ReplicaStore> = Vec::new();
+        let (mut size, mut last) = (0, None);
+        // Continuing after the end of the range would be the whole ring once more.
+        let records = match after {
+            Some(after) if after == until => None,
+            after => Some(self.state.range(after.unwrap_or(begin), until)),
+        };
+        for (resource, record) in records.into_iter().flatten() {
+            let stores = replica::stores(resource, record, &self.state.certificates, own_ms, |_| true);
+            let stores: Vec<_> = stores.collect();
+            let more: usize = stores.iter().map(replica::size).sum();
+            if !batch.is_empty() && size + more > self.settings.scan_batch {
+                return Answer::Scanned { stores: batch, next: last };
+            }
+            size += more;
+            last = Some(resource);
+            batch.extend(stores);
+        }
+        Answer::Scanned { stores: batch, next: None }
+    }
+
+    fn document(&mut self, now: Now, xml: Bytes) -> Result<Answer, Refusal> {
+        if let Some(octets) = self.in_force.update(xml, now.unix_ms)? {
+            self.housekeeping.put(Tree::Meta, DOCUMENT, disk::versioned(&octets));
+            self.drop_disowned(now);
+            self.write();
+            tracing::info!(sequence = self.in_force.sequence(), "configuration document in force");
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Drops the values of signers that the document in force no longer admits.
+    fn drop_disowned(&mut self, now: Now) {
+        let mut disowned: BTreeSet<Vec<Hash>> = BTreeSet::new();
+        let mut admitted: BTreeSet<Vec<Hash>> = BTreeSet::new();
+        let chains = self.state.chains();
+        for (kind, chain) in chains {
+            let Some(kind) = self.in_force.kinds.get(kind) else { continue };
+            let ders: Vec<_> = chain.iter().filter_map(|hash| self.state.certificates.der(hash)).cloned().collect();
+            let Some(leaf) = ders.first() else { continue };
+            let verified = self.in_force.verifier.verify(leaf, &ders, now.unix_ms, kind.use_());
+            match verified {
+                // Time is not the document's matter: values end with their certificates anyway, and our calendar may
+                // be wrong.
+                Ok(_) | Err(identity::Error::NotValidNow { .. }) => admitted.insert(chain),
+                Err(_) => disowned.insert(chain),
+            };
+        }
+        disowned.retain(|chain| !admitted.contains(chain));
+        if !disowned.is_empty() {
+            let mut keep = |_, slot: &crate::record::Slot| !disowned.contains(&slot.chain);
+            self.state.retain_all(&mut keep, &mut self.housekeeping);
+            tracing::info!(signers = disowned.len(), "dropped the values of signers that the document disowns");
+        }
+    }
+
+    fn answer(&mut self, id: CommandId, answer: Answer) {
+        // Answers keep the order of the commands; what a later one has read may be what an earlier one has written.
+        if self.written > self.flushed {
+            self.answers.push_back((self.written, id, answer));
+        } else {
+            self.outputs.push_back(Output::Answer(id, answer));
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.next_tick = now.instant + TICK;
+        self.state.expire(self.clock.own_ms(now), &mut self.housekeeping);
+        self.save_clock(now);
+    }
+
+    fn save_clock(&mut self, now: Now) {
+        let saved = disk::versioned(&self.clock.save(now).encode());
+        self.housekeeping.put(Tree::Meta, CLOCK, saved);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let puts = self.housekeeping.take();
+        if !puts.is_empty() {
+            self.written = BatchId(self.written.0 + 1);
+            self.outputs.push_back(Output::Write { batch: self.written, puts });
+        }
+    }
+
+    fn load_meta(&mut self, key: &Bytes, value: &Bytes) -> Result<(), LoadError> {
+        let octets = disk::unversioned("entry", key, value)?;
+        let damaged = |reason: String| disk::damaged("entry", key, reason);
+        match &**key {
+            STORE_ID => {
+                let id = <[u8; 16]>::try_from(&*octets).map_err(|error| damaged(error.to_string()))?;
+                self.settings.store_id = id;
+            }
+            CLOCK => self.saved = Some(Saved::decode(&octets).map_err(|error| damaged(error.to_string()))?),
+            DOCUMENT => self.in_force.load(&octets).map_err(damaged)?,
+            _ => return Err(damaged("it has an unknown name".to_owned())),
+        }
+        Ok(())
+    }
+
+    fn mourn(&mut self, resource: ResourceId, reason: &str) {
+        self.damaged += 1;
+        tracing::error!(resource_id = resource.short(), reason, "record on the disk cannot be read and is left alone");
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("summary", &self.summary()).finish_non_exhaustive()
+    }
+}
+
+fn load_certificate(key: &Bytes, value: &Bytes) -> Result<(Hash, Bytes), LoadError> {
+    let der = disk::unversioned("certificate", key, value)?;
+    let hash = Hash::try_from(&**key).map_err(|error| disk::damaged("certificate", key, error))?;
+    Ok((hash, der))
+}
+
+const STORE_ID: &[u8] = b"store-id";
+const CLOCK: &[u8] = b"clock";
+const DOCUMENT: &[u8] = b"document";
+
+/// How often the own time is written down, and ended values are cleared away: the most that a crash adds to a life.
+const TICK: Duration = Duration::from_secs(10);

@@ -1,0 +1,164 @@
+//! Everything that is held, with the indexes over it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use wire::{KindId, NodeId, ResourceId};
+
+use crate::{
+    api::{Summary, Tree},
+    certificates::{Certificates, Fresh},
+    disk,
+    puts::Puts,
+    record::{Hash, Record, Slot},
+};
+
+/// Records by Resource-ID.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    records: BTreeMap<ResourceId, Held>,
+    /// Which Resources hold a Kind, for Find.
+    by_kind: BTreeSet<(KindId, ResourceId)>,
+    /// When a record's next value ends, in own milliseconds.
+    due: BTreeSet<(u64, ResourceId)>,
+    pub(crate) certificates: Certificates,
+    /// Octets of all encoded records.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    record: Record,
+    bytes: u64,
+}
+
+impl State {
+    pub(crate) fn record(&self, resource: ResourceId) -> Option<&Record> {
+        self.records.get(&resource).map(|held| &held.record)
+    }
+
+    /// Puts a record in the place of the one before; one without values is removed.
+    pub(crate) fn replace(&mut self, resource: ResourceId, record: Record, fresh: &Fresh, puts: &mut Puts) {
+        // Counted in before the old one is counted out, so that what both use is never dropped in between.
+        for slot in record.slots() {
+            self.certificates.acquire(slot, fresh, puts);
+        }
+        if let Some(old) = self.take(resource) {
+            for slot in old.slots() {
+                self.certificates.release(slot, puts);
+            }
+        }
+        if record.slots().next().is_none() {
+            puts.delete(Tree::Records, resource.as_bytes());
+        } else {
+            let octets = disk::encode(&record);
+            self.insert(resource, record, &octets);
+            puts.put(Tree::Records, resource.as_bytes(), octets);
+        }
+    }
+
+    /// Takes a record from the disk.
+    pub(crate) fn load(&mut self, resource: ResourceId, record: Record, octets: &Bytes) {
+        let mut nothing = Puts::default();
+        for slot in record.slots() {
+            self.certificates.acquire(slot, &Fresh::new(), &mut nothing);
+        }
+        self.insert(resource, record, octets);
+    }
+
+    /// Drops the values whose time is over.
+    pub(crate) fn expire(&mut self, own_ms: u64, puts: &mut Puts) {
+        while let Some((due, resource)) = self.due.first().copied() {
+            if due > own_ms {
+                break;
+            }
+            self.retain(resource, &mut |_, slot| slot.expires > own_ms, puts);
+        }
+    }
+
+    /// Drops the values of all records that do not satisfy the condition. Gives their number.
+    pub(crate) fn retain_all(&mut self, keep: &mut dyn FnMut(KindId, &Slot) -> bool, puts: &mut Puts) {
+        let resources: Vec<_> = self.records.keys().copied().collect();
+        for resource in resources {
+            self.retain(resource, keep, puts);
+        }
+    }
+
+    fn retain(&mut self, resource: ResourceId, keep: &mut dyn FnMut(KindId, &Slot) -> bool, puts: &mut Puts) {
+        let Some(held) = self.records.get(&resource) else { return };
+        if held.record.kinds.iter().all(|(kind, values)| values.slots.values().all(|slot| keep(*kind, slot))) {
+            return;
+        }
+        let mut record = held.record.clone();
+        record.retain(keep);
+        self.replace(resource, record, &Fresh::new(), puts);
+    }
+
+    /// Goes through records along the ring: after the first id up to and including the second.
+    pub(crate) fn range(
+        &self,
+        after: ResourceId,
+        until: ResourceId,
+    ) -> impl Iterator<Item = (ResourceId, &Record)> + use<'_> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        // An arc that passes zero has two parts; with equal ends it is the whole ring.
+        let wraps = after >= until;
+        let first = self.records.range((Excluded(after), if wraps { Unbounded } else { Included(until) }));
+        let second = wraps.then(|| self.records.range((Unbounded, Included(until)))).into_iter().flatten();
+        first.chain(second).map(|(resource, held)| (*resource, &held.record))
+    }
+
+    /// Finds the first Resource with existing values of a Kind, from the given place on along the ring.
+    // RFC 6940 §7.4.4: nearest(1 + R) walks the overlay, so nearest is the next one clockwise.
+    pub(crate) fn closest(&self, kind: KindId, resource: ResourceId) -> Option<ResourceId> {
+        let end = ResourceId::from(NodeId::WILDCARD);
+        let ahead = self.by_kind.range((kind, resource)..=(kind, end));
+        let behind = self.by_kind.range((kind, ResourceId::ZERO)..(kind, resource));
+        let has_values = |resource: &ResourceId| {
+            let values = self.record(*resource).and_then(|record| record.kinds.get(&kind));
+            values.is_some_and(|values| values.existing() > 0)
+        };
+        ahead.chain(behind).map(|(_, resource)| *resource).find(has_values)
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let slots = || self.records.values().flat_map(|held| held.record.slots());
+        Summary {
+            records: count(self.records.len()),
+            values: count(slots().count()),
+            bytes: self.bytes,
+            oldest_unix_ms: slots().map(|slot| slot.data.storage_time).min().unwrap_or(0),
+            ..Summary::default()
+        }
+    }
+
+    /// Lists who signed what is held: each chain once for each Kind.
+    pub(crate) fn chains(&self) -> BTreeSet<(KindId, Vec<Hash>)> {
+        let kinds = self.records.values().flat_map(|held| &held.record.kinds);
+        kinds.flat_map(|(kind, values)| values.slots.values().map(|slot| (*kind, slot.chain.clone()))).collect()
+    }
+
+    fn take(&mut self, resource: ResourceId) -> Option<Record> {
+        let Held { record, bytes } = self.records.remove(&resource)?;
+        self.bytes -= bytes;
+        for kind in record.kinds.keys() {
+            self.by_kind.remove(&(*kind, resource));
+        }
+        if let Some(due) = record.due() {
+            self.due.remove(&(due, resource));
+        }
+        Some(record)
+    }
+
+    fn insert(&mut self, resource: ResourceId, record: Record, octets: &Bytes) {
+        let bytes = count(octets.len());
+        self.bytes += bytes;
+        self.by_kind.extend(record.kinds.keys().map(|kind| (*kind, resource)));
+        self.due.extend(record.due().map(|due| (due, resource)));
+        self.records.insert(resource, Held { record, bytes });
+    }
+}
+
+pub(crate) fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
