@@ -5,6 +5,7 @@ pub mod digest;
 pub mod flow;
 pub mod location;
 pub mod message;
+pub mod proxy;
 mod text;
 pub mod token;
 pub mod transaction;

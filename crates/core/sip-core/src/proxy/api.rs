@@ -1,0 +1,272 @@
+//! What goes into the proxy and what comes out.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::aor::Aor;
+use crate::flow::{Flow, Hop, NodeId, Transport};
+use crate::message::{Message, Method, Name};
+use crate::token::BindingId;
+
+/// One look-up that the proxy asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResolveId(pub(super) u64);
+
+/// One question who the sender of a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthenticateId(pub(super) u64);
+
+/// One REGISTER that was handed to the registrar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegisterId(pub(super) u64);
+
+/// What the proxy wants done. Each poll yields one until [`Output::Timeout`], which ends the round.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// These octets are to be sent there. A hop that cannot be reached is reported with
+    /// [`Core::handle_unreachable`](super::Core::handle_unreachable).
+    Send {
+        /// Where to.
+        hop: Hop,
+        /// One message.
+        bytes: Bytes,
+    },
+    /// The request needs an authenticated user. Answered once with
+    /// [`Core::handle_authenticated`](super::Core::handle_authenticated).
+    Authenticate {
+        /// Repeated by the answer.
+        id: AuthenticateId,
+        /// Where the request came from; a connection that registered the AOR may stand for credentials.
+        flow: Flow,
+        /// The request.
+        request: Message,
+        /// The call's trace.
+        trace: Trace,
+    },
+    /// A REGISTER for the registrar. Answered once with [`Core::handle_registered`](super::Core::handle_registered).
+    Register {
+        /// Repeated by the answer.
+        id: RegisterId,
+        /// Where the request came from.
+        flow: Flow,
+        /// The request.
+        request: Message,
+        /// Its trace.
+        trace: Trace,
+    },
+    /// Targets are wanted. Answered any number of times, and ended once, with
+    /// [`Core::handle_resolved`](super::Core::handle_resolved).
+    Resolve {
+        /// Repeated by each answer.
+        id: ResolveId,
+        /// What to look up.
+        query: Query,
+        /// The call's trace.
+        trace: Trace,
+    },
+    /// Nobody waits for the answers to this look-up any more.
+    Abandon(ResolveId),
+    /// An edge says that it does not serve this AOR: what is cached of it is wrong (RFC 5626 §5.3.1 gives the code).
+    Forget {
+        /// The AOR.
+        aor: Aor,
+        /// The edge.
+        node: NodeId,
+    },
+    /// An edge did not answer an INVITE in time: it is to be skipped for a while.
+    EdgeSilent(NodeId),
+    /// Something happened that a log, span or ladder may show.
+    Event(Event),
+    /// Nothing more for now; [`Core::handle_timeout`](super::Core::handle_timeout) is due then, if ever.
+    Timeout(Option<Instant>),
+}
+
+/// What to look up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// Where a user can be reached.
+    Aor {
+        /// The user.
+        aor: Aor,
+        /// How far to look.
+        scope: Scope,
+    },
+    /// The binding that a token names.
+    Binding(BindingId),
+    /// The flow to the phone that a token names by its address.
+    Source {
+        /// Its transport.
+        transport: Transport,
+        /// Its address.
+        address: SocketAddr,
+    },
+}
+
+/// How far a look-up goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Bindings of this edge, and the overlay.
+    Everywhere,
+    /// The overlay once more, past any cache, because a cached entry was wrong.
+    OverlayAgain,
+    /// Bindings of this edge only.
+    Local,
+}
+
+/// What a look-up brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// Further targets.
+    Targets(Vec<Target>),
+    /// There will be no more.
+    Done(Outcome),
+}
+
+/// How a look-up ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All there is was found.
+    Complete {
+        /// Whether there is such a user at all.
+        is_known: bool,
+    },
+    /// The overlay did not answer in time.
+    TimedOut,
+    /// This edge cannot ask the overlay.
+    Unavailable,
+}
+
+/// Where a request may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A phone of this edge.
+    Phone {
+        /// Its binding, if it has one.
+        binding: Option<BindingId>,
+        /// The way to it; none when its connection is gone.
+        flow: Option<Flow>,
+        /// The Contact that it registered, which becomes the Request-URI; empty leaves that as it is.
+        contact: String,
+    },
+    /// Another edge.
+    Edge {
+        /// The edge.
+        node: NodeId,
+        /// The peer that it is attached to.
+        home: Option<NodeId>,
+    },
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authenticated {
+    /// This user.
+    Allowed {
+        /// The user.
+        aor: Aor,
+        /// The name to show; empty for none.
+        display: String,
+        /// The binding of the flow that the request came on, if there is one.
+        binding: Option<BindingId>,
+    },
+    /// Nobody yet, or nobody who may: the request is answered so (a challenge, a 403, a 503).
+    Refused(Answer),
+}
+
+/// A final answer that this edge gives itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub code: u16,
+    /// The reason phrase; empty for the usual one.
+    pub reason: String,
+    /// Headers beside those that each response has.
+    pub headers: Vec<(Name<'static>, String)>,
+}
+
+impl Answer {
+    /// Makes an answer with the usual reason phrase.
+    pub fn new(code: u16) -> Self {
+        Self {
+            code,
+            reason: String::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Sets the reason phrase.
+    #[must_use]
+    pub fn reason(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.reason);
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: Name<'static>, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// The W3C trace that a request belongs to; one call is one trace, across edges.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// The span of the request at this edge.
+    pub span_id: [u8; 8],
+    /// The span at the edge before, if there is one.
+    pub parent: Option<[u8; 8]>,
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Trace({}-{})",
+            crate::text::to_hex(&self.trace_id),
+            crate::text::to_hex(&self.span_id)
+        )
+    }
+}
+
+/// What happened, for logs, spans and the ladder of a call.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A request opened a context.
+    Received {
+        /// Its trace.
+        trace: Trace,
+        /// Its method.
+        method: Method,
+        /// Its Call-ID.
+        call_id: String,
+        /// Where it came from.
+        flow: Flow,
+    },
+    /// The request goes to a target.
+    Branched {
+        /// Its trace.
+        trace: Trace,
+        /// Where it goes.
+        hop: Hop,
+    },
+    /// The request was answered finally.
+    Answered {
+        /// Its trace.
+        trace: Trace,
+        /// The status code.
+        status: u16,
+    },
+    /// A message was dropped without an answer.
+    Dropped {
+        /// Where it came from.
+        flow: Flow,
+        /// Why.
+        why: &'static str,
+    },
+}

@@ -1,0 +1,104 @@
+//! One request on its way: the response context of RFC 3261 §16.7.
+
+use std::collections::BTreeMap;
+
+use super::api::{AuthenticateId, Outcome, ResolveId, Trace};
+use super::branch::{Branch, BranchId};
+use super::route::Routed;
+use crate::aor::Aor;
+use crate::flow::{Flow, FlowKind, Hop};
+use crate::message::{Message, Method};
+use crate::token;
+use crate::transaction::{Class, ServerId};
+
+/// Names a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ContextId(pub(super) u64);
+
+/// What becomes of P-Asserted-Identity (RFC 3325 §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asserted {
+    /// The sender may assert: it stays.
+    Keep,
+    /// The sender may not, and nobody else knows.
+    Remove,
+    /// This edge knows who it is.
+    Set(String),
+}
+
+/// All that is kept of one request.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) server: ServerId,
+    /// Whether the server transaction still stands.
+    pub(super) is_server_open: bool,
+    pub(super) flow: Flow,
+    pub(super) reply_to: Hop,
+    /// The request as received, its topmost Via stamped.
+    pub(super) request: Message,
+    pub(super) method: Method,
+    pub(super) trace: Trace,
+    pub(super) routed: Routed,
+    pub(super) asserted: Asserted,
+    /// What our Record-Route names on the caller's side, for a phone.
+    pub(super) caller: Option<token::Target>,
+    /// The user who is asked for, unless the request follows a route.
+    pub(super) aor: Option<Aor>,
+    /// The question that waits for its answer.
+    pub(super) authenticate: Option<AuthenticateId>,
+    /// The look-up that may still bring targets.
+    pub(super) resolve: Option<ResolveId>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) branches: BTreeMap<BranchId, Branch>,
+    /// RFC 5393 §5.3.3: what is left to share out.
+    pub(super) breadth: u32,
+    pub(super) is_cancelled: bool,
+    /// Whether a final response was sent.
+    pub(super) is_answered: bool,
+    /// Whether an edge said that it does not serve the AOR, and whether the overlay was asked again for that.
+    pub(super) retry: Retry,
+    /// The Reason header of the caller's CANCEL.
+    pub(super) cancel_reason: Option<String>,
+}
+
+/// The one repeated look-up after a wrong cache entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    Unneeded,
+    Wanted,
+    Done,
+}
+
+impl Context {
+    pub(super) fn class(&self) -> Class {
+        class_of(&self.method)
+    }
+
+    pub(super) fn is_invite(&self) -> bool {
+        self.method == Method::Invite
+    }
+
+    /// Tells whether the request came from a phone, so that this edge is the caller's.
+    pub(super) fn is_from_phone(&self) -> bool {
+        self.flow.kind == FlowKind::Phone
+    }
+
+    /// Tells whether a branch may still bring a final response that is waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.resolve.is_some() || self.branches.values().any(Branch::is_pending)
+    }
+
+    /// Tells whether nothing can come any more.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_server_open && self.branches.values().all(|branch| branch.client.is_none())
+    }
+}
+
+/// Returns the sort of transaction that a method makes.
+pub(super) fn class_of(method: &Method) -> Class {
+    if *method == Method::Invite {
+        Class::Invite
+    } else {
+        Class::Other
+    }
+}

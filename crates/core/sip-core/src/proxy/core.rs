@@ -1,0 +1,258 @@
+//! The core itself: its tables, its inputs, and the pump between transactions and contexts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::api::{Answer, AuthenticateId, Authenticated, Event, Output, Query, RegisterId, ResolveId, Resolved, Trace};
+use super::branch::BranchId;
+use super::context::{Context, ContextId};
+use super::settings::Settings;
+use crate::flow::{Flow, Hop, NodeId};
+use crate::message::{Message, respond};
+use crate::transaction::{self, ClientId, Layer, ServerId};
+
+/// The proxy of one edge, or of one share of its calls: all messages with one Call-ID must meet the same core.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) settings: Settings,
+    /// The edge's host name toward other edges.
+    pub(super) host: String,
+    pub(super) layer: Layer,
+    pub(super) contexts: BTreeMap<ContextId, Context>,
+    pub(super) by_server: HashMap<ServerId, ContextId>,
+    pub(super) by_client: HashMap<ClientId, (ContextId, BranchId)>,
+    pub(super) resolves: HashMap<ResolveId, Waiting>,
+    pub(super) authentications: HashMap<AuthenticateId, ContextId>,
+    pub(super) registers: HashMap<RegisterId, Registering>,
+    /// Deadlines of branches: silence and Timer C.
+    pub(super) deadlines: BTreeSet<(Instant, ContextId, BranchId)>,
+    outputs: VecDeque<Output>,
+    next_id: u64,
+    /// Seconds of Retry-After while the edge takes no new work.
+    pub(super) draining: Option<u32>,
+}
+
+/// Who waits for a look-up.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// A request in its context.
+    Context(ContextId),
+    /// An ACK to a 2xx, which has no transaction.
+    Ack(Box<LooseAck>),
+}
+
+/// An ACK that waits for the flow to its callee.
+#[derive(Debug)]
+pub(super) struct LooseAck {
+    pub(super) flow: Flow,
+    pub(super) message: Message,
+    pub(super) popped: usize,
+}
+
+/// A REGISTER at the registrar.
+#[derive(Debug)]
+pub(super) struct Registering {
+    pub(super) server: ServerId,
+    pub(super) request: Message,
+    pub(super) trace: Trace,
+}
+
+impl Core {
+    /// Makes a proxy without any state.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            host: settings.host(),
+            layer: Layer::new(settings.transactions),
+            settings,
+            contexts: BTreeMap::new(),
+            by_server: HashMap::new(),
+            by_client: HashMap::new(),
+            resolves: HashMap::new(),
+            authentications: HashMap::new(),
+            registers: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            next_id: 0,
+            draining: None,
+        }
+    }
+
+    /// Takes a message from the network.
+    pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        if message.is_request() {
+            self.handle_request(now, flow, message);
+        } else {
+            self.handle_response(now, &flow, message);
+        }
+        self.pump(now);
+    }
+
+    /// Takes the answer to [`Output::Authenticate`].
+    pub fn handle_authenticated(&mut self, now: Instant, id: AuthenticateId, answer: Authenticated) {
+        if let Some(context) = self.authentications.remove(&id) {
+            self.authenticated(now, context, answer);
+        }
+        self.pump(now);
+    }
+
+    /// Takes the registrar's answer to [`Output::Register`].
+    pub fn handle_registered(&mut self, now: Instant, id: RegisterId, answer: &Answer) {
+        if let Some(registering) = self.registers.remove(&id) {
+            let response = reply(&registering.request, answer);
+            self.layer
+                .respond(now, registering.server, answer.code, response.bytes().clone());
+            self.event(Event::Answered {
+                trace: registering.trace,
+                status: answer.code,
+            });
+        }
+        self.pump(now);
+    }
+
+    /// Takes an answer to [`Output::Resolve`].
+    pub fn handle_resolved(&mut self, now: Instant, id: ResolveId, answer: Resolved) {
+        self.resolved(now, id, answer);
+        self.pump(now);
+    }
+
+    /// Takes the news that something cannot be sent there.
+    pub fn handle_unreachable(&mut self, now: Instant, hop: &Hop) {
+        self.layer.handle_unreachable(hop);
+        self.pump(now);
+    }
+
+    /// Takes the news that the connection to an edge is lost; what waits for a first response is sent once more.
+    pub fn handle_edge_lost(&mut self, now: Instant, node: NodeId) {
+        self.layer.handle_edge_lost(node);
+        self.pump(now);
+    }
+
+    /// Handles passed deadlines.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.layer.handle_timeout(now);
+        self.pump(now);
+        while let Some(row) = self.deadlines.first().copied().filter(|row| row.0 <= now) {
+            self.deadlines.remove(&row);
+            self.branch_deadline(now, row.1, row.2);
+            self.pump(now);
+        }
+    }
+
+    /// Takes no new registrations and calls from phones any more, and tells them to come back after so many seconds;
+    /// what has begun goes on. `None` ends that.
+    pub fn set_draining(&mut self, retry_after: Option<u32>) {
+        self.draining = retry_after;
+    }
+
+    /// Tells whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.contexts.is_empty() && self.layer.is_empty()
+    }
+
+    /// Returns how many client and server transactions are held.
+    pub fn transactions(&self) -> (usize, usize) {
+        self.layer.len()
+    }
+
+    /// Returns what is to be done next; [`Output::Timeout`] ends the round.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or_else(|| {
+            let branch = self.deadlines.first().map(|row| row.0);
+            Output::Timeout(branch.into_iter().chain(self.layer.next_timeout()).min())
+        })
+    }
+
+    /// Carries what the transactions say to the network and to the contexts.
+    pub(super) fn pump(&mut self, now: Instant) {
+        while let Some(event) = self.layer.poll_event() {
+            match event {
+                transaction::Event::Transmit(hop, bytes) => self.output(Output::Send { hop, bytes }),
+                transaction::Event::TimedOut(id) => self.client_ended(now, id, Some(408)),
+                // RFC 3261 §16.9 treats it as a 503; toward the caller that means: not reachable now.
+                transaction::Event::Failed(id) => self.client_ended(now, id, Some(480)),
+                transaction::Event::ClientEnded(id) => self.client_ended(now, id, None),
+                transaction::Event::TryingDue(id) => self.trying_due(now, id),
+                transaction::Event::ServerEnded(id) => self.server_ended(id),
+            }
+        }
+    }
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.output(Output::Event(event));
+    }
+
+    /// Asks for targets.
+    pub(super) fn ask(&mut self, query: Query, waiting: Waiting, trace: Trace) -> ResolveId {
+        let id = ResolveId(self.number());
+        self.resolves.insert(id, waiting);
+        self.output(Output::Resolve { id, query, trace });
+        id
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Makes octets that nobody outside can guess: unique ones of a fresh number, or a keyed hash of `parts`.
+    pub(super) fn keyed<const N: usize>(&self, purpose: &str, parts: &[&[u8]]) -> [u8; N] {
+        let mut hash = Sha256::new();
+        hash.update(self.settings.seed);
+        hash.update(purpose);
+        for part in parts {
+            // The seed and the length before each part keep two lists of parts from being mistaken for each other.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize().first_chunk().copied().unwrap_or([0; N])
+    }
+
+    fn server_ended(&mut self, id: ServerId) {
+        let Some(context) = self.by_server.remove(&id) else {
+            // It was a REGISTER whose registrar never answered, or something already answered.
+            return self.registers.retain(|_, registering| registering.server != id);
+        };
+        if let Some(context) = self.contexts.get_mut(&context) {
+            context.is_server_open = false;
+        }
+        self.clean_up(context);
+    }
+
+    /// Drops a context when nothing can come any more.
+    pub(super) fn clean_up(&mut self, id: ContextId) {
+        let Some(context) = self.contexts.get(&id).filter(|context| context.is_over()) else {
+            return;
+        };
+        let (resolve, authenticate) = (context.resolve, context.authenticate);
+        for (branch, state) in &context.branches {
+            if let Some(at) = state.deadline {
+                self.deadlines.remove(&(at, id, *branch));
+            }
+        }
+        self.contexts.remove(&id);
+        if let Some(authenticate) = authenticate {
+            self.authentications.remove(&authenticate);
+        }
+        if let Some(resolve) = resolve {
+            self.resolves.remove(&resolve);
+            self.output(Output::Abandon(resolve));
+        }
+    }
+}
+
+/// Writes an answer of this edge to a request.
+pub(super) fn reply(request: &Message, answer: &Answer) -> Message {
+    let headers: Vec<_> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    respond(request, answer.code, &answer.reason, &headers)
+}

@@ -1,0 +1,115 @@
+//! Routes: which of them are this edge's own, and where the rest leads (RFC 3261 §16.4).
+
+use super::core::Core;
+use crate::flow::{Flow, NodeId};
+use crate::message::{Address, Edit, Message, Name};
+use crate::token;
+use crate::uri::{Host, SipUri, Uri};
+
+/// What the Route header of a request says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Routed {
+    /// How many values name this edge, and are dropped.
+    pub(super) popped: usize,
+    /// Whether one of them holds a token that this edge made for this call.
+    pub(super) has_token: bool,
+    /// What the last of them names.
+    pub(super) token: Option<token::Target>,
+    /// Where the value behind them leads.
+    pub(super) next: Option<Next>,
+}
+
+/// Where a Route leads that is not this edge's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// To another edge.
+    Edge { node: NodeId, home: Option<NodeId> },
+    /// Out of the overlay.
+    Foreign,
+}
+
+impl Core {
+    /// Turns what a strict router made of the request back (RFC 3261 §16.4): the Request-URI is a Record-Route value
+    /// of this edge, and the last Route value is what was meant.
+    pub(super) fn unwind_strict_route(&self, request: Message) -> Message {
+        let Some(uri) = request.request_uri().and_then(Uri::parse).and_then(Uri::sip) else {
+            return request;
+        };
+        let is_ours = self.is_own_host(uri) || self.token_of(uri, &request).is_some();
+        let routes: Vec<&str> = request.values(Name::Route).collect();
+        let (true, Some((last, others))) = (is_ours, routes.split_last()) else {
+            return request;
+        };
+        let Some(target) = Address::parse(last).map(|address| address.uri.to_owned()) else {
+            return request;
+        };
+        let mut edit = Edit::new(&request).request_uri(target).remove(Name::Route);
+        if !others.is_empty() {
+            edit = edit.add(Name::Route, others.join(", "));
+        }
+        edit.apply()
+    }
+
+    /// Reads the Route header of a request that came over `flow`.
+    pub(super) fn route(&self, flow: &Flow, request: &Message) -> Routed {
+        let mut routed = Routed {
+            popped: 0,
+            has_token: false,
+            token: None,
+            next: None,
+        };
+        for value in request.values(Name::Route) {
+            let uri = Address::parse(value).and_then(Address::parsed_uri).and_then(Uri::sip);
+            let token = uri.and_then(|uri| self.token_of(uri, request));
+            let is_own = token.is_some() || uri.is_some_and(|uri| self.is_own_route(uri, flow));
+            if !is_own {
+                routed.next = Some(uri.and_then(|uri| self.edge_of(uri)).unwrap_or(Next::Foreign));
+                break;
+            }
+            routed.popped += 1;
+            routed.has_token |= token.is_some();
+            routed.token = token;
+        }
+        routed
+    }
+
+    /// Opens the token in the user part of a Record-Route value of ours.
+    fn token_of(&self, uri: SipUri<'_>, request: &Message) -> Option<token::Target> {
+        self.settings.token_key.open(uri.user?, request.call_id()?)
+    }
+
+    /// Tells whether a URI names this edge: its name in the overlay, or the address at which the phone sees it.
+    fn is_own_route(&self, uri: SipUri<'_>, flow: &Flow) -> bool {
+        if self.is_own_host(uri) {
+            return true;
+        }
+        let public = self.settings.public(flow.local);
+        match uri.host {
+            Host::Name(_) => self.settings.domains.is_own(uri.host),
+            Host::V4(_) | Host::V6(_) => {
+                let address = uri.host.address().map(|address| address.to_canonical());
+                let is_seen = address == Some(public.ip().to_canonical())
+                    || address == Some(flow.local.ip().to_canonical())
+                    || self.settings.domains.is_own(uri.host);
+                is_seen && uri.port_or_default() == flow.local.port()
+            }
+        }
+    }
+
+    fn is_own_host(&self, uri: SipUri<'_>) -> bool {
+        matches!(uri.host, Host::Name(name) if name.eq_ignore_ascii_case(&self.host))
+    }
+
+    fn edge_of(&self, uri: SipUri<'_>) -> Option<Next> {
+        let Host::Name(name) = uri.host else { return None };
+        let (node, overlay) = name.split_once('.')?;
+        if !overlay.eq_ignore_ascii_case(&self.settings.overlay) {
+            return None;
+        }
+        let home = uri.params.value("p").and_then(NodeId::from_hex);
+        Some(Next::Edge {
+            node: NodeId::from_hex(node)?,
+            home,
+        })
+    }
+}

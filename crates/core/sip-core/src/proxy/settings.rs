@@ -1,0 +1,72 @@
+//! What a proxy core is told at its start.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aor::Domains;
+use crate::flow::NodeId;
+use crate::token::TokenKey;
+use crate::transaction;
+
+/// Names, keys and durations of one edge.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The edge's Node-ID.
+    pub node: NodeId,
+    /// The peer that the edge is attached to.
+    pub home: NodeId,
+    /// The name of the overlay; `<Node-ID>.<overlay>` is the edge's host name toward other edges.
+    pub overlay: String,
+    /// The served domains and own names.
+    pub domains: Arc<Domains>,
+    /// The address to write toward phones instead of the socket's own.
+    pub advertise: Option<IpAddr>,
+    /// Seals Record-Route tokens; outlives restarts.
+    pub token_key: Arc<TokenKey>,
+    /// Random, new at each start: makes branches that nobody can guess.
+    pub seed: [u8; 32],
+    /// The transaction timers.
+    pub transactions: transaction::Settings,
+    /// The timers of branches.
+    pub branches: BranchTimers,
+    /// RFC 5393 §5.3.3: how many branches a request without Max-Breadth may make in all; 60 is recommended.
+    pub max_breadth: u32,
+}
+
+/// How long a branch may take. All may be set lower in tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BranchTimers {
+    /// How long a phone may leave an INVITE without any response; instead of Timer B's 32 s, so that one ghost binding
+    /// does not delay everyone's busy signal (docs/deviations.md).
+    pub silent_phone: Duration,
+    /// How long an edge may: RFC 3261 §17.2.1 wants its 100 within 200 ms.
+    pub silent_edge: Duration,
+    /// RFC 3261 §16.6 step 11: Timer C toward phones, more than 3 minutes.
+    pub ringing_phone: Duration,
+    /// Timer C toward edges: longer, so that the edge with the phone ends first.
+    pub ringing_edge: Duration,
+}
+
+impl Default for BranchTimers {
+    fn default() -> Self {
+        Self {
+            silent_phone: Duration::from_secs(6),
+            silent_edge: Duration::from_secs(3),
+            ringing_phone: Duration::from_secs(200),
+            ringing_edge: Duration::from_secs(210),
+        }
+    }
+}
+
+impl Settings {
+    /// Returns the edge's host name toward other edges.
+    pub fn host(&self) -> String {
+        format!("{}.{}", self.node, self.overlay)
+    }
+
+    /// Returns the address that a phone is to use for one of this edge's sockets.
+    pub(super) fn public(&self, local: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.advertise.unwrap_or(local.ip()), local.port())
+    }
+}
