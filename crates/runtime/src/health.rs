@@ -1,0 +1,153 @@
+//! Truthful health: what a process says of itself, gathered from its components.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+
+/// The health of a process; clones share it.
+#[derive(Clone, Debug)]
+pub struct Health {
+    components: watch::Sender<BTreeMap<&'static str, State>>,
+}
+
+/// The health of one component.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Whether it does its work for those who are in its care.
+    pub is_serving: bool,
+    /// Whether nothing is missing: a rolling restart waits for this.
+    pub is_ready: bool,
+    /// Why not, in plain words.
+    pub reasons: Vec<String>,
+}
+
+/// Tells the health of one component.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    component: &'static str,
+    health: Health,
+}
+
+impl Health {
+    /// The health of a process without components.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            components: watch::Sender::new(BTreeMap::new()),
+        }
+    }
+
+    /// Adds a component; it is not ready until it says so.
+    #[must_use]
+    pub fn component(&self, component: &'static str) -> Reporter {
+        let reporter = Reporter {
+            component,
+            health: self.clone(),
+        };
+        reporter.set(State {
+            reasons: vec!["starting".into()],
+            ..State::default()
+        });
+        reporter
+    }
+
+    /// Whether every component is ready. A process without any is not.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let components = self.components.borrow();
+        !components.is_empty() && components.values().all(|state| state.is_ready)
+    }
+
+    /// Why the process is not ready, as `component: reason`.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let components = self.components.borrow();
+        let each = components.iter().filter(|(_, state)| !state.is_ready);
+        each.flat_map(|(name, state)| state.reasons.iter().map(move |reason| format!("{name}: {reason}")))
+            .collect()
+    }
+
+    /// What each component says.
+    #[must_use]
+    pub fn components(&self) -> BTreeMap<&'static str, State> {
+        self.components.borrow().clone()
+    }
+
+    /// Waits until every component is ready.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn ready(&self) {
+        let mut changes = self.components.subscribe();
+        while !self.is_ready() {
+            // This value holds a sender, so the channel does not close.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Reporter {
+    /// Tells the component's health; only a change wakes anybody.
+    pub fn set(&self, state: State) {
+        self.health.components.send_if_modified(|components| {
+            let is_changed = components.get(self.component) != Some(&state);
+            if is_changed {
+                tracing::debug!(component = self.component, ready = state.is_ready, reasons = ?state.reasons, "health");
+                components.insert(self.component, state);
+            }
+            is_changed
+        });
+    }
+
+    /// Tells that nothing is missing.
+    pub fn set_ready(&self) {
+        self.set(State {
+            is_serving: true,
+            is_ready: true,
+            reasons: Vec::new(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_ready_when_all_components_are() {
+        let health = Health::new();
+        assert!(!health.is_ready());
+        let overlay = health.component("overlay");
+        let storage = health.component("storage");
+        overlay.set_ready();
+        assert!(!health.is_ready());
+        assert_eq!(health.reasons(), ["storage: starting"]);
+        storage.set_ready();
+        assert!(health.is_ready() && health.reasons().is_empty());
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_the_last_component() {
+        let health = Health::new();
+        let overlay = health.component("overlay");
+        let waiting = tokio::spawn({
+            let health = health.clone();
+            async move { health.ready().await }
+        });
+        overlay.set(State {
+            is_serving: true,
+            is_ready: false,
+            reasons: vec!["repairing".into()],
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        overlay.set_ready();
+        waiting.await.unwrap();
+    }
+}

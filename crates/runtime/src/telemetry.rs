@@ -1,0 +1,231 @@
+//! What a process tells about itself: log lines on stderr and trace ids.
+//!
+//! `RUST_LOG` chooses what is told, `P2PSIP_LOG_FORMAT=json` how. Spans get trace ids whatever the log shows, so that a trace
+//! context always travels with a call.
+
+pub mod field;
+mod pii;
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
+
+pub use pii::{Pii, Privacy, set_privacy};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people; in colours only on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to tell, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The filter in the syntax of `RUST_LOG`.
+    pub filter: String,
+    /// How lines look.
+    pub format: Format,
+    /// Whether names and addresses of people are shown.
+    pub privacy: Privacy,
+}
+
+/// Why telemetry could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The filter is malformed.
+    #[error("RUST_LOG \"{filter}\" is malformed: {reason}")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// Why.
+        reason: String,
+    },
+    /// The format is unknown.
+    #[error("P2PSIP_LOG_FORMAT \"{format}\" is unknown: it is text or json")]
+    Format {
+        /// The format.
+        format: String,
+    },
+    /// It had been started before.
+    #[error("telemetry was already started")]
+    Again,
+}
+
+impl Options {
+    /// What the environment asks for, and `filter` where it asks for nothing.
+    ///
+    /// # Errors
+    /// When `P2PSIP_LOG_FORMAT` names no format.
+    pub fn of_process(filter: &str) -> Result<Self, InitError> {
+        let filter = std::env::var("RUST_LOG")
+            .ok()
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| filter.into());
+        let format = match std::env::var("P2PSIP_LOG_FORMAT").ok().as_deref() {
+            None | Some("" | "text") => Format::Text,
+            Some("json") => Format::Json,
+            Some(other) => return Err(InitError::Format { format: other.into() }),
+        };
+        Ok(Self {
+            filter,
+            format,
+            privacy: Privacy::Hash,
+        })
+    }
+}
+
+/// Starts telemetry for the whole process, on stderr.
+///
+/// # Errors
+/// When the filter is malformed, or telemetry was started before.
+pub fn init(options: &Options) -> Result<(), InitError> {
+    set_privacy(options.privacy);
+    let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    subscriber(options, has_colours, std::io::stderr)?
+        .try_init()
+        .map_err(|_| InitError::Again)
+}
+
+/// Builds what [`init`] installs, for a writer of choice.
+fn subscriber<W>(options: &Options, has_colours: bool, writer: W) -> Result<impl Subscriber + Send + Sync, InitError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder()
+        .parse(&options.filter)
+        .map_err(|error| InitError::Filter {
+            filter: options.filter.clone(),
+            reason: error.to_string(),
+        })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match options.format {
+        Format::Text => lines.with_ansi(has_colours).boxed(),
+        Format::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed(),
+    };
+    Ok(tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(trace_ids()))
+}
+
+/// Gives our spans trace and span ids. Nothing exports them, so nothing is sampled: the ids cost little and still join the
+/// spans of one call across peers.
+fn trace_ids<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let provider = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOff).build();
+    let ours = Targets::new().with_target("p2psip", LevelFilter::INFO);
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("p2psip"))
+        .with_filter(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Lines {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn told(format: Format, filter: &str) -> String {
+        let lines = Lines::default();
+        let options = Options {
+            filter: filter.into(),
+            format,
+            privacy: Privacy::Hash,
+        };
+        let writer = lines.clone();
+        let subscriber = subscriber(&options, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(peers = 5, "joined ring");
+            tracing::debug!("a decision");
+        });
+        lines.text()
+    }
+
+    #[test]
+    fn lines_follow_the_filter() {
+        let text = told(Format::Text, "warn,p2psip=info");
+        assert!(
+            text.contains("joined ring peers=5") && !text.contains("a decision"),
+            "{text}"
+        );
+        assert!(!text.contains('\x1b'), "{text}");
+        assert!(told(Format::Text, "p2psip=debug").contains("a decision"));
+        assert!(told(Format::Text, "off").is_empty());
+    }
+
+    #[test]
+    fn json_lines_are_objects() {
+        let text = told(Format::Json, "info");
+        assert!(
+            text.starts_with('{') && text.ends_with("}\n") && text.contains("\"message\":\"joined ring\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_malformed_filter_is_named() {
+        let options = Options {
+            filter: "p2psip=loud".into(),
+            format: Format::Text,
+            privacy: Privacy::Hash,
+        };
+        let error = subscriber(&options, false, io::sink).err().unwrap().to_string();
+        assert!(error.contains("p2psip=loud"), "{error}");
+    }
+
+    #[test]
+    fn spans_have_trace_ids_without_any_log() {
+        use opentelemetry::trace::TraceContextExt as _;
+        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+        let options = Options {
+            filter: "off".into(),
+            format: Format::Text,
+            privacy: Privacy::Hash,
+        };
+        let subscriber = subscriber(&options, false, io::sink).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("call");
+            assert!(span.context().span().span_context().is_valid());
+        });
+    }
+}
