@@ -5,7 +5,7 @@
 //! transaction id(64) | max response length(32) | octets of the three lists(3 x 16) | via | destination | options
 //! ```
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     codec::{
@@ -30,6 +30,7 @@ pub const CONFIGURATION_ANY: u16 = 0xffff;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ForwardingHeader {
     /// [`crate::overlay_hash`] of the overlay's name.
+    #[serde(serialize_with = "as_hex")]
     pub overlay: u32,
     /// Sequence number of the sender's configuration document.
     pub configuration_sequence: u16,
@@ -191,4 +192,8 @@ impl ForwardingHeader {
 fn list<T: Decode>(reader: &mut Reader<'_>, length: u16, field: &'static str) -> Result<Vec<T>, DecodeError> {
     let part = reader.part(usize::from(length)).map_err(|error| error.within(field))?;
     read_all(part).map_err(|error| error.within(field))
+}
+
+fn as_hex<S: Serializer>(number: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:08x}"))
 }

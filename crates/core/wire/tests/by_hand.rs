@@ -279,6 +279,7 @@ fn inspection_prints_one_json_line() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["reencoded"], line);
     assert_eq!(value["code"], "ping_req");
+    assert_eq!(value["header"]["overlay"], "9aa32b8d");
     assert_eq!(value["header"]["transaction_id"], "0102030405060708");
     assert_eq!(value["security"]["signature"]["identity"], "none");
 }

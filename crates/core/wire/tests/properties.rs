@@ -79,7 +79,9 @@ proptest! {
 
     #[test]
     fn a_body_cut_short_or_prolonged_is_refused(body in generate::body(), place: prop::sample::Index) {
-        prop_assume!(!matches!(body, Body::Other { .. }));
+        if matches!(body, Body::Other { .. }) {
+            return Ok(());
+        }
         let octets = body.to_bytes();
         if !octets.is_empty() {
             let cut = octets.slice(..place.index(octets.len()));
@@ -111,7 +113,9 @@ proptest! {
 
     #[test]
     fn signed_octets_are_those_received(message in generate::message()) {
-        prop_assume!(message.header.fragment.is_whole());
+        if !message.header.fragment.is_whole() {
+            return Ok(());
+        }
         let opened = Message::from_bytes(&message.to_bytes()).unwrap();
         prop_assert_eq!(opened.signed_contents, message.contents.to_bytes());
     }
