@@ -68,10 +68,9 @@ pub fn check(members: &Members) -> Result<(), Violation> {
     check_ring(members)
 }
 
-/// Counts the members that are skipped by nobody (I2).
-#[must_use]
-pub fn unskipped(members: &Members) -> usize {
-    let skips = |node: NodeId| {
+/// Lists the members that are skipped by nobody (I2).
+pub fn unskipped(members: &Members) -> impl Iterator<Item = NodeId> {
+    let skips = move |node: NodeId| {
         members.iter().any(|(owner, member)| {
             let mut from = *owner;
             member.successors.iter().any(|to| {
@@ -81,7 +80,7 @@ pub fn unskipped(members: &Members) -> usize {
             })
         })
     };
-    members.keys().filter(|node| !skips(**node)).count()
+    members.keys().copied().filter(move |node| !skips(*node))
 }
 
 /// Checks P1 and P2: every list is globally right, and every place has one owner.

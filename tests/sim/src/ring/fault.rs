@@ -91,10 +91,18 @@ impl World {
                 .successors
                 .retain(|entry| members.contains_key(entry) && self.links.is_up(*node, *entry));
         }
-        lists_live && invariants::unskipped(&seen) > self.settings.list_length
+        // Who has just joined may be skipped for a moment by a list that is under way.
+        let is_settled = |node: &NodeId| {
+            self.settled
+                .get(node)
+                .is_some_and(|since| *since + SETTLES <= self.queue.elapsed())
+        };
+        lists_live && invariants::unskipped(&seen).filter(is_settled).count() > self.settings.list_length
     }
 }
 
+/// Time after which every neighbour knows a new member.
+const SETTLES: Duration = Duration::from_secs(3);
 const FAULT_PERIOD: Duration = Duration::from_millis(500);
 /// Time in which both ends of a cut link have noticed, and attached anew.
 const CUT_HEALS: Duration = Duration::from_secs(6);
