@@ -132,7 +132,14 @@ impl<'a> Host<'a> {
     /// Reads a host alone; an IPv6 address needs its brackets.
     pub fn parse(text: &'a str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
-            return inner.strip_suffix(']')?.parse().ok().map(Self::V6);
+            let inner = inner.strip_suffix(']')?;
+            // RFC 5118 §4.10: the grammar of RFC 3261 asks for one colon too many before an IPv4 tail.
+            let address = if inner.contains(":::") {
+                inner.replacen(":::", "::", 1).parse()
+            } else {
+                inner.parse()
+            };
+            return address.ok().map(Self::V6);
         }
         if text.bytes().next_back()?.is_ascii_digit()
             && let Ok(address) = text.parse()

@@ -251,14 +251,14 @@ pub(crate) fn write_header(out: &mut BytesMut, name: Name<'_>, value: &str) {
     out.put_slice(b"\r\n");
 }
 
-/// Writes a text without line ends and NUL, so that no value can become a header of its own.
+/// Writes a text without line ends, so that no value can become a header of its own.
 pub(crate) fn put_clean(out: &mut BytesMut, text: &str) {
-    if text.bytes().all(|byte| !matches!(byte, b'\r' | b'\n' | 0)) {
+    if text.bytes().all(|byte| !matches!(byte, b'\r' | b'\n')) {
         out.put_slice(text.as_bytes());
     } else {
         out.extend(
             text.bytes()
-                .map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }),
+                .map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }),
         );
     }
 }

@@ -106,6 +106,10 @@ impl Index {
     /// Indexes the header section at the beginning of `bytes`.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, ParseError> {
         let first = line_end(bytes, 0).ok_or(ParseError::Unterminated)?;
+        // RFC 3261 §7.3.1 folds headers only; a start line that goes on, or breaks off, could be read in two ways.
+        if first.is_defect || bytes.get(first.next).is_some_and(|byte| is_blank(*byte)) {
+            return Err(ParseError::NotSip);
+        }
         let (start, defect) = start_line(bytes, first.text_end)?;
         let mut index = Self {
             start,
@@ -200,7 +204,7 @@ struct LineEnd {
     text_end: usize,
     /// Where the next line begins.
     next: usize,
-    /// A CR or LF stood alone, or a NUL octet; such a line could be read in two ways.
+    /// A CR or LF stood alone; such a line could be read in two ways.
     is_defect: bool,
 }
 
@@ -210,10 +214,7 @@ fn line_end(bytes: &[u8], at: usize) -> Option<LineEnd> {
     let mut from = at;
     loop {
         let rest = bytes.get(from..)?;
-        let place = from
-            + rest
-                .iter()
-                .position(|byte| *byte < b'\t' || matches!(byte, b'\r' | b'\n'))?;
+        let place = from + rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
         if bytes.get(place..place + 2) == Some(b"\r\n") {
             return Some(LineEnd {
                 text_end: place,

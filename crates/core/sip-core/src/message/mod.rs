@@ -14,6 +14,7 @@ mod limits;
 mod method;
 mod name;
 mod params;
+pub mod typed;
 mod validate;
 mod via;
 

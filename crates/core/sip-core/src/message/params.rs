@@ -59,7 +59,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Accepts a token, host or quoted string, and what phones write there besides, but no blanks and no open quote.
+/// Accepts a token, host or quoted string, and what phones write there besides, but no blanks, brackets or open quote.
 fn is_value(value: &str) -> bool {
     match value.strip_prefix('"') {
         Some(rest) => {
@@ -72,6 +72,11 @@ fn is_value(value: &str) -> bool {
             });
             end.is_some_and(|end| end + 1 == rest.len())
         }
-        None => !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != b'"' && byte != 0x7f),
+        None => {
+            !value.is_empty()
+                && value
+                    .bytes()
+                    .all(|byte| byte > b' ' && !matches!(byte, b'"' | b'<' | b'>' | 0x7f))
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! that a proxy or a registrar itself uses.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::index::{Defect, Start};
 use super::{Address, Message, Method, Name, Via};
@@ -86,7 +87,7 @@ impl Message {
         self.judge_start()?;
         self.judge_identity()?;
         let Start::Request { method, uri, .. } = &self.index.start else {
-            return Ok(());
+            return self.judge_next_hop();
         };
         self.judge_request_uri(self.text(*uri))?;
         self.judge_routing(method, acting)?;
@@ -127,7 +128,10 @@ impl Message {
         self.from().ok_or_else(|| is_malformed(Name::From))?;
         self.to().ok_or_else(|| is_malformed(Name::To))?;
         let cseq = self.cseq().ok_or_else(|| is_malformed(Name::CSeq))?;
-        let via = self.top_via().ok_or_else(|| is_malformed(Name::Via))?;
+        let via = self
+            .top_via()
+            .filter(|via| via.is_sip_2)
+            .ok_or_else(|| is_malformed(Name::Via))?;
         if via
             .branch()
             .is_some_and(|branch| branch.eq_ignore_ascii_case(super::via::MAGIC_COOKIE))
@@ -138,6 +142,20 @@ impl Message {
             Start::Request { method, .. } if *method != cseq.method => {
                 Err(Refusal::new(400, "CSeq method does not match Request-Line"))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// RFC 4475 §3.3.10: a response that would be sent on to a broadcast or multicast address is an attack.
+    fn judge_next_hop(&self) -> Result<(), Refusal> {
+        let next = self
+            .values(Name::Via)
+            .nth(1)
+            .and_then(Via::parse)
+            .and_then(|via| via.host.address());
+        match next {
+            Some(IpAddr::V4(address)) if address.is_broadcast() => Err(Refusal::new(400, "Broadcast address in Via")),
+            Some(address) if address.is_multicast() => Err(Refusal::new(400, "Multicast address in Via")),
             _ => Ok(()),
         }
     }
@@ -167,10 +185,7 @@ impl Message {
                 return Err(Refusal::new(400, format!("Malformed {name}")));
             }
         }
-        if self
-            .values(Name::Via)
-            .any(|value| Via::parse(value).is_none() && !is_foreign_via(value))
-        {
+        if self.values(Name::Via).any(|value| Via::parse(value).is_none()) {
             return Err(Refusal::new(400, "Malformed Via"));
         }
         let needs_contact = matches!(
@@ -207,12 +222,4 @@ impl Message {
             header,
         })
     }
-}
-
-/// Accepts a Via of another protocol version below our own, which nobody here reads.
-fn is_foreign_via(value: &str) -> bool {
-    let mut parts = value.splitn(3, '/').map(crate::text::trim);
-    let (protocol, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let is_named = crate::text::is_token(protocol.as_bytes()) && crate::text::is_token(version.as_bytes());
-    is_named && !(protocol.eq_ignore_ascii_case("SIP") && version == "2.0") && parts.next().is_some()
 }

@@ -22,6 +22,8 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     /// The host and port as they stand.
     pub sent_by: &'a str,
+    /// Whether the protocol is SIP/2.0; below our own, others may stand.
+    pub is_sip_2: bool,
     text: &'a str,
 }
 
@@ -40,7 +42,8 @@ impl<'a> Via<'a> {
         let (head, params) = text.split_at(find_outside(text, |byte| byte == b';').unwrap_or(text.len()));
         let (protocol, rest) = head.split_once('/')?;
         let (version, rest) = rest.split_once('/')?;
-        if !trim(protocol).eq_ignore_ascii_case("SIP") || trim(version) != "2.0" {
+        let (protocol, version) = (trim(protocol), trim(version));
+        if !is_token(protocol.as_bytes()) || !is_token(version.as_bytes()) {
             return None;
         }
         let rest = trim(rest);
@@ -54,6 +57,7 @@ impl<'a> Via<'a> {
             port,
             params,
             sent_by,
+            is_sip_2: protocol.eq_ignore_ascii_case("SIP") && version == "2.0",
             text,
         })
     }
