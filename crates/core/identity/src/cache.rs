@@ -14,7 +14,11 @@ pub(crate) struct Cache<K, V> {
 impl<K: Eq + Hash + Copy, V: Clone> Cache<K, V> {
     /// Makes a cache of at most `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Cache<K, V> {
-        Cache { young: HashMap::new(), old: HashMap::new(), generation: (capacity / 2).max(1) }
+        Cache {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            generation: (capacity / 2).max(1),
+        }
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {

@@ -102,7 +102,10 @@ impl Certificate {
     /// As [`Certificate::from_der`].
     pub fn from_bytes(der: Bytes) -> Result<Certificate, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
-            return Err(CertificateError::TooLarge { size: der.len(), limit: MAX_CERTIFICATE });
+            return Err(CertificateError::TooLarge {
+                size: der.len(),
+                limit: MAX_CERTIFICATE,
+            });
         }
         let (rest, x509) = X509Certificate::from_der(&der).map_err(malformed)?;
         if !rest.is_empty() {
@@ -244,7 +247,9 @@ impl Extensions {
                     names.general_names.iter().for_each(|name| read.add_name(name));
                 }
                 ParsedExtension::ParseError { error } => {
-                    return Err(CertificateError::Malformed { reason: error.to_string() });
+                    return Err(CertificateError::Malformed {
+                        reason: error.to_string(),
+                    });
                 }
                 _ => {}
             }
@@ -283,8 +288,12 @@ impl Purposes {
     }
 
     /// Exactly documentSigning and nothing else.
-    pub(crate) const DOCUMENT_SIGNING_ONLY: Purposes =
-        Purposes { tls: false, document_signing: true, sip_domain: false, other: false };
+    pub(crate) const DOCUMENT_SIGNING_ONLY: Purposes = Purposes {
+        tls: false,
+        document_signing: true,
+        sip_domain: false,
+        other: false,
+    };
 }
 
 impl PartialEq for Certificate {
@@ -306,7 +315,9 @@ impl fmt::Debug for Certificate {
 }
 
 fn malformed(error: impl fmt::Display) -> CertificateError {
-    CertificateError::Malformed { reason: error.to_string() }
+    CertificateError::Malformed {
+        reason: error.to_string(),
+    }
 }
 
 /// A date before 1970 counts as 1970.

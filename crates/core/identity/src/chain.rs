@@ -22,7 +22,9 @@ pub(crate) struct Chain {
 impl Chain {
     /// Every certificate of the chain.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Certificate> {
-        std::iter::once(&self.leaf).chain(&self.issuers).chain(std::iter::once(&self.anchor))
+        std::iter::once(&self.leaf)
+            .chain(&self.issuers)
+            .chain(std::iter::once(&self.anchor))
     }
 
     /// The time from which, and the time until which, the whole chain is valid.
@@ -39,7 +41,12 @@ pub(crate) struct Anchors(Vec<(Certificate, TrustAnchor<'static>)>);
 impl Anchors {
     /// Takes those certificates that can be an anchor at all.
     pub(crate) fn new(certificates: &[Certificate]) -> Anchors {
-        Anchors(certificates.iter().filter_map(|anchor| Some((anchor.clone(), as_anchor(anchor)?))).collect())
+        Anchors(
+            certificates
+                .iter()
+                .filter_map(|anchor| Some((anchor.clone(), as_anchor(anchor)?)))
+                .collect(),
+        )
     }
 
     fn contain(&self, certificate: &Certificate) -> bool {
@@ -92,7 +99,10 @@ pub(crate) fn build(
 ) -> Result<Chain, Error> {
     let leaf_der = CertificateDer::from(leaf.der().as_ref());
     let end_entity = EndEntityCert::try_from(&leaf_der).map_err(no_path)?;
-    let issuers: Vec<CertificateDer<'_>> = candidates.iter().map(|ca| CertificateDer::from(ca.der().as_ref())).collect();
+    let issuers: Vec<CertificateDer<'_>> = candidates
+        .iter()
+        .map(|ca| CertificateDer::from(ca.der().as_ref()))
+        .collect();
     let trust: Vec<TrustAnchor<'_>> = anchors.0.iter().map(|(_, anchor)| anchor.clone()).collect();
     let found: RefCell<Option<Result<Chain, Error>>> = RefCell::new(None);
     let verify_path = |path: &VerifiedPath<'_>| {
@@ -100,7 +110,11 @@ pub(crate) fn build(
         let best = outcome.reduce(|first, second| if first.is_ok() { first } else { second });
         let is_good = matches!(best, Some(Ok(_)));
         *found.borrow_mut() = best;
-        if is_good { Ok(()) } else { Err(webpki::Error::UnknownIssuer) }
+        if is_good {
+            Ok(())
+        } else {
+            Err(webpki::Error::UnknownIssuer)
+        }
     };
     let time = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
     let verified =
@@ -129,9 +143,17 @@ fn chains<'a>(
 ) -> impl Iterator<Item = Chain> + use<'a> {
     let issuers: Option<Vec<Certificate>> = path
         .intermediate_certificates()
-        .map(|issuer| candidates.iter().find(|known| known.der().as_ref() == issuer.der().as_ref()).cloned())
+        .map(|issuer| {
+            candidates
+                .iter()
+                .find(|known| known.der().as_ref() == issuer.der().as_ref())
+                .cloned()
+        })
         .collect();
-    let (subject, key) = (path.anchor().subject.to_vec(), path.anchor().subject_public_key_info.to_vec());
+    let (subject, key) = (
+        path.anchor().subject.to_vec(),
+        path.anchor().subject_public_key_info.to_vec(),
+    );
     anchors.0.iter().filter_map(move |(certificate, anchor)| {
         let is_it = anchor.subject.as_ref() == subject && anchor.subject_public_key_info.as_ref() == key;
         is_it.then(|| issuers.clone()).flatten().map(|issuers| Chain {
@@ -154,11 +176,15 @@ impl ExtendedKeyUsageValidator for AnyPurpose {
 
 fn as_anchor(certificate: &Certificate) -> Option<TrustAnchor<'static>> {
     let der = CertificateDer::from(certificate.der().as_ref());
-    webpki::anchor_from_trusted_cert(&der).ok().map(|anchor| anchor.to_owned())
+    webpki::anchor_from_trusted_cert(&der)
+        .ok()
+        .map(|anchor| anchor.to_owned())
 }
 
 fn no_path(error: webpki::Error) -> Error {
-    Error::NoPath { reason: error.to_string() }
+    Error::NoPath {
+        reason: error.to_string(),
+    }
 }
 
 /// What certificates may be signed with: what RFC 6940 §6.3.4 demands (RSA), our default, and the

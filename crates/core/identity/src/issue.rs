@@ -118,7 +118,11 @@ impl Authority {
         }
         let der = pki_types::CertificateDer::from(certificate.der().as_ref());
         let issuer = rcgen::Issuer::from_ca_cert_der(&der, key.clone()).map_err(encoding)?;
-        Ok(Authority { certificate, key, issuer })
+        Ok(Authority {
+            certificate,
+            key,
+            issuer,
+        })
     }
 
     /// Returns its certificate.
@@ -145,17 +149,19 @@ impl Authority {
         serial: Serial,
     ) -> Result<Certificate, IssueError> {
         self.check(class, subject)?;
+        self.sign(&self.template(class, subject, now_ms)?, subject.key, serial)
+    }
+
+    /// What the table says about a class.
+    pub(crate) fn template(&self, class: Class, subject: &Subject<'_>, now_ms: u64) -> Result<Template, IssueError> {
         let mut template = Template::leaf(subject.node_id, subject.overlay);
         match class {
-            Class::DelegatedSigner => {
-                template.path_length = Some(CONFIGURATION_ROOT);
-                template.subject_is_key_id = true;
-            }
+            Class::DelegatedSigner => template.make_authority(CONFIGURATION_ROOT),
             _ => template.users.push(user_of(subject)?),
         }
         template.purposes = purposes(class);
         template.valid_for(now_ms, life(class), &self.certificate);
-        self.sign(&template, subject.key, serial)
+        Ok(template)
     }
 
     /// Issues the TLS certificate of an enrollment server for these host names.
@@ -169,21 +175,22 @@ impl Authority {
         now_ms: u64,
         serial: Serial,
     ) -> Result<Certificate, IssueError> {
-        if self.certificate.path_length() != Some(ENROLLMENT_CA) {
-            return Err(IssueError::Name { what: "only an enrollment CA names enrollment servers" });
+        if self.certificate.path_length() != Some(u32::from(ENROLLMENT_CA)) {
+            return Err(IssueError::Name {
+                what: "only an enrollment CA names enrollment servers",
+            });
         }
-        let mut template = Template { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), ..Template::default() };
+        let mut template = Template {
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            key_usages: vec![rcgen::KeyUsagePurpose::DigitalSignature],
+            ..Template::default()
+        };
         template.purposes = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
         template.valid_for(now_ms, days(90), &self.certificate);
         self.sign(&template, key, serial)
     }
 
-    pub(crate) fn sign(
-        &self,
-        template: &Template,
-        key: &PublicKey,
-        serial: Serial,
-    ) -> Result<Certificate, IssueError> {
+    pub(crate) fn sign(&self, template: &Template, key: &PublicKey, serial: Serial) -> Result<Certificate, IssueError> {
         let parameters = template.parameters(key, serial)?;
         let certificate = parameters.signed_by(key, &self.issuer).map_err(encoding)?;
         Ok(Certificate::from_der(certificate.der())?)
@@ -194,14 +201,16 @@ impl Authority {
         let refuse = |what| Err(IssueError::WrongAuthority { class, what });
         let own = &self.certificate;
         match class {
-            Class::ConfigurationSigner if own.path_length() != Some(CONFIGURATION_ROOT) || !own.uris().is_empty() => {
+            Class::ConfigurationSigner
+                if own.path_length() != Some(u32::from(CONFIGURATION_ROOT)) || !own.uris().is_empty() =>
+            {
                 refuse("it is not a configuration root")
             }
             Class::Minted if own.path_length() != Some(0) || own.node_ids() != [subject.node_id] => {
                 refuse("it is not the delegated signer of that node")
             }
             Class::Node | Class::Edge | Class::DelegatedSigner | Class::UserRecord
-                if own.path_length() != Some(ENROLLMENT_CA) =>
+                if own.path_length() != Some(u32::from(ENROLLMENT_CA)) =>
             {
                 refuse("it is not an enrollment CA")
             }
@@ -212,14 +221,16 @@ impl Authority {
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("certificate", &self.certificate).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
 impl Serial {
     /// Takes nine octets that were drawn at random.
     #[must_use]
-    pub fn new(octets: [u8; 9]) -> Serial {
+    pub const fn new(octets: [u8; 9]) -> Serial {
         Serial(octets)
     }
 
@@ -229,7 +240,9 @@ impl Serial {
     /// When that fails.
     pub fn generate() -> Result<Serial, KeyError> {
         let mut octets = [0; 9];
-        SystemRandom::new().fill(&mut octets).map_err(|_| KeyError::Generation)?;
+        SystemRandom::new()
+            .fill(&mut octets)
+            .map_err(|_| KeyError::Generation)?;
         Ok(Serial(octets))
     }
 }
@@ -243,7 +256,9 @@ impl Serial {
 pub fn random_node_id() -> Result<NodeId, KeyError> {
     loop {
         let mut octets = [0; 16];
-        SystemRandom::new().fill(&mut octets).map_err(|_| KeyError::Generation)?;
+        SystemRandom::new()
+            .fill(&mut octets)
+            .map_err(|_| KeyError::Generation)?;
         let node_id = NodeId::from(octets);
         if node_id.is_name() {
             return Ok(node_id);
@@ -251,11 +266,18 @@ pub fn random_node_id() -> Result<NodeId, KeyError> {
     }
 }
 
-fn root(key: &Key, path_length: u32, life: Duration, now_ms: u64, serial: Serial) -> Result<Authority, IssueError> {
-    let mut template =
-        Template { path_length: Some(path_length), subject_is_key_id: true, ..Template::default() };
+fn root(key: &Key, path_length: u8, life: Duration, now_ms: u64, serial: Serial) -> Result<Authority, IssueError> {
+    let mut template = Template::default();
+    template.make_authority(path_length);
     template.set_dates(now_ms, life);
-    let certificate = template.parameters(&key.public(), serial)?.self_signed(key).map_err(encoding)?;
+    self_signed(key, &template, serial)
+}
+
+pub(crate) fn self_signed(key: &Key, template: &Template, serial: Serial) -> Result<Authority, IssueError> {
+    let certificate = template
+        .parameters(&key.public(), serial)?
+        .self_signed(key)
+        .map_err(encoding)?;
     Authority::new(key.clone(), Certificate::from_der(certificate.der())?)
 }
 
@@ -266,7 +288,9 @@ fn user_of(subject: &Subject<'_>) -> Result<String, IssueError> {
     };
     match user_and_domain(&user) {
         Some(_) => Ok(user),
-        None => Err(IssueError::Name { what: "a user name is printable ASCII of the form user@domain" }),
+        None => Err(IssueError::Name {
+            what: "a user name is printable ASCII of the form user@domain",
+        }),
     }
 }
 
@@ -275,7 +299,11 @@ fn purposes(class: Class) -> Vec<rcgen::ExtendedKeyUsagePurpose> {
     match class {
         Class::ConfigurationSigner | Class::Node => Vec::new(),
         // id-kp-sipDomain (RFC 5924) marks an edge: it may act for the SIP domain.
-        Class::Edge => vec![Purpose::ServerAuth, Purpose::ClientAuth, Purpose::Other(SIP_DOMAIN.to_vec())],
+        Class::Edge => vec![
+            Purpose::ServerAuth,
+            Purpose::ClientAuth,
+            Purpose::Other(SIP_DOMAIN.to_vec()),
+        ],
         // Every TLS library that checks purposes along a chain refuses id-kp-documentSigning (RFC 9336).
         Class::DelegatedSigner | Class::Minted | Class::UserRecord => {
             vec![Purpose::Other(DOCUMENT_SIGNING.to_vec())]
@@ -298,7 +326,9 @@ const fn days(count: u64) -> Duration {
 }
 
 fn encoding(error: rcgen::Error) -> IssueError {
-    IssueError::Encoding { reason: error.to_string() }
+    IssueError::Encoding {
+        reason: error.to_string(),
+    }
 }
 
 const SIP_DOMAIN: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 20];

@@ -84,7 +84,10 @@ impl Key {
                 Pair::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| KeyError::Unsupported)?)
             }
         };
-        Ok(Key(Arc::new(Inner { pair, pkcs8: Zeroizing::new(der.to_vec()) })))
+        Ok(Key(Arc::new(Inner {
+            pair,
+            pkcs8: Zeroizing::new(der.to_vec()),
+        })))
     }
 
     /// Reads a key in PEM ("PRIVATE KEY", PKCS#8).
@@ -109,15 +112,19 @@ impl Key {
     /// When the library cannot write it.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         let der = pki_types::PrivatePkcs8KeyDer::from(self.pkcs8());
-        let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, self.algorithm())
-            .map_err(|_| KeyError::Unsupported)?;
+        let pair =
+            rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, self.algorithm()).map_err(|_| KeyError::Unsupported)?;
         Ok(Zeroizing::new(pair.serialize_pem()))
     }
 
     /// Returns its public key.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey { spki: self.subject_public_key_info(), raw: self.der_bytes().to_vec(), algorithm: self.algorithm() }
+        PublicKey {
+            spki: self.subject_public_key_info(),
+            raw: self.der_bytes().to_vec(),
+            algorithm: self.algorithm(),
+        }
     }
 
     /// Makes a certificate request (PKCS#10) that asks for nothing but its key.
@@ -127,9 +134,9 @@ impl Key {
     pub fn request(&self) -> Result<Vec<u8>, KeyError> {
         let mut parameters = rcgen::CertificateParams::default();
         parameters.distinguished_name = rcgen::DistinguishedName::new();
-        let request = parameters
-            .serialize_request(self)
-            .map_err(|error| KeyError::Request { reason: error.to_string() })?;
+        let request = parameters.serialize_request(self).map_err(|error| KeyError::Request {
+            reason: error.to_string(),
+        })?;
         Ok(request.der().to_vec())
     }
 
@@ -141,7 +148,10 @@ impl Key {
 
     /// Signs `input`: ECDSA as DER with SHA-256, or Ed25519, both as in TLS.
     #[must_use]
-    #[allow(clippy::missing_panics_doc, reason = "only a failing random source makes signing fail")]
+    #[allow(
+        clippy::missing_panics_doc,
+        reason = "only a failing random source makes signing fail"
+    )]
     pub fn sign(&self, input: &[u8]) -> Vec<u8> {
         match &self.0.pair {
             Pair::P256(pair) => {
@@ -178,7 +188,9 @@ impl SigningKey for Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithm = if self.is_ed25519() { "Ed25519" } else { "P-256" };
-        f.debug_struct("Key").field("algorithm", &algorithm).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("algorithm", &algorithm)
+            .finish_non_exhaustive()
     }
 }
 
@@ -199,7 +211,9 @@ impl PublicKey {
     /// # Errors
     /// When the request is malformed, its signature is wrong, or the key is of another algorithm.
     pub fn from_request(der: &[u8]) -> Result<PublicKey, KeyError> {
-        let refuse = |reason: &dyn fmt::Display| KeyError::Request { reason: reason.to_string() };
+        let refuse = |reason: &dyn fmt::Display| KeyError::Request {
+            reason: reason.to_string(),
+        };
         if der.len() > MAX_REQUEST {
             return Err(refuse(&format_args!("{} bytes are more than {MAX_REQUEST}", der.len())));
         }
@@ -218,8 +232,7 @@ impl PublicKey {
     /// When it is malformed or of an algorithm that is not verified in an overlay.
     pub fn from_spki(der: &[u8]) -> Result<PublicKey, KeyError> {
         use x509_parser::public_key::PublicKey as Parsed;
-        let (_, info) =
-            x509_parser::x509::SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyError::PublicKey)?;
+        let (_, info) = x509_parser::x509::SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyError::PublicKey)?;
         if let Ok(Parsed::RSA(rsa)) = info.parsed()
             && !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&rsa.key_size())
         {
@@ -227,10 +240,20 @@ impl PublicKey {
         }
         let parsed = rcgen::SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyError::PublicKey)?;
         let algorithm = parsed.algorithm();
-        if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519, &rcgen::PKCS_RSA_SHA256].contains(&algorithm) {
+        if ![
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+        ]
+        .contains(&algorithm)
+        {
             return Err(KeyError::PublicKey);
         }
-        Ok(PublicKey { spki: der.to_vec(), raw: parsed.der_bytes().to_vec(), algorithm })
+        Ok(PublicKey {
+            spki: der.to_vec(),
+            raw: parsed.der_bytes().to_vec(),
+            algorithm,
+        })
     }
 
     /// Returns it as SubjectPublicKeyInfo in DER.
@@ -315,6 +338,9 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        assert_eq!(format!("{:?}", Key::ed25519_from_seed([7; 32])), "Key { algorithm: \"Ed25519\", .. }");
+        assert_eq!(
+            format!("{:?}", Key::ed25519_from_seed([7; 32])),
+            "Key { algorithm: \"Ed25519\", .. }"
+        );
     }
 }

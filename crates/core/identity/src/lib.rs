@@ -15,6 +15,8 @@ mod key;
 mod name;
 mod rules;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod verifier;
 
@@ -22,8 +24,6 @@ pub use certificate::{Certificate, CertificateError};
 pub use error::Error;
 pub use key::{Key, KeyError, PublicKey};
 pub use name::{DomainPattern, DomainPatternError, Domains, ReloadUri};
-pub use sign::{
-    Sign, Signer, bucket, sign_blob, sign_message, sign_value, verify_blob, verify_message, verify_value,
-};
+pub use sign::{Sign, Signer, bucket, sign_blob, sign_message, sign_value, verify_blob, verify_message, verify_value};
 pub use trust::Trust;
 pub use verifier::{Identity, Use, Verifier};

@@ -28,7 +28,10 @@ impl ReloadUri {
             DESTINATION_DIGITS => destination.strip_prefix(NODE_DESTINATION)?,
             _ => return None,
         };
-        Some(ReloadUri { node_id: digits.parse().ok()?, overlay: overlay.to_owned() })
+        Some(ReloadUri {
+            node_id: digits.parse().ok()?,
+            overlay: overlay.to_owned(),
+        })
     }
 }
 
@@ -93,7 +96,12 @@ impl DomainPattern {
     /// # Errors
     /// When it is too long, is not ASCII, or uses an operator other than `.`, `*` and `\`.
     pub fn parse(pattern: &str) -> Result<DomainPattern, DomainPatternError> {
-        let refuse = |what| Err(DomainPatternError { pattern: pattern.chars().take(64).collect(), what });
+        let refuse = |what| {
+            Err(DomainPatternError {
+                pattern: pattern.chars().take(64).collect(),
+                what,
+            })
+        };
         if pattern.len() > MAX_PATTERN || !pattern.is_ascii() {
             return refuse("more than 255 characters, or characters beyond ASCII");
         }
@@ -109,14 +117,20 @@ impl DomainPattern {
                     Some(escaped) => atoms.push(Atom::literal(escaped)),
                     None => return refuse("a backslash before nothing"),
                 },
-                b'.' => atoms.push(Atom { character: None, is_repeated: false }),
+                b'.' => atoms.push(Atom {
+                    character: None,
+                    is_repeated: false,
+                }),
                 b'+' | b'?' | b'|' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'^' | b'$' => {
                     return refuse("an operator other than . * and \\");
                 }
                 other => atoms.push(Atom::literal(other)),
             }
         }
-        Ok(DomainPattern { atoms, text: pattern.to_owned() })
+        Ok(DomainPattern {
+            atoms,
+            text: pattern.to_owned(),
+        })
     }
 
     /// Returns the pattern as it was written.
@@ -166,11 +180,15 @@ impl DomainPattern {
 
 impl Atom {
     fn literal(byte: u8) -> Atom {
-        Atom { character: Some(byte.to_ascii_lowercase()), is_repeated: false }
+        Atom {
+            character: Some(byte.to_ascii_lowercase()),
+            is_repeated: false,
+        }
     }
 
     fn accepts(self, byte: u8) -> bool {
-        self.character.is_none_or(|character| character == byte.to_ascii_lowercase())
+        self.character
+            .is_none_or(|character| character == byte.to_ascii_lowercase())
     }
 }
 
@@ -203,11 +221,20 @@ mod tests {
 
     #[test]
     fn uri_is_written_and_read() {
-        let uri = ReloadUri { node_id: NodeId::from([0xab; 16]), overlay: "overlay.example.org".into() };
+        let uri = ReloadUri {
+            node_id: NodeId::from([0xab; 16]),
+            overlay: "overlay.example.org".into(),
+        };
         let text = uri.to_string();
-        assert_eq!(text, "reload://0110abababababababababababababababab@overlay.example.org/");
+        assert_eq!(
+            text,
+            "reload://0110abababababababababababababababab@overlay.example.org/"
+        );
         assert_eq!(ReloadUri::parse(&text), Some(uri.clone()));
-        assert_eq!(ReloadUri::parse("reload://ABababababababababababababababab@overlay.example.org/"), Some(uri));
+        assert_eq!(
+            ReloadUri::parse("reload://ABababababababababababababababab@overlay.example.org/"),
+            Some(uri)
+        );
     }
 
     #[test]
@@ -246,7 +273,11 @@ mod tests {
             ("", "x", false),
         ];
         for (pattern, domain, expected) in cases {
-            assert_eq!(DomainPattern::parse(pattern).unwrap().matches(domain), expected, "{pattern} {domain}");
+            assert_eq!(
+                DomainPattern::parse(pattern).unwrap().matches(domain),
+                expected,
+                "{pattern} {domain}"
+            );
         }
         for pattern in ["*", "a**", "(a)", "a|b", "a+", "[ab]", "^a$", "a\\", "ü"] {
             assert!(DomainPattern::parse(pattern).is_err(), "{pattern}");
@@ -256,7 +287,16 @@ mod tests {
     #[test]
     fn user_names_have_one_at_sign() {
         assert_eq!(user_and_domain("alice@example.org"), Some(("alice", "example.org")));
-        for name in ["", "alice", "@example.org", "alice@", "a@b@c", "al ice@x", "älice@x", "a\u{0}@x"] {
+        for name in [
+            "",
+            "alice",
+            "@example.org",
+            "alice@",
+            "a@b@c",
+            "al ice@x",
+            "älice@x",
+            "a\u{0}@x",
+        ] {
             assert_eq!(user_and_domain(name), None, "{name}");
         }
     }

@@ -58,16 +58,21 @@ fn validity(chain: &Chain, now_ms: u64) -> Result<(), Error> {
     if (from_ms..=until_ms).contains(&now_ms) {
         return Ok(());
     }
-    Err(Error::NotValidNow { from_ms, until_ms, now_ms })
+    Err(Error::NotValidNow {
+        from_ms,
+        until_ms,
+        now_ms,
+    })
 }
 
 /// The three shapes of our overlays; the path length of the `root-cert` tells its sort.
 fn shape(chain: &Chain, use_: Use) -> Result<(), Error> {
     let refuse = |what| Err(Error::Shape { use_, what });
-    if !is_authority(&chain.anchor) {
-        return refuse("its root certificate is not a CA's");
+    if !is_bare_root(&chain.anchor) {
+        return refuse("its root certificate is of no known sort");
     }
-    match (chain.anchor.path_length(), chain.issuers.as_slice()) {
+    let path_length = chain.anchor.path_length().and_then(|length| u8::try_from(length).ok());
+    match (path_length, chain.issuers.as_slice()) {
         (Some(CONFIGURATION_ROOT), []) if use_ == Use::Config => {}
         (Some(CONFIGURATION_ROOT), _) => return refuse("a configuration root issues signers of the document only"),
         (Some(ENROLLMENT_CA), []) if use_ != Use::Config => {}
@@ -86,7 +91,11 @@ fn foreign_shape(chain: &Chain, use_: Use) -> Result<(), Error> {
     if chain.issuers.len() > FOREIGN_LEVELS {
         return refuse("the chain is too long");
     }
-    if chain.issuers.iter().any(|issuer| issuer.purposes().is_some_and(|purposes| purposes.document_signing)) {
+    if chain
+        .issuers
+        .iter()
+        .any(|issuer| issuer.purposes().is_some_and(|purposes| purposes.document_signing))
+    {
         return refuse("the document does not permit delegated signers");
     }
     if !chain.issuers.iter().all(is_authority) {
@@ -101,7 +110,10 @@ fn purpose(leaf: &Certificate, use_: Use) -> Result<(), Error> {
         None => Ok(()),
         Some(purposes) if purposes.tls => Ok(()),
         Some(purposes) if purposes.document_signing && use_ == Use::UserNodeStore => Ok(()),
-        Some(_) => Err(Error::Shape { use_, what: "its extended key usage is another" }),
+        Some(_) => Err(Error::Shape {
+            use_,
+            what: "its extended key usage is another",
+        }),
     }
 }
 
@@ -129,12 +141,16 @@ fn delegation(signer: &Certificate, leaf: &Certificate, trust: &Trust) -> Result
 
 fn user(leaf: &Certificate, trust: &Trust) -> Result<(), Error> {
     let Some((_, domain)) = leaf.user().and_then(user_and_domain) else {
-        return Err(Error::Delegation { what: "the certificate has no user name of the form user@domain" });
+        return Err(Error::Delegation {
+            what: "the certificate has no user name of the form user@domain",
+        });
     };
     if trust.domains.allow(domain, &trust.overlay) {
         return Ok(());
     }
-    Err(Error::Delegation { what: "the document does not allow the user's domain" })
+    Err(Error::Delegation {
+        what: "the document does not allow the user's domain",
+    })
 }
 
 /// RFC 6940 §11.1: a bad-node's certificate is not valid; here neither is anything it signed. A CA
@@ -143,7 +159,11 @@ fn revocation(chain: &Chain, trust: &Trust) -> Result<(), Error> {
     if !trust.anchors.contains(&chain.anchor) {
         return Err(Error::WithdrawnCa);
     }
-    match chain.all().flat_map(Certificate::node_ids).find(|node_id| trust.bad_nodes.contains(*node_id)) {
+    match chain
+        .all()
+        .flat_map(Certificate::node_ids)
+        .find(|node_id| trust.bad_nodes.contains(*node_id))
+    {
         Some(node_id) => Err(Error::BadNode { node_id: *node_id }),
         None => Ok(()),
     }
@@ -152,6 +172,12 @@ fn revocation(chain: &Chain, trust: &Trust) -> Result<(), Error> {
 /// webpki ignores the KeyUsage extension, so it is checked here.
 fn is_authority(certificate: &Certificate) -> bool {
     certificate.is_ca() && certificate.key_usage().is_none_or(|usage| usage.key_cert_sign)
+}
+
+/// A CA that names itself as issuer, and nobody else, for no particular purpose.
+fn is_bare_root(anchor: &Certificate) -> bool {
+    let names_nobody = anchor.uris().is_empty() && anchor.users().is_empty() && !anchor.has_other_names();
+    is_authority(anchor) && anchor.is_self_issued() && anchor.purposes().is_none() && names_nobody
 }
 
 /// The node that a delegated signer speaks for.
@@ -166,9 +192,9 @@ pub(crate) fn levels(trust: &Trust) -> usize {
 }
 
 /// Path length that marks a configuration root.
-pub(crate) const CONFIGURATION_ROOT: u32 = 0;
+pub(crate) const CONFIGURATION_ROOT: u8 = 0;
 /// Path length that marks an enrollment CA.
-pub(crate) const ENROLLMENT_CA: u32 = 1;
+pub(crate) const ENROLLMENT_CA: u8 = 1;
 /// In an overlay of another implementation a chain has at most three certificates below its root.
 const FOREIGN_LEVELS: usize = 2;
 /// Bounds the hashes that finding a signer by Node-ID takes (RFC 6940 §6.3.4).

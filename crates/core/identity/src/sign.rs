@@ -50,20 +50,30 @@ impl Signer {
     /// # Errors
     /// When the certificate is not for this key, or names no node.
     pub fn new(key: Key, certificate: &Certificate, issuers: &[Bytes]) -> Result<Signer, KeyError> {
-        let [node_id, others @ ..] = certificate.node_ids() else { return Err(KeyError::Mismatch) };
+        let [node_id, others @ ..] = certificate.node_ids() else {
+            return Err(KeyError::Mismatch);
+        };
         if key.public().spki() != certificate.public_key() {
             return Err(KeyError::Mismatch);
         }
         let (hash_alg, node_id) = (SignerIdentity::SHA256, *node_id);
         // RFC 6940 §6.3.4: the form depends on how many Node-IDs the certificate has.
         let identity = if others.is_empty() {
-            SignerIdentity::CertHash { hash_alg, hash: Bytes::copy_from_slice(&certificate.hash()) }
+            SignerIdentity::CertHash {
+                hash_alg,
+                hash: Bytes::copy_from_slice(&certificate.hash()),
+            }
         } else {
             let hash = Bytes::copy_from_slice(&node_id_hash(&node_id, certificate));
             SignerIdentity::CertHashNodeId { hash_alg, hash }
         };
         let certificates = std::iter::once(certificate.der()).chain(issuers).cloned().collect();
-        Ok(Signer { key, node_id, identity, certificates })
+        Ok(Signer {
+            key,
+            node_id,
+            identity,
+            certificates,
+        })
     }
 
     /// Returns its key.
@@ -79,7 +89,11 @@ impl Sign for Signer {
     }
 
     fn algorithm(&self) -> SignatureAndHash {
-        if self.key.is_ed25519() { SignatureAndHash::ED25519 } else { SignatureAndHash::ECDSA_SHA256 }
+        if self.key.is_ed25519() {
+            SignatureAndHash::ED25519
+        } else {
+            SignatureAndHash::ECDSA_SHA256
+        }
     }
 
     fn identity(&self) -> &SignerIdentity {
@@ -100,12 +114,7 @@ impl Sign for Signer {
 /// A message that carries stored values needs their certificates in the bucket too (RFC 6940
 /// §6.3.4); the caller adds them.
 #[must_use]
-pub fn sign_message(
-    signer: &dyn Sign,
-    overlay: &str,
-    transaction_id: TransactionId,
-    contents: &[u8],
-) -> SecurityBlock {
+pub fn sign_message(signer: &dyn Sign, overlay: &str, transaction_id: TransactionId, contents: &[u8]) -> SecurityBlock {
     let input = message_input(overlay, transaction_id, contents, signer.identity());
     security_block(signer, &input)
 }
@@ -114,7 +123,10 @@ pub fn sign_message(
 ///
 /// # Errors
 /// When the certificate does not entitle to this use, or the signature does not verify.
-#[allow(clippy::too_many_arguments, reason = "the parts of the signature's input, and what verification depends on")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the parts of the signature's input, and what verification depends on"
+)]
 pub fn verify_message(
     verifier: &Verifier,
     overlay: &str,
@@ -139,7 +151,10 @@ pub fn sign_value(
     storage_time: u64,
     value: &StoredDataValue,
 ) -> Signature {
-    signature(signer, &value_input(resource, kind, storage_time, value, signer.identity()))
+    signature(
+        signer,
+        &value_input(resource, kind, storage_time, value, signer.identity()),
+    )
 }
 
 /// Verifies the signature of a stored value and the certificate behind it.
@@ -147,7 +162,10 @@ pub fn sign_value(
 /// # Errors
 /// When the value is not signed, the certificate does not entitle to this use, or the signature
 /// does not verify.
-#[allow(clippy::too_many_arguments, reason = "the parts of the signature's input, and what verification depends on")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the parts of the signature's input, and what verification depends on"
+)]
 pub fn verify_value(
     verifier: &Verifier,
     resource: ResourceId,
@@ -180,8 +198,7 @@ pub fn verify_blob(
     security: &SecurityBlock,
     now_ms: u64,
 ) -> Result<Arc<Identity>, Error> {
-    let identity =
-        verifier.verify_signer(&security.signature.identity, &bucket(security), now_ms, Use::Config)?;
+    let identity = verifier.verify_signer(&security.signature.identity, &bucket(security), now_ms, Use::Config)?;
     let input = [blob, &security.signature.identity.to_bytes()].concat();
     verify_signature(&identity.certificate, &security.signature, &input)?;
     Ok(identity)
@@ -190,13 +207,23 @@ pub fn verify_blob(
 /// Returns the X.509 certificates of a message's bucket.
 #[must_use]
 pub fn bucket(security: &SecurityBlock) -> Vec<Bytes> {
-    let x509 = security.certificates.iter().filter(|certificate| certificate.kind == GenericCertificate::X509);
+    let x509 = security
+        .certificates
+        .iter()
+        .filter(|certificate| certificate.kind == GenericCertificate::X509);
     x509.map(|certificate| certificate.certificate.clone()).collect()
 }
 
 fn security_block(signer: &dyn Sign, input: &[u8]) -> SecurityBlock {
-    let certificates = signer.certificates().iter().map(|der| GenericCertificate::x509(der.clone())).collect();
-    SecurityBlock { certificates, signature: signature(signer, input) }
+    let certificates = signer
+        .certificates()
+        .iter()
+        .map(|der| GenericCertificate::x509(der.clone()))
+        .collect();
+    SecurityBlock {
+        certificates,
+        signature: signature(signer, input),
+    }
 }
 
 fn signature(signer: &dyn Sign, input: &[u8]) -> Signature {
@@ -236,7 +263,13 @@ fn value_input(
         // RFC 6940 §7.4.2.2: what is signed always has array index zero, since an append does not
         // know its index yet.
         StoredDataValue::Array { value, .. } => {
-            input.extend_from_slice(&StoredDataValue::Array { index: 0, value: value.clone() }.to_bytes());
+            input.extend_from_slice(
+                &StoredDataValue::Array {
+                    index: 0,
+                    value: value.clone(),
+                }
+                .to_bytes(),
+            );
         }
         other => input.extend_from_slice(&other.to_bytes()),
     }
@@ -254,7 +287,9 @@ fn verify_signature(certificate: &Certificate, signature: &Signature, input: &[u
     };
     let der = CertificateDer::from(certificate.der().as_ref());
     let end_entity = EndEntityCert::try_from(&der).map_err(|_| Error::BadSignature)?;
-    end_entity.verify_signature(algorithm, input, &signature.value).map_err(|_| Error::BadSignature)
+    end_entity
+        .verify_signature(algorithm, input, &signature.value)
+        .map_err(|_| Error::BadSignature)
 }
 
 /// Larger than the input for a user record or a registration.

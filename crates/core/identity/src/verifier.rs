@@ -146,23 +146,32 @@ impl Verifier {
         check_bucket(bucket)?;
         match signer {
             SignerIdentity::None => Err(Error::NotSigned),
-            SignerIdentity::Other { .. } => Err(Error::SignerIdentity { what: "its type is unknown" }),
+            SignerIdentity::Other { .. } => Err(Error::SignerIdentity {
+                what: "its type is unknown",
+            }),
             SignerIdentity::CertHash { hash_alg, hash } => {
                 let hash = sha256_value(*hash_alg, hash)?;
                 let identity = self.verify_hashed(hash, None, bucket, now_ms, use_)?;
                 // RFC 6940 §6.3.4: this form is for certificates with one Node-ID.
                 match identity.node_ids.len() {
                     1 => Ok(identity),
-                    _ => Err(Error::SignerIdentity { what: "it does not say which of several Node-IDs signed" }),
+                    _ => Err(Error::SignerIdentity {
+                        what: "it does not say which of several Node-IDs signed",
+                    }),
                 }
             }
             SignerIdentity::CertHashNodeId { hash_alg, hash } => {
                 let (leaf, node_id) = self.find_alias(sha256_value(*hash_alg, hash)?, bucket)?;
                 let identity = self.verify_hashed(leaf, None, bucket, now_ms, use_)?;
                 if identity.node_ids.len() < 2 {
-                    return Err(Error::SignerIdentity { what: "it names one of several Node-IDs, but there is one" });
+                    return Err(Error::SignerIdentity {
+                        what: "it names one of several Node-IDs, but there is one",
+                    });
                 }
-                Ok(Arc::new(Identity { node_ids: vec![node_id], ..Identity::clone(&identity) }))
+                Ok(Arc::new(Identity {
+                    node_ids: vec![node_id],
+                    ..Identity::clone(&identity)
+                }))
             }
         }
     }
@@ -196,7 +205,13 @@ impl Verifier {
         if let [issuer, ..] = chain.issuers.as_slice() {
             state.issuers.insert(issuer.hash(), chain.anchor.clone());
         }
-        state.leaves.insert(hash, Arc::new(Known { chain, identity: Arc::clone(&identity) }));
+        state.leaves.insert(
+            hash,
+            Arc::new(Known {
+                chain,
+                identity: Arc::clone(&identity),
+            }),
+        );
         Ok(identity)
     }
 
@@ -213,7 +228,11 @@ impl Verifier {
         rules::profile(leaf, trust)?;
         if !(leaf.not_before_ms()..=leaf.not_after_ms()).contains(&now_ms) {
             let (from_ms, until_ms) = (leaf.not_before_ms(), leaf.not_after_ms());
-            return Err(Error::NotValidNow { from_ms, until_ms, now_ms });
+            return Err(Error::NotValidNow {
+                from_ms,
+                until_ms,
+                now_ms,
+            });
         }
         let anchor_of = |issuer: &Certificate| self.state.lock().issuers.get(&issuer.hash());
         let is_known = |issuer: &Certificate| anchor_of(issuer).is_some();
@@ -224,7 +243,11 @@ impl Verifier {
                 // An issuer that was good before is used as an anchor itself: one signature check
                 // instead of two. It is then in no path of webpki, so the rules see it by hand.
                 let Some(anchor) = anchor_of(issuer) else { continue };
-                let chain = Chain { leaf: leaf.clone(), issuers: vec![issuer.clone()], anchor };
+                let chain = Chain {
+                    leaf: leaf.clone(),
+                    issuers: vec![issuer.clone()],
+                    anchor,
+                };
                 if chain::is_signed_by(leaf, issuer, now_ms) && accept(&chain).is_ok() {
                     return Ok(chain);
                 }
@@ -239,7 +262,9 @@ impl Verifier {
             return Ok(found);
         }
         for der in bucket {
-            let Ok(certificate) = Certificate::from_bytes(der.clone()) else { continue };
+            let Ok(certificate) = Certificate::from_bytes(der.clone()) else {
+                continue;
+            };
             let named = certificate.node_ids().iter().take(rules::MAX_NODE_IDS);
             for node_id in named {
                 if node_id_hash(node_id, &certificate) == alias {
@@ -255,19 +280,28 @@ impl Verifier {
 
 impl Roots {
     fn new(trust: Trust) -> Roots {
-        Roots { anchors: Anchors::new(&trust.anchors), trust: Arc::new(trust) }
+        Roots {
+            anchors: Anchors::new(&trust.anchors),
+            trust: Arc::new(trust),
+        }
     }
 }
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("overlay", &self.trust().overlay).finish_non_exhaustive()
+        f.debug_struct("Verifier")
+            .field("overlay", &self.trust().overlay)
+            .finish_non_exhaustive()
     }
 }
 
 /// RFC 6940 §6.3.4: H(NodeId || certificate), without any framing.
 pub(crate) fn node_id_hash(node_id: &NodeId, certificate: &Certificate) -> [u8; 32] {
-    Sha256::new().chain_update(node_id.as_bytes()).chain_update(certificate.der()).finalize().into()
+    Sha256::new()
+        .chain_update(node_id.as_bytes())
+        .chain_update(certificate.der())
+        .finalize()
+        .into()
 }
 
 fn identify(chain: &Chain, trust: &Trust) -> Identity {
@@ -286,16 +320,23 @@ fn identify(chain: &Chain, trust: &Trust) -> Identity {
 
 fn check_bucket(bucket: &[Bytes]) -> Result<(), Error> {
     if bucket.len() > MAX_BUCKET {
-        return Err(Error::BucketTooLarge { count: bucket.len(), limit: MAX_BUCKET });
+        return Err(Error::BucketTooLarge {
+            count: bucket.len(),
+            limit: MAX_BUCKET,
+        });
     }
     Ok(())
 }
 
 fn sha256_value(algorithm: u8, hash: &[u8]) -> Result<[u8; 32], Error> {
     if algorithm != SignerIdentity::SHA256 {
-        return Err(Error::SignerIdentity { what: "its hash is not SHA-256" });
+        return Err(Error::SignerIdentity {
+            what: "its hash is not SHA-256",
+        });
     }
-    hash.try_into().map_err(|_| Error::SignerIdentity { what: "its hash does not have 32 bytes" })
+    hash.try_into().map_err(|_| Error::SignerIdentity {
+        what: "its hash does not have 32 bytes",
+    })
 }
 
 /// Certificates of one message: more than a Fetch of sixteen edges' registrations carries (two

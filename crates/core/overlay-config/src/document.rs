@@ -142,7 +142,9 @@ impl Document {
     #[must_use]
     pub fn trust(&self) -> Trust {
         let private_namespace = self.mandatory_extensions.contains(NAMESPACE);
-        let restriction = self.kind(KindId::SIP_REGISTRATION).and_then(|kind| kind.domain_restriction.clone());
+        let restriction = self
+            .kind(KindId::SIP_REGISTRATION)
+            .and_then(|kind| kind.domain_restriction.clone());
         Trust {
             overlay: self.overlay.clone(),
             anchors: self.root_certs.clone(),

@@ -39,7 +39,11 @@ pub(crate) fn write(unix_ms: u64) -> String {
     let mut text = String::new();
     let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
     // Writing to a String does not fail.
-    let _ = write!(text, "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1);
+    let _ = write!(
+        text,
+        "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
+        days + 1
+    );
     text
 }
 

@@ -90,9 +90,14 @@ impl AccessPolicy {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<AccessPolicy> {
-        [Self::UserMatch, Self::NodeMatch, Self::UserNodeMatch, Self::NodeMultiple]
-            .into_iter()
-            .find(|policy| policy.name() == name)
+        [
+            Self::UserMatch,
+            Self::NodeMatch,
+            Self::UserNodeMatch,
+            Self::NodeMultiple,
+        ]
+        .into_iter()
+        .find(|policy| policy.name() == name)
     }
 }
 
@@ -105,5 +110,7 @@ pub(crate) fn model_name(model: DataModel) -> &'static str {
 }
 
 pub(crate) fn model_from_name(name: &str) -> Option<DataModel> {
-    [DataModel::Single, DataModel::Array, DataModel::Dictionary].into_iter().find(|model| model_name(*model) == name)
+    [DataModel::Single, DataModel::Array, DataModel::Dictionary]
+        .into_iter()
+        .find(|model| model_name(*model) == name)
 }

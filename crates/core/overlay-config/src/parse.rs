@@ -74,7 +74,10 @@ pub(crate) fn find<'a>(root: &'a Element, xml: &'a str) -> Result<Vec<Found<'a>>
         }
     }
     if found.len() > MAX_CONFIGURATIONS {
-        return Err(Error::TooMany { element: "configuration".to_owned(), limit: MAX_CONFIGURATIONS });
+        return Err(Error::TooMany {
+            element: "configuration".to_owned(),
+            limit: MAX_CONFIGURATIONS,
+        });
     }
     Ok(found)
 }
@@ -97,7 +100,9 @@ impl Found<'_> {
                 let inherited = tree::parse(self.raw, &tree::bindings(self.root))?;
                 let configuration = self.configuration(&inherited)?;
                 if configuration.document.mandatory_extensions.contains(NAMESPACE) {
-                    return Err(Error::UnsignedNamespace { overlay: configuration.document.overlay });
+                    return Err(Error::UnsignedNamespace {
+                        overlay: configuration.document.overlay,
+                    });
                 }
                 Ok(configuration)
             }
@@ -107,7 +112,10 @@ impl Found<'_> {
     fn configuration(&self, element: &Element) -> Result<Configuration, Error> {
         let (definitions, kinds) = kinds(element, self.raw)?;
         Ok(Configuration {
-            document: Document { kinds: definitions, ..document(element)? },
+            document: Document {
+                kinds: definitions,
+                ..document(element)?
+            },
             raw: self.raw.to_owned(),
             signatures: self.signatures.clone(),
             kinds,
@@ -117,7 +125,10 @@ impl Found<'_> {
 
 /// Everything but the Kinds.
 fn document(element: &Element) -> Result<Document, Error> {
-    let fields = Fields { element, namespace: BASE };
+    let fields = Fields {
+        element,
+        namespace: BASE,
+    };
     unsupported(fields)?;
     Ok(Document {
         overlay: overlay(element)?,
@@ -130,18 +141,28 @@ fn document(element: &Element) -> Result<Document, Error> {
         turn_density: narrow(fields.integer("turn-density", 0..=255)?.unwrap_or(1)),
         clients_permitted: fields.boolean("clients-permitted")?.unwrap_or(true),
         no_ice: fields.boolean("no-ice")?.unwrap_or(false),
-        chord: chord(Fields { element, namespace: CHORD })?,
+        chord: chord(Fields {
+            element,
+            namespace: CHORD,
+        })?,
         max_message_size: narrow(fields.integer("max-message-size", MESSAGE_SIZES)?.unwrap_or(5000)),
         initial_ttl: narrow(fields.integer("initial-ttl", 1..=255)?.unwrap_or(100)),
         reliability_timer: Duration::from_millis(
-            fields.integer("overlay-reliability-timer", RELIABILITY_TIMERS)?.unwrap_or(3000),
+            fields
+                .integer("overlay-reliability-timer", RELIABILITY_TIMERS)?
+                .unwrap_or(3000),
         ),
         link_protocols: link_protocols(fields)?,
         configuration_signers: node_ids(fields, "configuration-signer", MAX_SIGNERS)?,
         kind_signers: node_ids(fields, "kind-signer", MAX_SIGNERS)?,
         bad_nodes: node_ids(fields, "bad-node", MAX_BAD_NODES)?,
         mandatory_extensions: mandatory_extensions(fields)?,
-        delegated_signers: Fields { element, namespace: NAMESPACE }.one("delegated-signers")?.is_some(),
+        delegated_signers: Fields {
+            element,
+            namespace: NAMESPACE,
+        }
+        .one("delegated-signers")?
+        .is_some(),
         kinds: Vec::new(),
     })
 }
@@ -150,7 +171,11 @@ fn document(element: &Element) -> Result<Document, Error> {
 fn unsupported(fields: Fields<'_>) -> Result<(), Error> {
     let refuse = |element: &str, value: &str, supported| {
         let (element, value) = (element.to_owned(), value.chars().take(64).collect());
-        Err(Error::Unsupported { element, value, supported })
+        Err(Error::Unsupported {
+            element,
+            value,
+            supported,
+        })
     };
     if let Some(plugin) = fields.text("topology-plugin")?
         && plugin != "CHORD-RELOAD"
@@ -173,7 +198,10 @@ fn unsupported(fields: Fields<'_>) -> Result<(), Error> {
 }
 
 fn overlay(element: &Element) -> Result<String, Error> {
-    let name = element.attribute("instance-name").ok_or_else(|| value::missing("instance-name"))?.trim();
+    let name = element
+        .attribute("instance-name")
+        .ok_or_else(|| value::missing("instance-name"))?
+        .trim();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     // It stands in certificates and host names (RFC 6940 §14.15, RFC 1035 §2.3.4).
     if name.is_empty() || name.len() > 253 || !name.bytes().all(is_name) {
@@ -189,16 +217,24 @@ fn sequence(element: &Element) -> Result<u16, Error> {
 }
 
 fn expiration(element: &Element) -> Result<Option<u64>, Error> {
-    let Some(text) = element.attribute("expiration").map(str::trim) else { return Ok(None) };
+    let Some(text) = element.attribute("expiration").map(str::trim) else {
+        return Ok(None);
+    };
     match instant::parse(text) {
         Some(unix_ms) => Ok(Some(unix_ms)),
-        None => Err(value::value("expiration", text, "a date like 2030-12-31T23:59:59Z".to_owned())),
+        None => Err(value::value(
+            "expiration",
+            text,
+            "a date like 2030-12-31T23:59:59Z".to_owned(),
+        )),
     }
 }
 
 fn chord(fields: Fields<'_>) -> Result<Chord, Error> {
     let seconds = |name, default| {
-        fields.integer(name, INTERVALS).map(|number| Duration::from_secs(number.unwrap_or(default)))
+        fields
+            .integer(name, INTERVALS)
+            .map(|number| Duration::from_secs(number.unwrap_or(default)))
     };
     Ok(Chord {
         // RFC 6940 §10.7.1 and §10.7.4.2: the defaults.
@@ -219,17 +255,27 @@ fn enrollment_server(name: &str, text: &str) -> Result<String, Error> {
 fn bootstrap_nodes(fields: Fields<'_>) -> Result<Vec<BootstrapNode>, Error> {
     let mut nodes = Vec::new();
     for element in fields.list("bootstrap-node", MAX_BOOTSTRAP_NODES)? {
-        let host = element.attribute("address").ok_or_else(|| value::missing("bootstrap-node address"))?.trim();
+        let host = element
+            .attribute("address")
+            .ok_or_else(|| value::missing("bootstrap-node address"))?
+            .trim();
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         let is_name = !host.is_empty() && host.len() <= 253 && host.bytes().all(is_host);
         if !is_name && host.parse::<Ipv6Addr>().is_err() {
-            return Err(value::value("bootstrap-node address", host, "an IP address or a host name".to_owned()));
+            return Err(value::value(
+                "bootstrap-node address",
+                host,
+                "an IP address or a host name".to_owned(),
+            ));
         }
         let port = match element.attribute("port") {
             Some(text) => narrow(value::integer("bootstrap-node port", text.trim(), 1..=65535)?),
             None => DEFAULT_PORT,
         };
-        nodes.push(BootstrapNode { host: host.to_owned(), port });
+        nodes.push(BootstrapNode {
+            host: host.to_owned(),
+            port,
+        });
     }
     Ok(nodes)
 }
@@ -237,7 +283,11 @@ fn bootstrap_nodes(fields: Fields<'_>) -> Result<Vec<BootstrapNode>, Error> {
 fn link_protocols(fields: Fields<'_>) -> Result<Vec<String>, Error> {
     let protocols = each(fields, "overlay-link-protocol", |_, text| Ok(text.to_owned()))?;
     // RFC 6940 §11.1: none means "TLS".
-    Ok(if protocols.is_empty() { vec!["TLS".to_owned()] } else { protocols })
+    Ok(if protocols.is_empty() {
+        vec!["TLS".to_owned()]
+    } else {
+        protocols
+    })
 }
 
 fn mandatory_extensions(fields: Fields<'_>) -> Result<BTreeSet<String>, Error> {
@@ -260,9 +310,15 @@ fn mandatory_extensions(fields: Fields<'_>) -> Result<BTreeSet<String>, Error> {
 fn node_ids(fields: Fields<'_>, name: &str, limit: usize) -> Result<BTreeSet<wire::NodeId>, Error> {
     let elements: Vec<&Element> = fields.element.all(fields.namespace, name).collect();
     if elements.len() > limit {
-        return Err(Error::TooMany { element: name.to_owned(), limit });
+        return Err(Error::TooMany {
+            element: name.to_owned(),
+            limit,
+        });
     }
-    elements.iter().map(|element| value::node_id(name, element.text.trim())).collect()
+    elements
+        .iter()
+        .map(|element| value::node_id(name, element.text.trim()))
+        .collect()
 }
 
 fn each<T>(
@@ -272,21 +328,39 @@ fn each<T>(
 ) -> Result<Vec<T>, Error> {
     let elements: Vec<&Element> = fields.element.all(fields.namespace, name).collect();
     if elements.len() > MAX_LIST {
-        return Err(Error::TooMany { element: name.to_owned(), limit: MAX_LIST });
+        return Err(Error::TooMany {
+            element: name.to_owned(),
+            limit: MAX_LIST,
+        });
     }
     elements.iter().map(|element| read(name, element.text.trim())).collect()
 }
 
 fn kinds(element: &Element, source: &str) -> Result<(Vec<KindDefinition>, Vec<SignedKind>), Error> {
     let (mut definitions, mut signed): (Vec<KindDefinition>, Vec<SignedKind>) = (Vec::new(), Vec::new());
-    let fields = Fields { element, namespace: BASE };
-    let Some(required) = fields.one("required-kinds")? else { return Ok((definitions, signed)) };
-    for block in (Fields { element: required, namespace: BASE }).list("kind-block", MAX_KINDS)? {
-        let block = Fields { element: block, namespace: BASE };
+    let fields = Fields {
+        element,
+        namespace: BASE,
+    };
+    let Some(required) = fields.one("required-kinds")? else {
+        return Ok((definitions, signed));
+    };
+    for block in (Fields {
+        element: required,
+        namespace: BASE,
+    })
+    .list("kind-block", MAX_KINDS)?
+    {
+        let block = Fields {
+            element: block,
+            namespace: BASE,
+        };
         let kind = block.one("kind")?.ok_or_else(|| value::missing("kind"))?;
         let definition = kind_definition(kind)?;
         if definitions.iter().any(|known| known.id == definition.id) {
-            return Err(Error::Repeated { element: format!("kind {}", definition.id) });
+            return Err(Error::Repeated {
+                element: format!("kind {}", definition.id),
+            });
         }
         signed.push(SignedKind {
             id: definition.id,
@@ -300,10 +374,18 @@ fn kinds(element: &Element, source: &str) -> Result<(Vec<KindDefinition>, Vec<Si
 
 fn kind_definition(element: &Element) -> Result<KindDefinition, Error> {
     let (id, name) = kind_name(element)?;
-    let fields = Fields { element, namespace: BASE };
-    let extension = Fields { element, namespace: NAMESPACE };
+    let fields = Fields {
+        element,
+        namespace: BASE,
+    };
+    let extension = Fields {
+        element,
+        namespace: NAMESPACE,
+    };
     let model = fields.text("data-model")?.ok_or_else(|| value::missing("data-model"))?;
-    let access = fields.text("access-control")?.ok_or_else(|| value::missing("access-control"))?;
+    let access = fields
+        .text("access-control")?
+        .ok_or_else(|| value::missing("access-control"))?;
     // RFC 6940 §11.1: for a registered Kind the registration counts and these two are ignored.
     let (data_model, access) = match REGISTERED.iter().find(|registered| registered.id == id) {
         Some(registered) => (registered.data_model, registered.access),
@@ -328,12 +410,18 @@ fn kind_definition(element: &Element) -> Result<KindDefinition, Error> {
         max_node_multiple,
         longest_lifetime: extension.integer("longest-lifetime", LIFETIMES)?.map(narrow),
         writer: extension.node_id("writer")?,
-        domain_restriction: domain_restriction(Fields { element, namespace: SIP })?,
+        domain_restriction: domain_restriction(Fields {
+            element,
+            namespace: SIP,
+        })?,
     })
 }
 
 fn kind_name(element: &Element) -> Result<(KindId, String), Error> {
-    match (element.attribute("name").map(str::trim), element.attribute("id").map(str::trim)) {
+    match (
+        element.attribute("name").map(str::trim),
+        element.attribute("id").map(str::trim),
+    ) {
         (Some(name), None) => match REGISTERED.iter().find(|registered| registered.name == name) {
             Some(registered) => Ok((registered.id, name.to_owned())),
             None => Err(Error::Unsupported {
@@ -343,21 +431,34 @@ fn kind_name(element: &Element) -> Result<(KindId, String), Error> {
             }),
         },
         // RFC 6940 §14.6: 0 and 0xFFFFFFFF are reserved.
-        (None, Some(id)) => Ok((KindId(narrow(value::integer("kind id", id, 1..=0xffff_fffe)?)), String::new())),
+        (None, Some(id)) => Ok((
+            KindId(narrow(value::integer("kind id", id, 1..=0xffff_fffe)?)),
+            String::new(),
+        )),
         _ => Err(value::missing("kind name or id (exactly one of them)")),
     }
 }
 
 /// RFC 7904 §3.4: present and not enabled means the overlay's own domain.
 fn domain_restriction(fields: Fields<'_>) -> Result<Option<Domains>, Error> {
-    let Some(element) = fields.one("domain-restriction")? else { return Ok(None) };
-    let is_enabled = element.attribute("enable").map(|text| value::boolean("enable", text.trim())).transpose()?;
+    let Some(element) = fields.one("domain-restriction")? else {
+        return Ok(None);
+    };
+    let is_enabled = element
+        .attribute("enable")
+        .map(|text| value::boolean("enable", text.trim()))
+        .transpose()?;
     if is_enabled != Some(true) {
         return Ok(Some(Domains::Overlay));
     }
-    let patterns = each(Fields { element, namespace: SIP }, "pattern", |name, text| {
-        DomainPattern::parse(text).map_err(|error| value::value(name, text, error.to_string()))
-    })?;
+    let patterns = each(
+        Fields {
+            element,
+            namespace: SIP,
+        },
+        "pattern",
+        |name, text| DomainPattern::parse(text).map_err(|error| value::value(name, text, error.to_string())),
+    )?;
     Ok(Some(Domains::Patterns(patterns)))
 }
 

@@ -39,7 +39,10 @@ impl SignedDocument {
         let signs_kinds = document.kind_signers.contains(&signer.node_id());
         let configuration = write::configuration(&document, &|kind| signs_kinds.then(|| block(kind)));
         let xml = write::file(&configuration, &block(&configuration));
-        SignedDocument { document, xml: Bytes::from(xml) }
+        SignedDocument {
+            document,
+            xml: Bytes::from(xml),
+        }
     }
 
     /// Reads a file and verifies the configuration of the overlay in question.
@@ -49,10 +52,15 @@ impl SignedDocument {
     /// the document in force.
     pub fn parse_and_verify(xml: Bytes, basis: Basis<'_>, now_ms: u64) -> Result<SignedDocument, Error> {
         if xml.len() > MAX_DOCUMENT {
-            return Err(Error::TooLarge { size: xml.len(), limit: MAX_DOCUMENT });
+            return Err(Error::TooLarge {
+                size: xml.len(),
+                limit: MAX_DOCUMENT,
+            });
         }
-        let text = std::str::from_utf8(&xml)
-            .map_err(|error| Error::Malformed { at: error.valid_up_to(), reason: "it is not UTF-8".to_owned() })?;
+        let text = std::str::from_utf8(&xml).map_err(|error| Error::Malformed {
+            at: error.valid_up_to(),
+            reason: "it is not UTF-8".to_owned(),
+        })?;
         let root = tree::parse(text, &Vec::new())?;
         let document = match basis {
             Basis::Root(hash) => verify_first(&find(&root, text)?, hash, now_ms)?,
@@ -101,45 +109,69 @@ fn verify_first(found: &[Found<'_>], root: [u8; 32], now_ms: u64) -> Result<Docu
     for configuration in found {
         let configuration = configuration.read()?;
         let document = &configuration.document;
-        let Some(anchor) = document.root_certs.iter().find(|certificate| certificate.hash() == root) else {
+        let Some(anchor) = document
+            .root_certs
+            .iter()
+            .find(|certificate| certificate.hash() == root)
+        else {
             let source = SignatureError::NotPinned;
-            refused = refused.or(Some(Error::Signature { overlay: document.overlay.clone(), source }));
+            refused = refused.or(Some(Error::Signature {
+                overlay: document.overlay.clone(),
+                source,
+            }));
             continue;
         };
         // The document's other CAs are believed only once the pinned root's signer vouched for them.
-        let trust = Trust { anchors: vec![anchor.clone()], ..document.trust() };
+        let trust = Trust {
+            anchors: vec![anchor.clone()],
+            ..document.trust()
+        };
         verify(&configuration, trust, &document.configuration_signers, now_ms)?;
         return Ok(configuration.document);
     }
-    Err(refused.unwrap_or_else(|| Error::Missing { element: "configuration".to_owned() }))
+    Err(refused.unwrap_or_else(|| Error::Missing {
+        element: "configuration".to_owned(),
+    }))
 }
 
 fn verify_next(found: &[Found<'_>], previous: &Document, now_ms: u64) -> Result<Document, Error> {
-    let same = found.iter().find(|configuration| configuration.overlay() == Some(&previous.overlay));
-    let Some(same) = same else { return Err(Error::NoConfiguration { overlay: previous.overlay.clone() }) };
+    let same = found
+        .iter()
+        .find(|configuration| configuration.overlay() == Some(&previous.overlay));
+    let Some(same) = same else {
+        return Err(Error::NoConfiguration {
+            overlay: previous.overlay.clone(),
+        });
+    };
     let configuration = same.read()?;
     let (sequence, in_force) = (configuration.document.sequence, previous.sequence);
     if !is_newer(sequence, in_force) {
         return Err(Error::NotNewer { sequence, in_force });
     }
     // RFC 6940 §11.1: the signers of the previous document sign this one.
-    verify(&configuration, previous.trust(), &previous.configuration_signers, now_ms)?;
+    verify(
+        &configuration,
+        previous.trust(),
+        &previous.configuration_signers,
+        now_ms,
+    )?;
     Ok(configuration.document)
 }
 
-fn verify(
-    configuration: &Configuration,
-    trust: Trust,
-    signers: &BTreeSet<NodeId>,
-    now_ms: u64,
-) -> Result<(), Error> {
+fn verify(configuration: &Configuration, trust: Trust, signers: &BTreeSet<NodeId>, now_ms: u64) -> Result<(), Error> {
     let verifier = Verifier::new(trust);
     let raw = configuration.raw.as_bytes();
-    let outcomes = configuration.signatures.iter().map(|text| verify_one(&verifier, raw, text, signers, now_ms));
+    let outcomes = configuration
+        .signatures
+        .iter()
+        .map(|text| verify_one(&verifier, raw, text, signers, now_ms));
     let best = outcomes.reduce(|first, second| if first.is_ok() { first } else { second });
     best.unwrap_or(Err(SignatureError::Missing))
         .and_then(|()| verify_kinds(&verifier, configuration, now_ms))
-        .map_err(|source| Error::Signature { overlay: configuration.document.overlay.clone(), source })
+        .map_err(|source| Error::Signature {
+            overlay: configuration.document.overlay.clone(),
+            source,
+        })
 }
 
 /// RFC 6940 §11.1: a Kind is signed by one of the kind signers. A Kind without a signature of its
@@ -148,8 +180,10 @@ fn verify_kinds(verifier: &Verifier, configuration: &Configuration, now_ms: u64)
     for SignedKind { id, raw, signature } in &configuration.kinds {
         let Some(text) = signature else { continue };
         let signers = &configuration.document.kind_signers;
-        verify_one(verifier, raw.as_bytes(), text, signers, now_ms)
-            .map_err(|error| SignatureError::Kind { kind: *id, reason: error.to_string() })?;
+        verify_one(verifier, raw.as_bytes(), text, signers, now_ms).map_err(|error| SignatureError::Kind {
+            kind: *id,
+            reason: error.to_string(),
+        })?;
     }
     Ok(())
 }
@@ -168,7 +202,9 @@ fn verify_one(
     if identity.node_ids.iter().any(|node_id| signers.contains(node_id)) {
         return Ok(());
     }
-    Err(SignatureError::UnknownSigner { node_id: identity.node_id() })
+    Err(SignatureError::UnknownSigner {
+        node_id: identity.node_id(),
+    })
 }
 
 /// The greatest file that is read: a document with some hundred bad-nodes has 20 KiB.

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use quick_xml::{Reader, XmlVersion};
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 
 use crate::error::Error;
 
@@ -32,11 +32,16 @@ pub(crate) struct Attribute {
 impl Element {
     /// Its direct children of this name.
     pub(crate) fn all<'a>(&'a self, namespace: &'a str, name: &'a str) -> impl Iterator<Item = &'a Element> {
-        self.children.iter().filter(move |child| child.namespace == namespace && child.name == name)
+        self.children
+            .iter()
+            .filter(move |child| child.namespace == namespace && child.name == name)
     }
 
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
-        let found = self.attributes.iter().find(|attribute| attribute.namespace.is_empty() && attribute.name == name);
+        let found = self
+            .attributes
+            .iter()
+            .find(|attribute| attribute.namespace.is_empty() && attribute.name == name);
         found.map(|attribute| attribute.value.as_str())
     }
 }
@@ -48,10 +53,16 @@ pub(crate) type Bindings = Vec<(String, String)>;
 pub(crate) fn parse(xml: &str, outer: &Bindings) -> Result<Element, Error> {
     let mut reader = Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;
-    let mut builder = Builder { bindings: outer.clone(), open: Vec::new(), root: None };
+    let mut builder = Builder {
+        bindings: outer.clone(),
+        open: Vec::new(),
+        root: None,
+    };
     loop {
         let start = position(&reader);
-        let event = reader.read_event().map_err(|error| malformed(position(&reader), error))?;
+        let event = reader
+            .read_event()
+            .map_err(|error| malformed(position(&reader), error))?;
         let end = position(&reader);
         match event {
             Event::Start(tag) => builder.open(&tag, start)?,
@@ -65,7 +76,12 @@ pub(crate) fn parse(xml: &str, outer: &Bindings) -> Result<Element, Error> {
                     None => builder.text(predefined(&reference, start)?, start)?,
                 }
             }
-            Event::DocType(_) => return Err(Error::Forbidden { at: start, what: "a document type declaration" }),
+            Event::DocType(_) => {
+                return Err(Error::Forbidden {
+                    at: start,
+                    what: "a document type declaration",
+                });
+            }
             Event::Eof => return builder.finish(end),
             Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
@@ -74,8 +90,13 @@ pub(crate) fn parse(xml: &str, outer: &Bindings) -> Result<Element, Error> {
 
 /// Namespace bindings that the attributes of an element make.
 pub(crate) fn bindings(element: &Element) -> Bindings {
-    let declared = element.attributes.iter().filter(|attribute| attribute.namespace == XMLNS);
-    declared.map(|attribute| (attribute.name.clone(), attribute.value.clone())).collect()
+    let declared = element
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.namespace == XMLNS);
+    declared
+        .map(|attribute| (attribute.name.clone(), attribute.value.clone()))
+        .collect()
 }
 
 struct Builder {
@@ -88,16 +109,25 @@ struct Builder {
 impl Builder {
     fn open(&mut self, tag: &BytesStart<'_>, at: usize) -> Result<(), Error> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(Error::Forbidden { at, what: "elements nested too deeply" });
+            return Err(Error::Forbidden {
+                at,
+                what: "elements nested too deeply",
+            });
         }
         if self.open.is_empty() && self.root.is_some() {
-            return Err(Error::Malformed { at, reason: "a second root element".to_owned() });
+            return Err(Error::Malformed {
+                at,
+                reason: "a second root element".to_owned(),
+            });
         }
         let before = self.bindings.len();
         let mut raw = Vec::new();
         for attribute in tag.attributes() {
             let attribute = attribute.map_err(|error| malformed(at, error))?;
-            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| malformed(at, error))?.into_owned();
+            let value = attribute
+                .normalized_value(XmlVersion::Implicit1_0)
+                .map_err(|error| malformed(at, error))?
+                .into_owned();
             let (prefix, name) = split(attribute.key.as_ref());
             match (prefix, name) {
                 ("", "xmlns") => self.bindings.push((String::new(), value.clone())),
@@ -106,7 +136,10 @@ impl Builder {
             }
             raw.push((prefix.to_owned(), name.to_owned(), value));
         }
-        let mut element = Element { span: at..at, ..Element::default() };
+        let mut element = Element {
+            span: at..at,
+            ..Element::default()
+        };
         for (prefix, name, value) in raw {
             let (namespace, name) = match (prefix.as_str(), name.as_str()) {
                 ("", "xmlns") => (XMLNS.to_owned(), String::new()),
@@ -127,7 +160,10 @@ impl Builder {
 
     fn close(&mut self, at: usize, end: usize) -> Result<(), Error> {
         let Some((mut element, before)) = self.open.pop() else {
-            return Err(Error::Malformed { at, reason: "an end tag without its start tag".to_owned() });
+            return Err(Error::Malformed {
+                at,
+                reason: "an end tag without its start tag".to_owned(),
+            });
         };
         element.span.end = end;
         self.bindings.truncate(before);
@@ -142,23 +178,37 @@ impl Builder {
         match self.open.last_mut() {
             Some((element, _)) => element.text.push_str(text),
             None if text.trim_start_matches('\u{feff}').trim().is_empty() => {}
-            None => return Err(Error::Malformed { at, reason: "text outside the root element".to_owned() }),
+            None => {
+                return Err(Error::Malformed {
+                    at,
+                    reason: "text outside the root element".to_owned(),
+                });
+            }
         }
         Ok(())
     }
 
     fn finish(self, at: usize) -> Result<Element, Error> {
         if !self.open.is_empty() {
-            return Err(Error::Malformed { at, reason: "it ends inside an element".to_owned() });
+            return Err(Error::Malformed {
+                at,
+                reason: "it ends inside an element".to_owned(),
+            });
         }
-        self.root.ok_or_else(|| Error::Malformed { at, reason: "it has no element".to_owned() })
+        self.root.ok_or_else(|| Error::Malformed {
+            at,
+            reason: "it has no element".to_owned(),
+        })
     }
 
     fn resolve(&self, prefix: &str, at: usize) -> Result<String, Error> {
         match self.bindings.iter().rev().find(|(bound, _)| bound == prefix) {
             Some((_, namespace)) => Ok(namespace.clone()),
             None if prefix.is_empty() => Ok(String::new()),
-            None => Err(Error::Malformed { at, reason: format!("prefix {prefix:?} is not bound") }),
+            None => Err(Error::Malformed {
+                at,
+                reason: format!("prefix {prefix:?} is not bound"),
+            }),
         }
     }
 }
@@ -175,7 +225,10 @@ fn predefined(name: &str, at: usize) -> Result<&'static str, Error> {
         "amp" => Ok("&"),
         "quot" => Ok("\""),
         "apos" => Ok("'"),
-        _ => Err(Error::Forbidden { at, what: "an entity of its own" }),
+        _ => Err(Error::Forbidden {
+            at,
+            what: "an entity of its own",
+        }),
     }
 }
 
@@ -184,7 +237,10 @@ fn position(reader: &Reader<&[u8]>) -> usize {
 }
 
 fn malformed(at: usize, error: impl std::fmt::Display) -> Error {
-    Error::Malformed { at, reason: error.to_string() }
+    Error::Malformed {
+        at,
+        reason: error.to_string(),
+    }
 }
 
 /// The namespace of namespace declarations.

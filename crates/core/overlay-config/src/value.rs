@@ -23,7 +23,9 @@ impl<'a> Fields<'a> {
         let mut found = self.element.all(self.namespace, name);
         let first = found.next();
         match found.next() {
-            Some(_) => Err(Error::Repeated { element: name.to_owned() }),
+            Some(_) => Err(Error::Repeated {
+                element: name.to_owned(),
+            }),
             None => Ok(first),
         }
     }
@@ -32,7 +34,10 @@ impl<'a> Fields<'a> {
     pub(crate) fn list(self, name: &'a str, limit: usize) -> Result<Vec<&'a Element>, Error> {
         let found: Vec<&Element> = self.element.all(self.namespace, name).collect();
         if found.len() > limit {
-            return Err(Error::TooMany { element: name.to_owned(), limit });
+            return Err(Error::TooMany {
+                element: name.to_owned(),
+                limit,
+            });
         }
         Ok(found)
     }
@@ -65,7 +70,11 @@ pub(crate) fn integer(name: &str, text: &str, range: RangeInclusive<u64>) -> Res
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.parse() {
         Ok(number) if is_number && range.contains(&number) => Ok(number),
-        _ => Err(value(name, text, format!("an integer from {} to {}", range.start(), range.end()))),
+        _ => Err(value(
+            name,
+            text,
+            format!("an integer from {} to {}", range.start(), range.end()),
+        )),
     }
 }
 
@@ -87,8 +96,13 @@ pub(crate) fn node_id(name: &str, text: &str) -> Result<NodeId, Error> {
 
 /// xsd:base64Binary: white space may stand anywhere.
 pub(crate) fn base64(name: &str, text: &str) -> Result<Vec<u8>, Error> {
-    let compact: String = text.chars().filter(|character| !character.is_ascii_whitespace()).collect();
-    STANDARD.decode(&compact).map_err(|_| value(name, text.trim(), "base64".to_owned()))
+    let compact: String = text
+        .chars()
+        .filter(|character| !character.is_ascii_whitespace())
+        .collect();
+    STANDARD
+        .decode(&compact)
+        .map_err(|_| value(name, text.trim(), "base64".to_owned()))
 }
 
 pub(crate) fn certificate(name: &str, text: &str) -> Result<Certificate, Error> {
@@ -97,13 +111,19 @@ pub(crate) fn certificate(name: &str, text: &str) -> Result<Certificate, Error> 
 }
 
 pub(crate) fn missing(name: &str) -> Error {
-    Error::Missing { element: name.to_owned() }
+    Error::Missing {
+        element: name.to_owned(),
+    }
 }
 
 /// A wrong value; a hostile one is cut so that a log line stays a line.
 pub(crate) fn value(name: &str, text: &str, expected: String) -> Error {
     let shown: String = text.chars().take(SHOWN).collect();
-    Error::Value { element: name.to_owned(), value: shown, expected }
+    Error::Value {
+        element: name.to_owned(),
+        value: shown,
+        expected,
+    }
 }
 
 const SHOWN: usize = 48;

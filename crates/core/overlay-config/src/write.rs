@@ -33,8 +33,21 @@ pub(crate) fn configuration(document: &Document, sign: &dyn Fn(&str) -> Option<S
         xml.push_str(&format!(" expiration=\"{}\"", instant::write(expiration)));
     }
     xml.push_str(">\n");
-    parameters(&mut Lines { xml: &mut xml, indent: 1 }, document);
-    kinds(&mut Lines { xml: &mut xml, indent: 1 }, document, sign);
+    parameters(
+        &mut Lines {
+            xml: &mut xml,
+            indent: 1,
+        },
+        document,
+    );
+    kinds(
+        &mut Lines {
+            xml: &mut xml,
+            indent: 1,
+        },
+        document,
+        sign,
+    );
     xml.push_str("</configuration>");
     xml
 }
@@ -49,7 +62,11 @@ fn parameters(lines: &mut Lines<'_>, document: &Document) {
         lines.element("enrollment-server", escape(server));
     }
     for node in &document.bootstrap_nodes {
-        lines.line(&format!("<bootstrap-node address=\"{}\" port=\"{}\"/>", escape(&node.host), node.port));
+        lines.line(&format!(
+            "<bootstrap-node address=\"{}\" port=\"{}\"/>",
+            escape(&node.host),
+            node.port
+        ));
     }
     lines.element("turn-density", document.turn_density);
     lines.element("clients-permitted", document.clients_permitted);
@@ -106,7 +123,10 @@ fn kind(kind: &KindDefinition) -> String {
         Some(registered) => format!("<kind name=\"{}\">\n", registered.name),
         None => format!("<kind id=\"{}\">\n", kind.id.0),
     };
-    let lines = &mut Lines { xml: &mut xml, indent: 4 };
+    let lines = &mut Lines {
+        xml: &mut xml,
+        indent: 4,
+    };
     lines.element("data-model", model_name(kind.data_model));
     lines.element("access-control", kind.access.name());
     lines.element("max-count", kind.max_count);

@@ -21,7 +21,8 @@ pub(crate) struct Template {
     pub(crate) users: Vec<String>,
     pub(crate) hosts: Vec<String>,
     /// The path length of a CA; absent in a leaf.
-    pub(crate) path_length: Option<u32>,
+    pub(crate) authority: Option<BasicConstraints>,
+    pub(crate) key_usages: Vec<KeyUsagePurpose>,
     /// The key id as common name; otherwise the subject is empty.
     pub(crate) subject_is_key_id: bool,
     pub(crate) purposes: Vec<ExtendedKeyUsagePurpose>,
@@ -32,7 +33,21 @@ pub(crate) struct Template {
 impl Template {
     /// Starts a certificate that names a node.
     pub(crate) fn leaf(node_id: NodeId, overlay: &str) -> Template {
-        Template { uris: vec![ReloadUri { node_id, overlay: overlay.to_owned() }], ..Template::default() }
+        Template {
+            uris: vec![ReloadUri {
+                node_id,
+                overlay: overlay.to_owned(),
+            }],
+            key_usages: vec![KeyUsagePurpose::DigitalSignature],
+            ..Template::default()
+        }
+    }
+
+    /// Makes it a CA's, with its key id as name.
+    pub(crate) fn make_authority(&mut self, path_length: u8) {
+        self.authority = Some(BasicConstraints::Constrained(path_length));
+        self.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        self.subject_is_key_id = true;
     }
 
     /// Sets the dates: life counts from the issue, the start lies before it.
@@ -57,19 +72,16 @@ impl Template {
         parameters.serial_number = Some(SerialNumber::from_slice(&serial.0));
         parameters.distinguished_name = DistinguishedName::new();
         if self.subject_is_key_id {
-            parameters.distinguished_name.push(DnType::CommonName, hex::encode(&key_id));
+            parameters
+                .distinguished_name
+                .push(DnType::CommonName, hex::encode(&key_id));
         }
         parameters.subject_alt_names = self.names()?;
         parameters.extended_key_usages = self.purposes.clone();
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
-        (parameters.is_ca, parameters.key_usages) = match self.path_length {
-            Some(length) => {
-                let length = u8::try_from(length).unwrap_or(u8::MAX);
-                (IsCa::Ca(BasicConstraints::Constrained(length)), vec![KeyUsagePurpose::KeyCertSign])
-            }
-            None => (IsCa::NoCa, vec![KeyUsagePurpose::DigitalSignature]),
-        };
+        parameters.is_ca = self.authority.clone().map_or(IsCa::NoCa, IsCa::Ca);
+        parameters.key_usages = self.key_usages.clone();
         Ok(parameters)
     }
 
@@ -78,7 +90,9 @@ impl Template {
         for uri in &self.uris {
             let text = uri.to_string();
             if ReloadUri::parse(&text).as_ref() != Some(uri) {
-                return Err(IssueError::Name { what: "an overlay name has letters, digits, '-', '.', '_' and '~'" });
+                return Err(IssueError::Name {
+                    what: "an overlay name has letters, digits, '-', '.', '_' and '~'",
+                });
             }
             names.push(SanType::URI(ia5(text)?));
         }
@@ -93,7 +107,9 @@ impl Template {
 }
 
 fn ia5(text: String) -> Result<rcgen::string::Ia5String, IssueError> {
-    text.try_into().map_err(|_| IssueError::Name { what: "names are ASCII" })
+    text.try_into().map_err(|_| IssueError::Name {
+        what: "names are ASCII",
+    })
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -1,0 +1,6 @@
+//! The rules, case by case.
+
+mod cache;
+mod certificates;
+mod signatures;
+mod world;
