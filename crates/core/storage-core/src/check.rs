@@ -11,7 +11,7 @@ use crate::{
     certificates::Fresh,
     document::InForce,
     kind::Kind,
-    record::{Hash, Slot, exists},
+    record::{Hash, Record, Slot, exists},
     refusal::Refusal,
 };
 
@@ -38,73 +38,65 @@ pub(crate) enum Sender<'a> {
     Ourselves,
 }
 
+/// What came with a Store, and what it meets.
+pub(crate) struct Came<'a> {
+    pub(crate) resource: ResourceId,
+    pub(crate) sender: Sender<'a>,
+    /// Certificates of its security block.
+    pub(crate) bucket: &'a [Bytes],
+    /// The record that is held.
+    pub(crate) held: Option<&'a Record>,
+    /// Certificates of its values, as far as they were verified.
+    pub(crate) fresh: Fresh,
+}
+
 impl Context<'_> {
     /// Checks all values of a Kind, and makes slots of them.
-    pub(crate) fn check(
-        &self,
-        resource: ResourceId,
-        data: &StoreKindData,
-        bucket: &[Bytes],
-        sender: Sender<'_>,
-        fresh: &mut Fresh,
-    ) -> Result<Vec<Slot>, Refusal> {
+    pub(crate) fn check(&self, data: &StoreKindData, came: &mut Came<'_>) -> Result<Vec<Slot>, Refusal> {
         let kind = self.in_force.kinds.get(data.kind).ok_or_else(|| Refusal::UnknownKinds(vec![data.kind]))?;
-        let requester = match sender {
-            Sender::Original { signer } => Some(self.requester(kind, signer, bucket)?),
+        let requester = match came.sender {
+            Sender::Original { signer } => Some(self.requester(kind, signer, came.bucket)?),
             Sender::Replica | Sender::Ourselves => None,
         };
+        let resource = came.resource;
+        let permit = |signer: &Identity, value: &StoredData| {
+            if kind.permits(signer, resource, &value.value) {
+                return Ok(());
+            }
+            let (node, kind) = (signer.node_id(), data.kind);
+            Err(Refusal::Forbidden(format!("{node} may not write kind {kind} at {resource}")))
+        };
+        let held = came.held.and_then(|record| record.kinds.get(&data.kind));
         let mut slots = Vec::with_capacity(data.values.len());
         for value in &data.values {
-            self.check_form(value)?;
-            self.check_time(kind, value)?;
-            let signer = self.signer(resource, data.kind, kind, value, bucket)?;
-            for signer in [Some(&signer), requester.as_ref()].into_iter().flatten() {
-                if !kind.permits(signer, resource, &value.value) {
-                    let (node, kind) = (signer.node_id(), data.kind);
-                    return Err(Refusal::Forbidden(format!("{node} may not write kind {kind} at {resource}")));
-                }
+            check_form(value)?;
+            if let Some(requester) = &requester {
+                permit(requester, value)?;
             }
-            slots.push(self.slot(kind, value, &signer, sender, fresh));
+            // What is held was verified when it came: whole Kinds are sent again and again for one new value.
+            if let Some(slot) = held.and_then(|held| held.find_same(value)) {
+                slots.push(slot.clone());
+                continue;
+            }
+            self.check_time(kind, value)?;
+            let signer = self.signer(data.kind, kind, value, came)?;
+            permit(&signer, value)?;
+            slots.push(self.slot(kind, value, &signer, came));
         }
         Ok(slots)
     }
 
     // RFC 6940 §7.3: in an original Store the signer of the request must conform to the policy, too.
-    fn requester(
-        &self,
-        kind: &Kind,
-        signer: Option<&Bytes>,
-        bucket: &[Bytes],
-    ) -> Result<Arc<Identity>, Refusal> {
+    fn requester(&self, kind: &Kind, signer: Option<&Bytes>, bucket: &[Bytes]) -> Result<Arc<Identity>, Refusal> {
         let signer = signer.ok_or_else(|| Refusal::Forbidden("an original Store needs a signer".to_owned()))?;
         let verified = self.in_force.verifier.verify(signer, bucket, self.now.unix_ms, kind.use_());
         verified.map_err(|error| Refusal::Forbidden(format!("request signer: {error}")))
     }
 
-    fn signer(
-        &self,
-        resource: ResourceId,
-        id: KindId,
-        kind: &Kind,
-        value: &StoredData,
-        bucket: &[Bytes],
-    ) -> Result<Arc<Identity>, Refusal> {
-        let verifier = &self.in_force.verifier;
-        let verified = verify_value(verifier, resource, id, value, bucket, self.now.unix_ms, kind.use_());
+    fn signer(&self, id: KindId, kind: &Kind, value: &StoredData, came: &Came<'_>) -> Result<Arc<Identity>, Refusal> {
+        let (verifier, resource) = (&self.in_force.verifier, came.resource);
+        let verified = verify_value(verifier, resource, id, value, came.bucket, self.now.unix_ms, kind.use_());
         verified.map_err(|error| Refusal::Forbidden(format!("value of kind {id} at {resource}: {error}")))
-    }
-
-    fn check_form(&self, data: &StoredData) -> Result<(), Refusal> {
-        // RFC 6940 §7.4.1.1: only a storing peer may make up values that nobody signed.
-        if data.signature.identity == SignerIdentity::None || data.signature.algorithm == SignatureAndHash::ANONYMOUS {
-            return Err(Refusal::Forbidden("a value is not signed".to_owned()));
-        }
-        // RFC 6940 §7.4.1.3: a tombstone has no value.
-        let is_full = data.value.value().is_some_and(|value| !value.value.is_empty());
-        if is_full && !exists(data) {
-            return Err(Refusal::Forbidden("a value that does not exist has octets".to_owned()));
-        }
-        Ok(())
     }
 
     /// Bounds the storage time: replays end, and nobody locks a place for ever (deviation D15).
@@ -115,32 +107,42 @@ impl Context<'_> {
         if data.storage_time > latest {
             return Err(Refusal::Forbidden(format!("storage time {} is in the future", data.storage_time)));
         }
-        let end = kind.longest_life(exists(data)).map(|longest| data.storage_time.saturating_add(milliseconds(longest)));
-        if end.is_some_and(|end| end.saturating_add(slack) < self.now.unix_ms.min(self.own_ms)) {
+        let longest = kind.longest_life(exists(data)).map(milliseconds);
+        let end = longest.map(|longest| data.storage_time.saturating_add(longest).saturating_add(slack));
+        if end.is_some_and(|end| end < self.now.unix_ms.min(self.own_ms)) {
             return Err(Refusal::Forbidden(format!("storage time {} is long past", data.storage_time)));
         }
         Ok(())
     }
 
-    fn slot(&self, kind: &Kind, data: &StoredData, signer: &Identity, sender: Sender<'_>, fresh: &mut Fresh) -> Slot {
+    fn slot(&self, kind: &Kind, data: &StoredData, signer: &Identity, came: &mut Came<'_>) -> Slot {
         let mut life = Duration::from_secs(data.lifetime.into());
         if let Some(longest) = kind.longest_life(exists(data)) {
             // A deletion must outlive every copy that it could have missed, whatever its signer asked for.
-            let is_new_tombstone = matches!(sender, Sender::Original { .. }) && !exists(data);
+            let is_new_tombstone = matches!(came.sender, Sender::Original { .. }) && !exists(data);
             life = if is_new_tombstone { longest } else { life.min(longest) };
         }
         // RFC 6940 §7.1: a signature is worth nothing after its certificate's end.
         let valid = signer.until_ms.saturating_sub(self.now.unix_ms);
-        let chain = signer.chain.iter().map(|der| (Sha256::digest(der).into(), der.clone()));
-        let chain: Vec<(Hash, Bytes)> = chain.collect();
+        let chain: Vec<(Hash, Bytes)> =
+            signer.chain.iter().map(|der| (Sha256::digest(der).into(), der.clone())).collect();
         let hashes = chain.iter().map(|(hash, _)| *hash).collect();
-        fresh.extend(chain);
-        Slot {
-            data: compact(data),
-            expires: self.own_ms.saturating_add(milliseconds(life).min(valid)),
-            chain: hashes,
-        }
+        came.fresh.extend(chain);
+        Slot { data: compact(data), expires: self.own_ms.saturating_add(milliseconds(life).min(valid)), chain: hashes }
     }
+}
+
+fn check_form(data: &StoredData) -> Result<(), Refusal> {
+    // RFC 6940 §7.4.1.1: only a storing peer may make up values that nobody signed.
+    if data.signature.identity == SignerIdentity::None || data.signature.algorithm == SignatureAndHash::ANONYMOUS {
+        return Err(Refusal::Forbidden("a value is not signed".to_owned()));
+    }
+    // RFC 6940 §7.4.1.3: a tombstone has no value.
+    let is_full = data.value.value().is_some_and(|value| !value.value.is_empty());
+    if is_full && !exists(data) {
+        return Err(Refusal::Forbidden("a value that does not exist has octets".to_owned()));
+    }
+    Ok(())
 }
 
 /// Copies a value out of the message that it came in, which it would otherwise keep in memory.

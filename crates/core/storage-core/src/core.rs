@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use wire::{Encode, MessageCode, NodeId, Now, ResourceId};
+use wire::{Encode, KindId, MessageCode, NodeId, Now, ResourceId};
 
 use crate::{
     api::{Answer, BatchId, Command, CommandId, Output, ReplicaStore, Settings, Summary, Tree},
@@ -16,7 +16,7 @@ use crate::{
     document::InForce,
     puts::Puts,
     read::{self, Read},
-    record::Hash,
+    record::{Hash, Slot},
     refusal::Refusal,
     replica,
     state::{State, count},
@@ -112,7 +112,7 @@ impl Core {
         }
         let context = Context { in_force: &self.in_force, now, own_ms };
         // What a Store would be refused for is not read from the own disk, either.
-        let mut is_timely = |kind, slot: &crate::record::Slot| {
+        let mut is_timely = |kind, slot: &Slot| {
             let kind = context.in_force.kinds.get(kind);
             kind.is_none_or(|kind| context.check_time(kind, &slot.data).is_ok())
         };
@@ -267,24 +267,20 @@ impl Core {
 
     /// Drops the values of signers that the document in force no longer admits.
     fn drop_disowned(&mut self, now: Now) {
-        let mut disowned: BTreeSet<Vec<Hash>> = BTreeSet::new();
-        let mut admitted: BTreeSet<Vec<Hash>> = BTreeSet::new();
-        let chains = self.state.chains();
-        for (kind, chain) in chains {
-            let Some(kind) = self.in_force.kinds.get(kind) else { continue };
+        let mut disowned: BTreeSet<(KindId, Vec<Hash>)> = BTreeSet::new();
+        for (id, chain) in self.state.chains() {
+            let Some(kind) = self.in_force.kinds.get(id) else { continue };
             let ders: Vec<_> = chain.iter().filter_map(|hash| self.state.certificates.der(hash)).cloned().collect();
             let Some(leaf) = ders.first() else { continue };
-            let verified = self.in_force.verifier.verify(leaf, &ders, now.unix_ms, kind.use_());
-            match verified {
+            match self.in_force.verifier.verify(leaf, &ders, now.unix_ms, kind.use_()) {
                 // Time is not the document's matter: values end with their certificates anyway, and our calendar may
                 // be wrong.
-                Ok(_) | Err(identity::Error::NotValidNow { .. }) => admitted.insert(chain),
-                Err(_) => disowned.insert(chain),
-            };
+                Ok(_) | Err(identity::Error::NotValidNow { .. }) => {}
+                Err(_) => drop(disowned.insert((id, chain))),
+            }
         }
-        disowned.retain(|chain| !admitted.contains(chain));
         if !disowned.is_empty() {
-            let mut keep = |_, slot: &crate::record::Slot| !disowned.contains(&slot.chain);
+            let mut keep = |kind, slot: &Slot| !disowned.contains(&(kind, slot.chain.clone()));
             self.state.retain_all(&mut keep, &mut self.housekeeping);
             tracing::info!(signers = disowned.len(), "dropped the values of signers that the document disowns");
         }

@@ -23,11 +23,15 @@ pub(crate) enum Conflict {
 impl Values {
     /// Tells whether all of these are held, octet by octet; an appended one at whatever index.
     pub(crate) fn hold(&self, slots: &[Slot]) -> bool {
-        slots.iter().all(|slot| match place(&slot.data) {
-            Some(Wanted::End) => self.find_appended(&slot.data).is_some(),
-            Some(Wanted::At(place)) => self.slots.get(&place).is_some_and(|held| is_same(&held.data, &slot.data)),
-            None => false,
-        })
+        slots.iter().all(|slot| self.find_same(&slot.data).is_some())
+    }
+
+    /// Finds the very same value; an appended one at whatever index.
+    pub(crate) fn find_same(&self, data: &StoredData) -> Option<&Slot> {
+        match place(data)? {
+            Wanted::End => self.find_appended(data),
+            Wanted::At(place) => self.slots.get(&place).filter(|held| is_same(&held.data, data)),
+        }
     }
 
     /// Stores originals. Tells whether anything has changed; the counter is the caller's.
@@ -98,15 +102,14 @@ impl Values {
         Ok(has_changed)
     }
 
-    /// Finds the index that an appended value has got already.
-    fn find_appended(&self, data: &StoredData) -> Option<&Place> {
+    fn find_appended(&self, data: &StoredData) -> Option<&Slot> {
         let StoredDataValue::Array { value, .. } = &data.value else { return None };
         let is_it = |held: &StoredData| {
             held.storage_time == data.storage_time
                 && held.signature == data.signature
                 && held.value.value() == Some(value)
         };
-        self.slots.iter().find(|(_, held)| is_it(&held.data)).map(|(place, _)| place)
+        self.slots.values().find(|held| is_it(&held.data))
     }
 
     // RFC 6940 §7.4.1.1: the end of the array, whatever its length; the value then has that index.

@@ -129,17 +129,24 @@ fn pick<'a>(values: Option<&'a Values>, model: &ModelSpecifier) -> Result<Vec<Se
     }
 }
 
-/// Indices within ranges, of an array of that length: its gaps are made up, what lies behind its end is not.
-// RFC 6940 §7.4.2.1: the first is not greater than the last, and ranges do not overlap.
+/// Indices within ranges, of an array of that length. Its gaps are made up; of what lies behind its end, only an index
+/// that is asked for by itself is.
+// RFC 6940 §7.4.2.1: 0xffffffff stands for the last element, the first index is not greater than the last, and ranges
+// do not overlap.
 fn indices(ranges: &[ArrayRange], length: u32) -> Result<BTreeSet<u32>, Refusal> {
-    let mut sorted = ranges.to_vec();
-    sorted.sort_unstable_by_key(|range| (range.first, range.last));
-    let is_good = sorted.iter().all(|range| range.first <= range.last);
-    let is_apart = sorted.iter().zip(sorted.iter().skip(1)).all(|(left, right)| left.last < right.first);
+    let resolve = |index: u32| if index == u32::MAX { length.saturating_sub(1) } else { index };
+    let mut sorted: Vec<_> = ranges.iter().map(|range| (range.first, range.last)).collect();
+    sorted.sort_unstable();
+    let is_good = sorted.iter().all(|(first, last)| first <= last);
+    let is_apart = sorted.iter().zip(sorted.iter().skip(1)).all(|(left, right)| left.1 < right.0);
     if !is_good || !is_apart {
         return Err(Refusal::Malformed("ranges of an array are turned or overlap".to_owned()));
     }
-    Ok(sorted.iter().flat_map(|range| range.first..range.last.saturating_add(1).min(length)).collect())
+    let each = |(first, last): (u32, u32)| {
+        let (first, last) = (resolve(first), resolve(last));
+        if first == last { first..first + 1 } else { first..last.saturating_add(1).min(length) }
+    };
+    Ok(sorted.into_iter().flat_map(each).collect())
 }
 
 impl Selection<'_> {

@@ -8,7 +8,7 @@ use wire::{Decode, KindId, ResourceId, StoreAns, StoreKindResponse, StoreReq};
 use crate::{
     api::Settings,
     certificates::Fresh,
-    check::{Context, Sender},
+    check::{Came, Context, Sender},
     merge::{Conflict, Losers},
     record::{Record, Slot, Values},
     refusal::Refusal,
@@ -49,15 +49,17 @@ pub(crate) fn store(
     };
     check_kinds(&context, &body)?;
 
-    let mut fresh = Fresh::new();
+    let held = state.record(body.resource);
+    let mut came =
+        Came { resource: body.resource, sender, bucket: request.certificates, held, fresh: Fresh::new() };
     let mut checked = Vec::with_capacity(body.kind_data.len());
     for data in &body.kind_data {
-        let slots = context.check(body.resource, data, request.certificates, sender, &mut fresh)?;
+        let slots = context.check(data, &mut came)?;
         checked.push(Checked { kind: data.kind, generation: data.generation_counter, slots });
     }
 
-    let held = state.record(body.resource).cloned().unwrap_or_default();
-    let mut store = Staged { context, resource: body.resource, record: held.clone(), asked: &body };
+    let record = held.cloned().unwrap_or_default();
+    let mut store = Staged { context, resource: body.resource, record, asked: &body };
     match sender {
         Sender::Original { .. } => store.originals(checked, state.bytes > settings.capacity / 5 * 4)?,
         Sender::Replica => store.copies(checked, Losers::Refuse)?,
@@ -68,8 +70,12 @@ pub(crate) fn store(
         Sender::Original { .. } | Sender::Ourselves => body.kind_data.iter().map(|data| data.kind).collect(),
     };
     let answer = store.answer();
-    let record = Some(store.record).filter(|record| *record != held);
-    Ok(Stored { resource: body.resource, record, fresh, answer, replicate })
+    let has_changed = match held {
+        Some(held) => *held != store.record,
+        None => !store.record.kinds.is_empty(),
+    };
+    let record = has_changed.then_some(store.record);
+    Ok(Stored { resource: body.resource, record, fresh: came.fresh, answer, replicate })
 }
 
 struct Checked {
@@ -102,7 +108,7 @@ impl Staged<'_> {
         if !checked.iter().all(is_present) {
             return Err(Refusal::Generation(self.answer()));
         }
-        if is_full {
+        if is_full && checked.iter().flat_map(|each| &each.slots).any(Slot::exists) {
             return Err(Refusal::TooLarge("this store is nearly full".to_owned()));
         }
         for Checked { kind: id, slots, .. } in checked {
