@@ -84,6 +84,14 @@ struct Roots {
     anchors: Anchors,
 }
 
+/// What a check depends on beside the leaf and the document.
+#[derive(Clone, Copy)]
+struct Check<'a> {
+    bucket: &'a [Bytes],
+    now_ms: u64,
+    use_: Use,
+}
+
 struct Known {
     chain: Chain,
     identity: Arc<Identity>,
@@ -128,7 +136,7 @@ impl Verifier {
     /// When the leaf does not entitle to this use at this time; the error says why.
     pub fn verify(&self, leaf: &[u8], bucket: &[Bytes], now_ms: u64, use_: Use) -> Result<Arc<Identity>, Error> {
         check_bucket(bucket)?;
-        self.verify_hashed(Sha256::digest(leaf).into(), Some(leaf), bucket, now_ms, use_)
+        self.verify_hashed(Sha256::digest(leaf).into(), Some(leaf), Check { bucket, now_ms, use_ })
     }
 
     /// Verifies the certificate that a signature names (RFC 6940 §6.3.4).
@@ -144,6 +152,7 @@ impl Verifier {
         use_: Use,
     ) -> Result<Arc<Identity>, Error> {
         check_bucket(bucket)?;
+        let check = Check { bucket, now_ms, use_ };
         match signer {
             SignerIdentity::None => Err(Error::NotSigned),
             SignerIdentity::Other { .. } => Err(Error::SignerIdentity {
@@ -151,7 +160,7 @@ impl Verifier {
             }),
             SignerIdentity::CertHash { hash_alg, hash } => {
                 let hash = sha256_value(*hash_alg, hash)?;
-                let identity = self.verify_hashed(hash, None, bucket, now_ms, use_)?;
+                let identity = self.verify_hashed(hash, None, check)?;
                 // RFC 6940 §6.3.4: this form is for certificates with one Node-ID.
                 match identity.node_ids.len() {
                     1 => Ok(identity),
@@ -162,7 +171,7 @@ impl Verifier {
             }
             SignerIdentity::CertHashNodeId { hash_alg, hash } => {
                 let (leaf, node_id) = self.find_alias(sha256_value(*hash_alg, hash)?, bucket)?;
-                let identity = self.verify_hashed(leaf, None, bucket, now_ms, use_)?;
+                let identity = self.verify_hashed(leaf, None, check)?;
                 if identity.node_ids.len() < 2 {
                     return Err(Error::SignerIdentity {
                         what: "it names one of several Node-IDs, but there is one",
@@ -176,30 +185,26 @@ impl Verifier {
         }
     }
 
-    fn verify_hashed(
-        &self,
-        hash: [u8; 32],
-        leaf: Option<&[u8]>,
-        bucket: &[Bytes],
-        now_ms: u64,
-        use_: Use,
-    ) -> Result<Arc<Identity>, Error> {
+    fn verify_hashed(&self, hash: [u8; 32], leaf: Option<&[u8]>, check: Check<'_>) -> Result<Arc<Identity>, Error> {
         let (roots, known) = {
             let mut state = self.state.lock();
             (Arc::clone(&state.roots), state.leaves.get(&hash))
         };
         if let Some(known) = known {
-            rules::judge(&known.chain, &roots.trust, now_ms, use_)?;
+            rules::judge(&known.chain, &roots.trust, check.now_ms, check.use_)?;
             return Ok(Arc::clone(&known.identity));
         }
         let leaf = match leaf {
             Some(der) => Certificate::from_der(der)?,
             None => {
-                let found = bucket.iter().find(|der| <[u8; 32]>::from(Sha256::digest(der)) == hash);
+                let found = check
+                    .bucket
+                    .iter()
+                    .find(|der| <[u8; 32]>::from(Sha256::digest(der)) == hash);
                 Certificate::from_bytes(found.ok_or(Error::SignerNotFound)?.clone())?
             }
         };
-        let chain = self.examine(&roots, &leaf, bucket, now_ms, use_)?;
+        let chain = self.examine(&roots, &leaf, check)?;
         let identity = Arc::new(identify(&chain, &roots.trust));
         let mut state = self.state.lock();
         if let [issuer, ..] = chain.issuers.as_slice() {
@@ -216,14 +221,8 @@ impl Verifier {
     }
 
     /// Checks signatures and rules of a leaf that is not remembered.
-    fn examine(
-        &self,
-        roots: &Roots,
-        leaf: &Certificate,
-        bucket: &[Bytes],
-        now_ms: u64,
-        use_: Use,
-    ) -> Result<Chain, Error> {
+    fn examine(&self, roots: &Roots, leaf: &Certificate, check: Check<'_>) -> Result<Chain, Error> {
+        let Check { bucket, now_ms, use_ } = check;
         let trust = &roots.trust;
         rules::profile(leaf, trust)?;
         if !(leaf.not_before_ms()..=leaf.not_after_ms()).contains(&now_ms) {

@@ -11,6 +11,8 @@ mod instant;
 mod kind;
 mod parse;
 mod signed;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 mod write;

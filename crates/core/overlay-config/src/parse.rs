@@ -41,11 +41,17 @@ pub(crate) struct Found<'a> {
 
 /// Reads the first configuration of a file.
 pub(crate) fn first_document(xml: &str) -> Result<Document, Error> {
+    let xml = without_mark(xml);
     let root = tree::parse(xml, &Vec::new())?;
     match find(&root, xml)?.first() {
         Some(found) => Ok(found.read()?.document),
         None => Err(value::missing("configuration")),
     }
+}
+
+/// Drops a byte order mark, which the parser skips without counting it.
+pub(crate) fn without_mark(xml: &str) -> &str {
+    xml.strip_prefix('\u{feff}').unwrap_or(xml)
 }
 
 /// Finds the configurations of a file: RFC 6940 §11.1 allows several overlays in one.

@@ -11,7 +11,7 @@ use wire::{Decode, Encode, NodeId, SecurityBlock};
 
 use crate::document::Document;
 use crate::error::{Error, SignatureError};
-use crate::parse::{Configuration, Found, SignedKind, find};
+use crate::parse::{Configuration, Found, SignedKind, find, without_mark};
 use crate::value::base64;
 use crate::{tree, write};
 
@@ -61,6 +61,7 @@ impl SignedDocument {
             at: error.valid_up_to(),
             reason: "it is not UTF-8".to_owned(),
         })?;
+        let text = without_mark(text);
         let root = tree::parse(text, &Vec::new())?;
         let document = match basis {
             Basis::Root(hash) => verify_first(&find(&root, text)?, hash, now_ms)?,

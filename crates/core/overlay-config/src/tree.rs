@@ -177,7 +177,7 @@ impl Builder {
     fn text(&mut self, text: &str, at: usize) -> Result<(), Error> {
         match self.open.last_mut() {
             Some((element, _)) => element.text.push_str(text),
-            None if text.trim_start_matches('\u{feff}').trim().is_empty() => {}
+            None if text.trim().is_empty() => {}
             None => {
                 return Err(Error::Malformed {
                     at,

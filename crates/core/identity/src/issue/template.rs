@@ -80,7 +80,7 @@ impl Template {
         parameters.extended_key_usages = self.purposes.clone();
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
-        parameters.is_ca = self.authority.clone().map_or(IsCa::NoCa, IsCa::Ca);
+        parameters.is_ca = self.authority.map_or(IsCa::NoCa, IsCa::Ca);
         parameters.key_usages = self.key_usages.clone();
         Ok(parameters)
     }

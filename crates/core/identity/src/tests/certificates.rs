@@ -566,6 +566,7 @@ fn request_grants_nothing_but_its_key() {
 }
 
 /// Expects a refusal whose text has one of the `|`-separated parts.
+#[allow(clippy::too_many_arguments, reason = "one line in each table-driven test")]
 fn refused(verifier: &Verifier, leaf: &Certificate, bucket: &[Bytes], use_: Use, expected: &str, what: &str) {
     match verifier.verify(leaf.der(), bucket, NOW, use_) {
         Ok(_) => panic!("{what}: accepted"),
