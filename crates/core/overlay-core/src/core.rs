@@ -1,74 +1,196 @@
-//! The node itself: its inputs, its commands and the one way out.
+//! The node itself: what it is made of, its inputs, and the one way out.
+//!
+//! Each idea has a file that adds its methods to [`Core`]; this one only joins them. Every input ends in
+//! [`Core::settle`], which does what the ring wants done and writes what the links can take.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-use bytes::Bytes;
-
+use chord::Chord;
 use overlay_config::SignedDocument;
-use wire::{NodeId, Now, SecurityBlock};
+use wire::{NodeId, Now};
 
-use crate::api::{Call, CallId, ConnectFailure, IncomingId, LinkId, Output};
+use crate::admit::Admission;
+use crate::answers::Answers;
+use crate::api::{CallId, ConnectFailure, LinkId, Output};
+use crate::attach::Attaches;
+use crate::client::Clients;
+use crate::fragments::Reassembly;
+use crate::join::Joining;
+use crate::links::Links;
+use crate::parameters::Parameters;
+use crate::pull::Pulls;
+use crate::push::Pushes;
+use crate::random::Random;
+use crate::ranges::Ranges;
 use crate::seam::{Answer, CommandId, SessionEvent};
+use crate::session::Session;
 use crate::settings::Settings;
-use crate::status::{Counters, Status};
+use crate::status::Counters;
+use crate::store::Stores;
+use crate::transaction::Transactions;
 
 /// One RELOAD node.
 pub struct Core {
-    settings: Settings,
+    pub(crate) settings: Settings,
+    pub(crate) parameters: Parameters,
+    pub(crate) random: Random,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    pub(crate) born: Instant,
+    pub(crate) chord: Chord,
+    /// When the topology wants to be called again.
+    pub(crate) chord_due: Instant,
+    pub(crate) links: Links,
+    pub(crate) transactions: Transactions,
+    pub(crate) answers: Answers,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) attaches: Attaches,
+    pub(crate) joining: Joining,
+    pub(crate) admission: Option<Admission>,
+    pub(crate) session: Session,
+    pub(crate) ranges: Ranges,
+    pub(crate) pushes: Pushes,
+    pub(crate) pulls: Pulls,
+    pub(crate) stores: Stores,
+    pub(crate) clients: Clients,
+    pub(crate) next_call: u64,
+    /// The time of the latest input: no timeout is named before it.
+    latest: Instant,
 }
 
 impl Core {
-    /// Makes a node that is not yet connected to anything.
+    /// Makes a node that is not yet connected to anything. It begins to join, or forms the ring, once its
+    /// storage session is open.
     #[must_use]
     pub fn new(now: Now, settings: Settings) -> Self {
-        let _ = now;
-        Self { settings }
+        let parameters = Parameters::of(Arc::clone(&settings.document));
+        let mut random = Random::new(settings.seed);
+        let chord = Chord::new(now, settings.node_id, parameters.chord(settings.neighbors), random.next_u64());
+        Self {
+            chord,
+            chord_due: now.instant,
+            links: Links::default(),
+            transactions: Transactions::default(),
+            answers: Answers::default(),
+            reassembly: Reassembly::new(parameters.longest_message),
+            attaches: Attaches::default(),
+            joining: Joining::new(now.instant),
+            admission: None,
+            session: Session::new(now.instant),
+            ranges: Ranges::default(),
+            pushes: Pushes::default(),
+            pulls: Pulls::default(),
+            stores: Stores::default(),
+            clients: Clients::default(),
+            next_call: 0,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            born: now.instant,
+            latest: now.instant,
+            settings,
+            parameters,
+            random,
+        }
     }
 
     /// A connection is up; `peer` is the Node-ID that its certificate proved.
-    pub fn handle_connected(&mut self, now: Now, link: LinkId, peer: NodeId, remote: SocketAddr, is_initiator: bool) {}
+    pub fn handle_connected(&mut self, now: Now, link: LinkId, peer: NodeId, remote: SocketAddr, is_initiator: bool) {
+        self.link_connected(now, link, peer, remote, is_initiator);
+        self.settle(now);
+    }
+
     /// A connection that the core asked for did not come about.
-    pub fn handle_connect_failed(&mut self, now: Now, link: LinkId, reason: ConnectFailure) {}
+    pub fn handle_connect_failed(&mut self, now: Now, link: LinkId, reason: ConnectFailure) {
+        self.dial_failed(now, link, reason);
+        self.settle(now);
+    }
+
     /// Bytes arrived on a connection.
-    pub fn handle_received(&mut self, now: Now, link: LinkId, bytes: &[u8]) {}
+    pub fn handle_received(&mut self, now: Now, link: LinkId, bytes: &[u8]) {
+        self.link_received(now, link, bytes);
+        self.settle(now);
+    }
+
     /// A connection is gone.
-    pub fn handle_disconnected(&mut self, now: Now, link: LinkId) {}
+    pub fn handle_disconnected(&mut self, now: Now, link: LinkId) {
+        self.link_lost(now, link);
+        self.settle(now);
+    }
+
     /// The storage session was opened or lost.
-    pub fn handle_storage_session(&mut self, now: Now, event: SessionEvent) {}
+    pub fn handle_storage_session(&mut self, now: Now, event: SessionEvent) {
+        self.session_changed(now, event);
+        self.settle(now);
+    }
+
     /// Storage answered a command.
-    pub fn handle_storage(&mut self, now: Now, command: CommandId, answer: Answer) {}
+    pub fn handle_storage(&mut self, now: Now, command: CommandId, answer: Answer) {
+        self.command_answered(now, command, answer);
+        self.settle(now);
+    }
+
     /// The time named by the last [`Output::Timeout`] has come.
-    pub fn handle_timeout(&mut self, now: Now) {}
-    /// A configuration document arrived from the enrollment side; an older one is ignored.
-    pub fn handle_document(&mut self, now: Now, document: Arc<SignedDocument>) {}
-    /// Sends a request; the result comes as [`Output::CallDone`] with the same id.
-    pub fn call(&mut self, now: Now, call: Call) -> CallId {
-        CallId(0)
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.links_due(now);
+        self.transactions_due(now);
+        self.attaches_due(now);
+        self.join_due(now);
+        self.pushes_due(now);
+        self.pulls_due(now);
+        self.stores_due(now);
+        self.ranges_due(now);
+        self.clients_due(now);
+        self.clock_due(now);
+        if self.chord_due <= now.instant {
+            self.chord.handle_timeout(now);
+        }
+        self.settle(now);
     }
-    /// Forgets a call: no result will come.
-    pub fn cancel(&mut self, now: Now, call: CallId) {}
-    /// Makes a client, such as a SIP edge, reachable under its own Node-ID through this node.
-    pub fn attach_client(&mut self, now: Now, client: NodeId) {}
-    /// The client is gone.
-    pub fn detach_client(&mut self, now: Now, client: NodeId) {}
-    /// A client answers an [`Output::Incoming`] with contents that it signed.
-    pub fn reply(&mut self, now: Now, incoming: IncomingId, contents: Bytes, security: SecurityBlock) {}
-    /// Leaves the ring; the node stays up, not joined, and does not join again by itself.
-    pub fn leave(&mut self, now: Now) {}
-    /// What the node says about itself.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        todo!()
+
+    /// A configuration document arrived from the enrollment side; one that is not newer is ignored.
+    pub fn handle_document(&mut self, now: Now, document: Arc<SignedDocument>) {
+        self.take_document(now, document);
+        self.settle(now);
     }
-    /// What the node has counted.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters::default()
-    }
+
     /// The next thing to do; [`Output::Timeout`] ends the round.
     #[must_use]
     pub fn poll_output(&mut self) -> Output {
-        todo!()
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.deadline()))
+    }
+
+    fn deadline(&self) -> Instant {
+        let tables = [
+            self.links.deadline(),
+            self.transactions.deadline(),
+            self.attaches.deadline(),
+            self.joining.deadline(),
+            self.pushes.deadline(),
+            self.pulls.deadline(),
+            self.stores.deadline(),
+            self.ranges.deadline(),
+            self.clients.deadline(),
+            self.session.deadline(),
+        ];
+        tables.into_iter().flatten().fold(self.chord_due, Instant::min).max(self.latest)
+    }
+
+    /// Does what follows from an input, until nothing more follows.
+    pub(crate) fn settle(&mut self, now: Now) {
+        self.latest = self.latest.max(now.instant);
+        self.obey_chord(now);
+        self.write_links(now);
+    }
+
+    pub(crate) fn new_call_id(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
+    pub(crate) fn own(&self) -> NodeId {
+        self.settings.node_id
     }
 }

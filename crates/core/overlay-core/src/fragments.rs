@@ -9,7 +9,7 @@ use wire::{Fragment, NodeId, Packet, TransactionId};
 
 /// Splits a packet that is too long for one frame.
 pub(crate) fn split(packet: Packet) -> Vec<Packet> {
-    if packet.payload.len() <= PIECE || !is_whole(&packet) {
+    if packet.payload.len() <= PIECE || !packet.header.fragment.is_whole() {
         return vec![packet];
     }
     let mut rest = packet.payload;
@@ -19,16 +19,11 @@ pub(crate) fn split(packet: Packet) -> Vec<Packet> {
         let payload = rest.split_to(rest.len().min(PIECE));
         let mut header = packet.header.clone();
         // RFC 6940 §6.3.2: the offset counts from the end of the forwarding header.
-        header.fragment = Fragment { offset, last: rest.is_empty() };
+        header.fragment = Fragment::new(offset, rest.is_empty());
         offset += u32::try_from(payload.len()).expect("a piece is short");
         pieces.push(Packet { header, payload });
     }
     pieces
-}
-
-/// Tells whether a packet is a message of one piece.
-pub(crate) fn is_whole(packet: &Packet) -> bool {
-    packet.header.fragment.offset == 0 && packet.header.fragment.last
 }
 
 /// Which pieces belong together. Requests and answers share a transaction id, so `to` is part of it.
@@ -65,7 +60,7 @@ impl Reassembly {
     /// Adds a piece; returns the message once it is complete.
     pub(crate) fn add(&mut self, now: Instant, key: Key, packet: Packet) -> Option<Packet> {
         self.forget_old(now);
-        let Fragment { offset, last } = packet.header.fragment;
+        let Fragment { offset, last, .. } = packet.header.fragment;
         let length = packet.payload.len();
         let end = offset.checked_add(u32::try_from(length).ok()?)?;
         if length == 0 || usize::try_from(end).ok()? > self.longest {
@@ -129,7 +124,7 @@ impl Partial {
             return None;
         }
         let mut header = self.pieces.first_key_value()?.1.header.clone();
-        header.fragment = Fragment { offset: 0, last: true };
+        header.fragment = Fragment::WHOLE;
         Some(Packet { header, payload: payload.freeze() })
     }
 }

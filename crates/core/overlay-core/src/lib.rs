@@ -13,12 +13,35 @@
 //! Link ids: the core numbers the connections it asks for with even numbers, the driver those that come in
 //! with odd ones.
 
+mod admit;
+mod answer;
+mod answers;
 mod api;
+mod attach;
+mod call;
+mod client;
+mod config;
+mod core;
+mod forwarding;
+mod fragments;
+mod join;
+mod link;
+mod links;
+mod merge;
+mod parameters;
+mod pull;
+mod push;
+mod random;
+mod ranges;
+mod rtt;
 mod seam;
+mod serve;
+mod session;
 mod settings;
 mod status;
-
-mod core;
+mod store;
+mod topology;
+mod transaction;
 
 pub use crate::api::{
     Call, CallId, CallResult, ConnectFailure, Incoming, IncomingId, LinkId, Output, Refusal, Traced, TracedKind,

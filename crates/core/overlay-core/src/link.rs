@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use wire::framing::Decoder;
-use wire::{DecodeError, Encode, FramedMessage, NodeId, Packet};
+use wire::framing::{Decoder, FramingError};
+use wire::{Encode, FramedMessage, NodeId, Packet};
 
 use crate::api::LinkId;
 use crate::rtt::RoundTrip;
@@ -199,7 +199,7 @@ impl Link {
     /// # Errors
     ///
     /// What is not a frame, or a longer one than allowed, ends the link (RFC 6940 §6.6).
-    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Received, DecodeError> {
+    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Received, FramingError> {
         let mut received = Received::default();
         self.last_heard = now;
         self.asked_at = None;

@@ -40,7 +40,7 @@ impl Random {
 
     /// RFC 6940 §6.3.2: transaction ids are random.
     pub(crate) fn transaction_id(&mut self) -> TransactionId {
-        TransactionId::from(self.next_u64())
+        TransactionId(self.next_u64())
     }
 
     /// W3C trace context: a span id is not all zero.

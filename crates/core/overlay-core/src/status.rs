@@ -1,8 +1,11 @@
 //! What a node says about itself.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use wire::NodeId;
+
+use crate::core::Core;
 
 /// The state of one node, for people, health checks and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,4 +84,52 @@ pub struct Counters {
     pub links_died: u64,
     /// Requests sent again end to end.
     pub retransmitted: u64,
+}
+
+impl Core {
+    /// What the node says about itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let joined = self.chord.is_member();
+        let serving = joined && self.session.is_up();
+        let reasons: Vec<Reason> = [
+            (!joined, Reason::NotJoined),
+            (self.chord.standing() == chord::Standing::Isolated, Reason::Isolated),
+            (!self.session.is_up(), Reason::StorageDown),
+            (!self.ranges.all_confirmed(), Reason::RangeUnconfirmed),
+            (self.ranges.is_copying(), Reason::ReplicaMissing),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, reason)| is_so.then_some(reason))
+        .collect();
+        Status {
+            node_id: self.own(),
+            joined,
+            serving,
+            ready: reasons.is_empty(),
+            reasons,
+            predecessors: self.chord.predecessors().to_vec(),
+            successors: self.chord.successors().to_vec(),
+            fingers: self.chord.fingers().collect(),
+            links: self.links.peers().collect(),
+            clients: self.clients.all().collect(),
+            range: self.chord.own_range().map(|range| (range.after, range.until)),
+            range_confirmed: joined && self.ranges.all_confirmed(),
+            storage_up: self.session.is_up(),
+            document_sequence: self.parameters.sequence,
+            queued: self.links.largest_load(),
+        }
+    }
+
+    /// What the node has counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The address at the other end of the link to a node.
+    #[must_use]
+    pub fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
+        self.links.to(node).map(|link| link.remote)
+    }
 }

@@ -1,0 +1,227 @@
+//! Where messages go: symmetric recursive routing (RFC 6940 §6.1, §6.2).
+//!
+//! Forwarding keeps no state. A request collects the way back in its via list, an answer spends that list as its
+//! destination list, and the TTL bounds what goes wrong.
+
+use tracing::trace;
+
+use chord::{Place, Route};
+use wire::{Destination, Encode, ErrorCode, ForwardingOption, MessageCode, NodeId, Now, Packet, TraceContext, VERSION};
+
+use crate::api::{Output, Traced, TracedKind};
+use crate::core::Core;
+use crate::fragments::{self, Key};
+use crate::link::{Cargo, Carried};
+
+impl Core {
+    /// A message arrived over the link to `from`.
+    // RFC 6940 §6.1: first the header is examined, then the first entry of the destination list.
+    pub(crate) fn packet_received(&mut self, now: Now, packet: Packet, from: NodeId) {
+        let header = &packet.header;
+        if header.overlay != self.parameters.overlay_hash || header.version != VERSION {
+            self.counters.malformed += 1;
+            return self.refuse_packet(now, &packet, Some(from), ErrorCode::IncompatibleWithOverlay, "another overlay");
+        }
+        // RFC 6940 §6.3.2: nothing may live longer than the overlay allows.
+        if header.ttl > self.parameters.initial_ttl {
+            self.counters.malformed += 1;
+            return self.refuse_packet(now, &packet, Some(from), ErrorCode::TtlExceeded, "TTL above initial-ttl");
+        }
+        self.route(now, packet, Some(from), false);
+    }
+
+    /// Takes a message one step further: to this node, to a client, or over a link.
+    pub(crate) fn route(&mut self, now: Now, mut packet: Packet, from: Option<NodeId>, is_bulk: bool) {
+        let mut was_for_us = false;
+        loop {
+            let list = &packet.header.destination_list;
+            let is_only = list.len() == 1;
+            match list.first() {
+                // RFC 6940 §6.1.1: the wildcard is whoever receives it.
+                Some(Destination::Node(node)) if *node == NodeId::WILDCARD => {
+                    return self.deliver(now, packet, from, self.own());
+                }
+                Some(Destination::Node(node)) if *node == self.own() => {
+                    if is_only {
+                        return self.deliver(now, packet, from, self.own());
+                    }
+                    packet.header.destination_list.remove(0);
+                    was_for_us = true;
+                }
+                Some(Destination::Node(node)) => {
+                    return self.route_to_node(now, *node, packet, from, is_bulk, was_for_us);
+                }
+                // RFC 6940 §6.1.1, §6.3.2.2: a resource stands alone at the end of a destination list.
+                Some(Destination::Resource(resource)) if is_only => {
+                    let place = Place::Resource(*resource);
+                    return self.route_to_place(now, place, packet, from, is_bulk);
+                }
+                // RFC 6940 §6.1.3: this node replaces no via list by an opaque id, so none can be its own.
+                Some(
+                    Destination::Resource(_)
+                    | Destination::Opaque(_)
+                    | Destination::Compact(_)
+                    | Destination::Other { .. },
+                )
+                | None => {
+                    self.counters.malformed += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn route_to_node(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        packet: Packet,
+        from: Option<NodeId>,
+        is_bulk: bool,
+        was_for_us: bool,
+    ) {
+        if self.clients.is_attached(node) {
+            if packet.header.destination_list.len() == 1 {
+                return self.deliver(now, packet, from, node);
+            }
+            self.counters.malformed += 1;
+            return;
+        }
+        // RFC 6940 §6.1.2: who is directly connected is reached directly.
+        if self.links.to(node).is_some() {
+            return self.forward(now, packet, from, node, is_bulk);
+        }
+        if was_for_us && message_code(&packet) == Some(MessageCode::APP_ATTACH_REQ) {
+            // The list named this node as the home of a client: who follows it learns that the client is gone.
+            return self.refuse_packet(now, &packet, from, ErrorCode::NotFound, "client is not attached");
+        }
+        self.route_to_place(now, Place::Node(node), packet, from, is_bulk);
+    }
+
+    fn route_to_place(&mut self, now: Now, place: Place, packet: Packet, from: Option<NodeId>, is_bulk: bool) {
+        let mut been: Vec<NodeId> = packet.header.via_list.iter().filter_map(node_of).collect();
+        been.extend(from);
+        match self.chord.route(place, &been) {
+            Route::Here => self.deliver(now, packet, from, self.own()),
+            Route::Next(node) => self.forward(now, packet, from, node, is_bulk),
+            Route::None => trace!(transaction_id = %packet.header.transaction_id, "no way to destination"),
+        }
+    }
+
+    /// Sends a message over a link.
+    pub(crate) fn forward(&mut self, now: Now, packet: Packet, from: Option<NodeId>, node: NodeId, is_bulk: bool) {
+        if let Some(from) = from.filter(|from| !self.clients.is_attached(*from)) {
+            // RFC 6940 §6.3.2: what arrived with TTL 0 goes no further.
+            if packet.header.ttl == 0 {
+                return self.refuse_packet(now, &packet, Some(from), ErrorCode::TtlExceeded, "TTL exceeded");
+            }
+            if packet.header.options.iter().any(is_critical_to_forward) {
+                let code = ErrorCode::UnsupportedForwardingOption;
+                return self.refuse_packet(now, &packet, Some(from), code, "forwarding option is not supported");
+            }
+            self.counters.forwarded += 1;
+        }
+        let code = message_code(&packet);
+        let is_answer = code.is_some_and(MessageCode::is_response);
+        let cargo = if is_answer {
+            Cargo::Answer
+        } else if is_bulk {
+            Cargo::Bulk
+        } else if from.is_none_or(|from| self.clients.is_attached(from)) {
+            self.transactions.took(packet.header.transaction_id, node);
+            Cargo::Own
+        } else {
+            Cargo::Forwarded(Box::new(Carried { packet: packet.clone(), from }))
+        };
+        let packet = self.next_hop(packet, from, node, code, is_answer);
+        for piece in fragments::split(packet) {
+            self.send_over(now, node, piece.to_bytes(), cargo.clone());
+        }
+    }
+
+    /// Changes the header as a hop has to.
+    fn next_hop(
+        &mut self,
+        mut packet: Packet,
+        from: Option<NodeId>,
+        node: NodeId,
+        code: Option<MessageCode>,
+        is_answer: bool,
+    ) -> Packet {
+        // RFC 6940 §6.1.2: the way back goes through whoever sent it here. Answers need none.
+        if let Some(from) = from.filter(|_| !is_answer) {
+            packet.header.via_list.push(Destination::Node(from));
+        }
+        // RFC 6940 §6.3.2: decremented at every hop, just before transmission.
+        packet.header.ttl = packet.header.ttl.saturating_sub(1);
+        self.trace_hop(&mut packet, TracedKind::Forwarded(node), code);
+        packet
+    }
+
+    /// Each hop of a traced message is a span of its own (docs/deviations.md D10).
+    fn trace_hop(&mut self, packet: &mut Packet, kind: TracedKind, code: Option<MessageCode>) {
+        let header = &mut packet.header;
+        let Some(option) = header.options.iter_mut().find(|option| option.kind == TraceContext::OPTION) else {
+            return;
+        };
+        let Some(parent) = TraceContext::from_option(option) else { return };
+        let span_id = self.random.span_id();
+        let flags = option.flags;
+        *option = TraceContext { span_id, ..parent }.to_option();
+        option.flags = flags;
+        self.outputs.push_back(Output::Traced(Traced {
+            kind,
+            parent,
+            span_id,
+            code,
+            transaction_id: header.transaction_id,
+            ttl: header.ttl,
+        }));
+    }
+
+    /// The message ends here, at this node or at one of its clients.
+    fn deliver(&mut self, now: Now, packet: Packet, from: Option<NodeId>, to: NodeId) {
+        let whole = if packet.header.fragment.is_whole() {
+            packet
+        } else {
+            let origin = packet.header.via_list.first().and_then(node_of).or(from).unwrap_or(to);
+            let key = Key { transaction: packet.header.transaction_id, from: origin, to };
+            match self.reassembly.add(now.instant, key, packet) {
+                Some(whole) => whole,
+                None => return,
+            }
+        };
+        let message = match whole.open() {
+            Ok(message) => message,
+            Err(error) => {
+                trace!(%error, "message is malformed");
+                self.counters.malformed += 1;
+                return;
+            }
+        };
+        match (message.contents.code.is_request(), to == self.own()) {
+            (true, true) => self.serve(now, message, from),
+            (true, false) => self.deliver_to_client(now, message, from, to),
+            (false, _) => self.answer_received(now, message, to),
+        }
+    }
+}
+
+/// The code of a message, in the piece that has it.
+// RFC 6940 §6.3.3: the contents begin with it.
+pub(crate) fn message_code(packet: &Packet) -> Option<MessageCode> {
+    let octets = packet.payload.first_chunk::<2>().filter(|_| packet.header.fragment.offset == 0)?;
+    Some(MessageCode(u16::from_be_bytes(*octets)))
+}
+
+pub(crate) fn node_of(destination: &Destination) -> Option<NodeId> {
+    match destination {
+        Destination::Node(node) => Some(*node),
+        Destination::Resource(_) | Destination::Opaque(_) | Destination::Compact(_) | Destination::Other { .. } => None,
+    }
+}
+
+// RFC 6940 §6.3.2.3: whoever passes on a message has to understand such an option.
+fn is_critical_to_forward(option: &ForwardingOption) -> bool {
+    option.kind != TraceContext::OPTION && option.has(ForwardingOption::FORWARD_CRITICAL)
+}

@@ -1,0 +1,274 @@
+//! Coming into the ring (RFC 6940 §10.5, §11.4), and leaving it.
+//!
+//! ```text
+//!   Waiting -> Connecting -> Attaching -> Joining -> Member
+//!      ^  (bootstrap nodes) (admitting peer, neighbours)  |
+//!      +------------- anything fails, or takes too long --+
+//! ```
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tracing::{debug, info};
+
+use wire::{Destination, ErrorCode, JoinReq, NodeId, Now, ResourceId};
+
+use crate::api::Output;
+use crate::core::Core;
+use crate::transaction::{Outcome, Purpose, Request};
+
+/// How far this node has come.
+pub(crate) struct Joining {
+    phase: Phase,
+    /// The nodes through which this attempt looked for its place.
+    tried: BTreeSet<NodeId>,
+    /// The bootstrap peer of this attempt.
+    bootstrap: Option<NodeId>,
+    /// Addresses at which peers listened, the latest last.
+    known: VecDeque<SocketAddr>,
+    attempts: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing happens before this time.
+    Waiting(Instant),
+    /// Looking for a node that knows the ring, until this time.
+    Connecting(Instant),
+    /// The admitting peer is known; links to it and its neighbours are made.
+    Attaching(Instant),
+    /// The JoinReq is out, or values arrive.
+    Joining { admitting: NodeId, until: Instant, ask_at: Option<Instant> },
+    /// A peer of the ring.
+    Member,
+    /// Told to leave.
+    Retired,
+}
+
+impl Joining {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            phase: Phase::Waiting(now),
+            tried: BTreeSet::new(),
+            bootstrap: None,
+            known: VecDeque::new(),
+            attempts: 0,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting(at) | Phase::Connecting(at) | Phase::Attaching(at) => Some(at),
+            Phase::Joining { until, ask_at, .. } => Some(ask_at.map_or(until, |at| at.min(until))),
+            Phase::Member | Phase::Retired => None,
+        }
+    }
+
+    /// Keeps an address at which a peer listened: a way back after losing all links.
+    pub(crate) fn remember(&mut self, address: SocketAddr) {
+        self.known.retain(|known| *known != address);
+        self.known.push_back(address);
+        if self.known.len() > MOST_KNOWN {
+            self.known.pop_front();
+        }
+    }
+}
+
+impl Core {
+    /// Begins once storage is there: a peer without it could keep nothing.
+    pub(crate) fn join_due(&mut self, now: Now) {
+        let Some(deadline) = self.joining.deadline() else { return };
+        if deadline > now.instant {
+            return;
+        }
+        match self.joining.phase {
+            Phase::Waiting(_) if !self.session.is_up() => self.joining.phase = Phase::Waiting(now.instant + RETRY),
+            Phase::Waiting(_) => self.begin(now),
+            Phase::Joining { admitting, until, ask_at: Some(at) } if at <= now.instant && at < until => {
+                self.send_join(now, admitting);
+            }
+            Phase::Connecting(_) | Phase::Attaching(_) | Phase::Joining { .. } => {
+                debug!(phase = ?self.joining.phase, "join takes too long");
+                self.begin_later(now, RETRY);
+            }
+            Phase::Member | Phase::Retired => {}
+        }
+    }
+
+    /// The storage session is open: an idle node need not wait any longer.
+    pub(crate) fn join_storage_up(&mut self, now: Now) {
+        if matches!(self.joining.phase, Phase::Waiting(_)) {
+            self.begin(now);
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        let is_first = self.joining.attempts == 0;
+        self.joining.attempts = self.joining.attempts.saturating_add(1);
+        if is_first && self.settings.founder {
+            info!(node_id = %self.own().short(), "formed a ring");
+            return self.chord.form(now);
+        }
+        self.joining.tried.clear();
+        self.joining.bootstrap = None;
+        self.joining.phase = Phase::Connecting(now.instant + CONNECT);
+        self.chord.begin_join(now);
+        // RFC 6940 §11.4: any of the bootstrap nodes will do, so all are tried.
+        let addresses: BTreeSet<SocketAddr> =
+            self.settings.bootstrap.iter().chain(&self.joining.known).copied().collect();
+        let linked: BTreeSet<SocketAddr> =
+            self.links.peers().filter_map(|peer| self.links.to(peer)).map(|link| link.remote).collect();
+        for address in addresses.difference(&linked) {
+            if !self.settings.local_addresses.contains(address) {
+                self.dial(now, None, vec![*address], false);
+            }
+        }
+        self.seek(now);
+    }
+
+    fn begin_later(&mut self, now: Now, wait: Duration) {
+        let jitter = Duration::from_millis(self.random.below(JITTER_MS));
+        self.joining.phase = Phase::Waiting(now.instant + wait + jitter);
+        for purpose in [Purpose::Seek, Purpose::Join] {
+            if let Some(transaction) = self.transactions.find(purpose) {
+                self.transactions.take(transaction);
+            }
+        }
+    }
+
+    /// Looks for the own place through a node that was not tried yet.
+    // RFC 6940 §10.5 step 2, §11.4: an Attach to Resource-ID n+1 finds the admitting peer.
+    fn seek(&mut self, now: Now) {
+        let Phase::Connecting(_) = self.joining.phase else { return };
+        if self.transactions.find(Purpose::Seek).is_some() {
+            return;
+        }
+        let Some(through) = self.links.peers().find(|peer| !self.joining.tried.contains(peer)) else { return };
+        self.joining.tried.insert(through);
+        self.joining.bootstrap = Some(through);
+        let place = ResourceId::from_u128(self.own().to_u128().wrapping_add(1));
+        let body = self.attach_request(true).into();
+        let destination = vec![Destination::Resource(place)];
+        self.request(now, Request::routed(destination, &body, Purpose::Seek).over(through));
+    }
+
+    pub(crate) fn join_link_up(&mut self, now: Now, _peer: NodeId) {
+        self.seek(now);
+    }
+
+    pub(crate) fn join_link_down(&mut self, now: Now, peer: NodeId) {
+        if matches!(self.joining.phase, Phase::Joining { admitting, .. } if admitting == peer) {
+            debug!(node_id = %peer.short(), "admitting peer is gone");
+            self.begin_later(now, Duration::ZERO);
+        }
+    }
+
+    pub(crate) fn seek_answered(&mut self, now: Now, outcome: Outcome) {
+        let Phase::Connecting(_) = self.joining.phase else { return };
+        match outcome {
+            Outcome::Answered(answered) if answered.signer != self.own() => {
+                self.joining.phase = Phase::Attaching(now.instant + ATTEMPT);
+                self.chord.choose_admitting_peer(now, answered.signer);
+            }
+            Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Silent => self.seek(now),
+        }
+    }
+
+    /// Asks the admitting peer to be let in.
+    pub(crate) fn send_join(&mut self, now: Now, admitting: NodeId) {
+        self.joining.phase = Phase::Joining { admitting, until: now.instant + ATTEMPT, ask_at: None };
+        let join = JoinReq { joining_peer_id: self.own(), overlay_specific_data: Bytes::new() };
+        self.request(now, Request::to(admitting, &join.into(), Purpose::Join).over(admitting));
+    }
+
+    pub(crate) fn join_answered(&mut self, now: Now, outcome: Outcome) {
+        let Phase::Joining { admitting, until, .. } = self.joining.phase else { return };
+        match outcome {
+            Outcome::Answered(_) => self.join_progress(now, admitting),
+            // It admits somebody else at the moment.
+            Outcome::Refused(refusal) if refusal.code == ErrorCode::InProgress => {
+                let ask_at = Some(now.instant + RETRY);
+                let until = until + RETRY;
+                self.joining.phase = Phase::Joining { admitting, until, ask_at };
+            }
+            Outcome::Refused(refusal) => {
+                debug!(code = %refusal.code, "join was refused");
+                self.begin_later(now, SOON);
+            }
+            Outcome::Silent => self.begin_later(now, SOON),
+        }
+    }
+
+    /// Values arrive from the admitting peer.
+    pub(crate) fn join_progress(&mut self, now: Now, from: NodeId) {
+        if let Phase::Joining { admitting, until, .. } = &mut self.joining.phase
+            && *admitting == from
+        {
+            *until = now.instant + ATTEMPT;
+        }
+    }
+
+    pub(crate) fn joined(&mut self, now: Now) {
+        if let Phase::Joining { admitting, .. } = self.joining.phase {
+            let bootstrap = self.joining.bootstrap.map(|node| node.short());
+            info!(
+                node_id = %self.own().short(),
+                admitting_peer = %admitting.short(),
+                bootstrap_peer = bootstrap.as_deref(),
+                "joined ring"
+            );
+        }
+        self.joining.phase = Phase::Member;
+        self.offer_what_is_held(now);
+        self.outputs.push_back(Output::Changed);
+    }
+
+    pub(crate) fn join_failed(&mut self, now: Now) {
+        self.begin_later(now, SOON);
+    }
+
+    /// All successors of a larger ring are gone.
+    // RFC 6940 §10.7.1: a peer without successors joins again.
+    pub(crate) fn isolated(&mut self, now: Now) {
+        info!(node_id = %self.own().short(), "cut off from the ring");
+        self.begin_later(now, Duration::ZERO);
+    }
+
+    /// Leaves the ring, after handing the own range to the next successor; the node stays up, not joined, and does
+    /// not join again by itself.
+    pub fn leave(&mut self, now: Now) {
+        let was_member = self.joining.phase == Phase::Member;
+        self.begin_later(now, Duration::ZERO);
+        self.joining.phase = Phase::Retired;
+        if !was_member || !self.hand_over_to_leave(now) {
+            self.left(now);
+        }
+        self.settle(now);
+    }
+
+    pub(crate) fn left(&mut self, now: Now) {
+        info!(node_id = %self.own().short(), "left ring");
+        self.chord.leave(now);
+        self.outputs.push_back(Output::Changed);
+    }
+}
+
+/// How long one stage of a join may go without progress.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// How long the bootstrap nodes have to be found and to answer: the five transmissions of one request, and a bit.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// After a failure, and while the admitting peer is busy.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// After a refusal that another look at the ring may resolve.
+const SOON: Duration = Duration::from_millis(200);
+
+/// Spread, so that many nodes that start together do not ask together.
+const JITTER_MS: u64 = 300;
+
+/// Addresses kept for a way back.
+const MOST_KNOWN: usize = 16;

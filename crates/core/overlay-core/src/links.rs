@@ -1,0 +1,339 @@
+//! All links of a node: who is connected, which of two links to one node stays, and who does not answer.
+//!
+//! Two links to one node arise when both sides connect at the same moment, or when a node restarts before its old
+//! link was noticed to be dead. Both ends must keep the same one: of two links begun by different sides the one that
+//! the larger Node-ID began, of two begun by the same side the older. But an older link has to answer a Ping within
+//! a second, else the newer one replaces it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+use wire::{Decode, NodeId, Now, Packet};
+
+use crate::api::{ConnectFailure, LinkId, Output};
+use crate::core::Core;
+use crate::link::{Alarm, Cargo, Link};
+
+/// The connections of a node, open and opening.
+#[derive(Default)]
+pub(crate) struct Links {
+    by_id: BTreeMap<LinkId, Link>,
+    by_peer: BTreeMap<NodeId, LinkId>,
+    dials: BTreeMap<LinkId, Dial>,
+    contests: BTreeMap<NodeId, Contest>,
+    next_id: u64,
+}
+
+/// A connection that is being opened.
+pub(crate) struct Dial {
+    /// Who has to be there; none for a bootstrap node.
+    pub(crate) expected: Option<NodeId>,
+    /// Where to try next.
+    pub(crate) rest: Vec<SocketAddr>,
+    /// Whether the peer asked for our routing table (RFC 6940 §6.4.2.3).
+    pub(crate) send_update: bool,
+    until: Instant,
+}
+
+/// Two links to one node.
+struct Contest {
+    keep: LinkId,
+    other: LinkId,
+    since: Instant,
+    /// Whether the link to keep must be heard before the contest ends.
+    is_in_doubt: bool,
+}
+
+impl Links {
+    pub(crate) fn to(&self, peer: NodeId) -> Option<&Link> {
+        self.by_id.get(self.by_peer.get(&peer)?)
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> {
+        self.by_peer.keys().copied()
+    }
+
+    pub(crate) fn largest_load(&self) -> usize {
+        self.by_id.values().map(Link::load).max().unwrap_or_default()
+    }
+
+    pub(crate) fn is_dialing(&self, peer: NodeId) -> bool {
+        self.dials.values().any(|dial| dial.expected == Some(peer))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let contests = self.contests.values().map(|contest| contest.since + PROOF);
+        let dials = self.dials.values().map(|dial| dial.until);
+        self.by_id.values().map(Link::deadline).chain(contests).chain(dials).min()
+    }
+}
+
+impl Core {
+    /// Opens a connection to the first of some addresses that answers.
+    pub(crate) fn dial(&mut self, now: Now, expected: Option<NodeId>, mut rest: Vec<SocketAddr>, send_update: bool) {
+        if rest.is_empty() || self.links.dials.len() >= MOST_DIALS {
+            return;
+        }
+        let address = rest.remove(0);
+        self.links.next_id += 2;
+        let link = LinkId(self.links.next_id);
+        self.links.dials.insert(link, Dial { expected, rest, send_update, until: now.instant + DIAL_TIME });
+        self.outputs.push_back(Output::Connect { link, address, expected });
+    }
+
+    pub(crate) fn dial_failed(&mut self, now: Now, link: LinkId, reason: ConnectFailure) {
+        let Some(dial) = self.links.dials.remove(&link) else { return };
+        debug!(link_id = link.0, ?reason, "connection failed");
+        match dial.expected {
+            Some(peer) if self.links.to(peer).is_some() => {}
+            expected => self.dial(now, expected, dial.rest, dial.send_update),
+        }
+    }
+
+    pub(crate) fn link_connected(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        peer: NodeId,
+        remote: SocketAddr,
+        is_initiator: bool,
+    ) {
+        let dial = self.links.dials.remove(&id);
+        let is_unwanted = peer == self.own()
+            || is_initiator && dial.is_none()
+            || self.links.by_id.len() >= MOST_LINKS
+            || self.links.contests.contains_key(&peer);
+        if is_unwanted {
+            self.outputs.push_back(Output::Close { link: id });
+            return;
+        }
+        let longest = self.parameters.longest_message;
+        self.links.by_id.insert(id, Link::new(now.instant, id, peer, remote, is_initiator, longest));
+        if is_initiator {
+            self.joining.remember(remote);
+        }
+        match self.links.by_peer.get(&peer).copied() {
+            Some(old) => self.contest(now, peer, old, id),
+            None => self.link_up(now, peer, id),
+        }
+        if dial.is_some_and(|dial| dial.send_update) {
+            self.chord.send_full_update(now, peer);
+        }
+    }
+
+    fn link_up(&mut self, now: Now, peer: NodeId, id: LinkId) {
+        self.links.by_peer.insert(peer, id);
+        debug!(node_id = %peer.short(), link_id = id.0, "link up");
+        self.chord.handle_link_up(now, peer);
+        self.attach_link_up(now, peer);
+        self.join_link_up(now, peer);
+        self.outputs.push_back(Output::Changed);
+    }
+
+    /// Decides between two links to one node.
+    fn contest(&mut self, now: Now, peer: NodeId, old: LinkId, new: LinkId) {
+        let (Some(older), Some(newer)) = (self.links.by_id.get(&old), self.links.by_id.get(&new)) else { return };
+        let begun_by = |link: &Link| if link.is_initiator { self.settings.node_id } else { peer };
+        let larger = self.settings.node_id.max(peer);
+        let keeps_old = older.is_initiator == newer.is_initiator || begun_by(older) == larger;
+        let (keep, other) = if keeps_old { (old, new) } else { (new, old) };
+        debug!(node_id = %peer.short(), kept = keep.0, "two links to one node");
+        self.links.contests.insert(peer, Contest { keep, other, since: now.instant, is_in_doubt: keeps_old });
+        self.links.by_peer.insert(peer, keep);
+        if keeps_old {
+            self.ping_link(now, peer);
+        }
+    }
+
+    fn end_contests(&mut self, now: Now) {
+        let is_over = |contest: &Contest| contest.since + PROOF <= now.instant;
+        let over: Vec<NodeId> =
+            self.links.contests.iter().filter(|(_, contest)| is_over(contest)).map(|(peer, _)| *peer).collect();
+        for peer in over {
+            let Some(contest) = self.links.contests.remove(&peer) else { continue };
+            let heard = self.links.by_id.get(&contest.keep).is_some_and(|link| link.last_heard() > contest.since);
+            if contest.is_in_doubt && !heard {
+                self.replace(now, peer, contest.keep, contest.other);
+            } else {
+                self.discard(now, contest.other);
+            }
+        }
+    }
+
+    /// The newer link takes the place of one that leads nowhere: the node may have forgotten us.
+    fn replace(&mut self, now: Now, peer: NodeId, dead: LinkId, fresh: LinkId) {
+        self.links.by_peer.remove(&peer);
+        self.chord.handle_link_down(now, peer);
+        self.link_up(now, peer, fresh);
+        self.discard(now, dead);
+    }
+
+    /// Closes a link that is not in use any more; what it still carried goes over the other one.
+    fn discard(&mut self, now: Now, id: LinkId) {
+        if let Some(link) = self.links.by_id.remove(&id) {
+            self.outputs.push_back(Output::Close { link: id });
+            self.route_again(now, link);
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn link_lost(&mut self, now: Now, id: LinkId) {
+        if let Some(dial) = self.links.dials.remove(&id) {
+            self.dial(now, dial.expected, dial.rest, dial.send_update);
+            return;
+        }
+        let Some(link) = self.links.by_id.remove(&id) else { return };
+        let peer = link.peer;
+        let rival = self.links.contests.remove(&peer).map(|contest| {
+            if contest.keep == id { contest.other } else { contest.keep }
+        });
+        match rival {
+            Some(rival) if self.links.by_peer.get(&peer) == Some(&id) => {
+                self.links.by_peer.remove(&peer);
+                self.chord.handle_link_down(now, peer);
+                self.link_up(now, peer, rival);
+            }
+            Some(_) => {}
+            None => {
+                self.links.by_peer.remove(&peer);
+                debug!(node_id = %peer.short(), link_id = id.0, "link down");
+                self.chord.handle_link_down(now, peer);
+                self.peer_gone(now, peer);
+                self.outputs.push_back(Output::Changed);
+            }
+        }
+        self.route_again(now, link);
+    }
+
+    /// Closes the link to a node that is of no use any more.
+    pub(crate) fn drop_peer(&mut self, now: Now, peer: NodeId) {
+        if let Some(id) = self.links.by_peer.get(&peer).copied() {
+            self.outputs.push_back(Output::Close { link: id });
+            self.link_lost(now, id);
+        }
+    }
+
+    /// Nobody is connected to this node any more: whatever waits for it looks elsewhere.
+    fn peer_gone(&mut self, now: Now, peer: NodeId) {
+        self.join_link_down(now, peer);
+        self.admission_link_down(now, peer);
+        self.push_link_down(now, peer);
+        self.ranges_link_down(peer);
+        self.transactions_link_down(now, peer);
+    }
+
+    // RFC 6940 §6.6.3 leaves loss on a dying link to the hops; requests that it did not acknowledge take another way.
+    fn route_again(&mut self, now: Now, link: Link) {
+        for carried in link.into_unacknowledged() {
+            self.route(now, carried.packet, carried.from, false);
+        }
+    }
+
+    pub(crate) fn link_received(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
+        let Some(link) = self.links.by_id.get_mut(&id) else { return };
+        let peer = link.peer;
+        let received = match link.receive(now.instant, bytes) {
+            Ok(received) => received,
+            Err(error) => {
+                // RFC 6940 §6.6: a message that is too long ends the link; what is no frame cannot be skipped.
+                warn!(node_id = %peer.short(), %error, "link closed for bad framing");
+                self.counters.malformed += 1;
+                self.outputs.push_back(Output::Close { link: id });
+                return self.link_lost(now, id);
+            }
+        };
+        if received.is_cleared {
+            self.chord.handle_suspect(now, peer, false);
+        }
+        for bytes in received.acknowledgements {
+            self.outputs.push_back(Output::Send { link: id, bytes });
+        }
+        for message in received.messages {
+            match Packet::from_bytes(&message) {
+                Ok(packet) => self.packet_received(now, packet, peer),
+                Err(error) => {
+                    debug!(node_id = %peer.short(), %error, "message is malformed");
+                    self.counters.malformed += 1;
+                }
+            }
+        }
+    }
+
+    /// Hands a packet to the link that leads to a node. Tells whether there is one.
+    pub(crate) fn send_over(&mut self, now: Now, peer: NodeId, message: bytes::Bytes, cargo: Cargo) -> bool {
+        let Some(id) = self.links.by_peer.get(&peer).copied() else { return false };
+        let Some(link) = self.links.by_id.get_mut(&id) else { return false };
+        match link.enqueue(message, cargo) {
+            Ok(shed) => self.counters.shed += shed,
+            Err(error) => {
+                warn!(node_id = %peer.short(), %error, "link closed");
+                self.outputs.push_back(Output::Close { link: id });
+                self.link_lost(now, id);
+            }
+        }
+        true
+    }
+
+    /// Writes what the links can take.
+    pub(crate) fn write_links(&mut self, now: Now) {
+        for link in self.links.by_id.values_mut() {
+            while let Some(bytes) = link.next_frame(now.instant) {
+                self.outputs.push_back(Output::Send { link: link.id, bytes });
+            }
+        }
+    }
+
+    pub(crate) fn links_due(&mut self, now: Now) {
+        self.end_contests(now);
+        self.end_dials(now);
+        let due: Vec<LinkId> = self
+            .links
+            .by_id
+            .iter()
+            .filter(|(_, link)| link.deadline() <= now.instant)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let Some(link) = self.links.by_id.get_mut(&id) else { continue };
+            let peer = link.peer;
+            match link.alarm(now.instant) {
+                Some(Alarm::Idle) => self.ping_link(now, peer),
+                Some(Alarm::Suspect) => {
+                    debug!(node_id = %peer.short(), link_id = id.0, "link is suspect");
+                    self.chord.handle_suspect(now, peer, true);
+                    self.ping_link(now, peer);
+                }
+                Some(Alarm::Dead) => {
+                    info!(node_id = %peer.short(), link_id = id.0, "link is dead");
+                    self.counters.links_died += 1;
+                    self.outputs.push_back(Output::Close { link: id });
+                    self.link_lost(now, id);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn end_dials(&mut self, now: Now) {
+        let late: Vec<LinkId> =
+            self.links.dials.iter().filter(|(_, dial)| dial.until <= now.instant).map(|(id, _)| *id).collect();
+        for id in late {
+            self.outputs.push_back(Output::Close { link: id });
+            self.dial_failed(now, id, ConnectFailure::Unreachable);
+        }
+    }
+}
+
+/// A link whose node has another one has this long to be heard.
+const PROOF: Duration = Duration::from_secs(1);
+
+/// How long one address may take to connect.
+const DIAL_TIME: Duration = Duration::from_secs(3);
+
+/// Connections being opened; further ones are not tried, the other side asks again.
+const MOST_DIALS: usize = 256;
+
+/// Open links; further ones are closed at once. A peer of ten thousand needs 65, the rest is for clients.
+const MOST_LINKS: usize = 4096;

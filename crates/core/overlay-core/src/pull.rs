@@ -1,0 +1,145 @@
+//! Pull before act: while its range is unconfirmed, an owner asks the other holders for a resource before it serves it.
+//!
+//! An older value is a worse answer than none, so both next successors are asked whatever is on the own disk, and what
+//! they have is merged. They answer from what they hold and ask nobody. A holder that is lost meanwhile is replaced by
+//! the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use wire::{Body, NodeId, Now, ResourceId};
+
+use crate::core::Core;
+use crate::serve::Asked;
+use crate::session::Errand;
+use crate::transaction::{Outcome, Purpose, Request};
+
+/// The resources that are being asked for.
+#[derive(Default)]
+pub(crate) struct Pulls {
+    open: BTreeMap<ResourceId, Pull>,
+}
+
+struct Pull {
+    until: Instant,
+    waiting: Vec<Waiting>,
+    asked: BTreeSet<NodeId>,
+    done: BTreeSet<NodeId>,
+}
+
+/// A request that waits for its resource.
+pub(crate) struct Waiting {
+    pub(crate) asked: Asked,
+    pub(crate) body: Bytes,
+    pub(crate) certificates: Vec<Bytes>,
+}
+
+impl Pulls {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.open.values().map(|pull| pull.until).min()
+    }
+}
+
+impl Core {
+    /// Asks the other holders for a resource, then carries the request out.
+    pub(crate) fn pull_first(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
+        if self.pulls.open.len() >= MOST_PULLS && !self.pulls.open.contains_key(&resource) {
+            self.counters.shed += 1;
+            return self.leave_unanswered(&waiting.asked);
+        }
+        let pull = self.pulls.open.entry(resource).or_insert_with(|| Pull {
+            until: now.instant + PATIENCE,
+            waiting: Vec::new(),
+            asked: BTreeSet::new(),
+            done: BTreeSet::new(),
+        });
+        if pull.waiting.len() >= MOST_WAITING {
+            self.counters.shed += 1;
+            return self.leave_unanswered(&waiting.asked);
+        }
+        pull.waiting.push(waiting);
+        self.pull_on(now, resource);
+    }
+
+    /// Asks whoever was not asked yet; ends when all holders have answered.
+    fn pull_on(&mut self, now: Now, resource: ResourceId) {
+        let holders = self.chord.replicas().to_vec();
+        let Some(pull) = self.pulls.open.get_mut(&resource) else { return };
+        if !holders.is_empty() && holders.iter().all(|holder| pull.done.contains(holder)) {
+            return self.pull_done(now, resource);
+        }
+        let fresh: Vec<NodeId> = holders.into_iter().filter(|holder| pull.asked.insert(*holder)).collect();
+        for holder in fresh {
+            let body: Body = self.parameters.fetch_all(resource).into();
+            self.request(now, Request::to(holder, &body, Purpose::Pull(resource, holder)).over(holder));
+        }
+    }
+
+    pub(crate) fn pull_answered(&mut self, now: Now, resource: ResourceId, holder: NodeId, outcome: Outcome) {
+        let is_silent = matches!(outcome, Outcome::Silent);
+        if is_silent {
+            if let Some(pull) = self.pulls.open.get_mut(&resource) {
+                pull.asked.remove(&holder);
+            }
+            // A holder that does not answer has failed; its place in the tables is taken by the next one.
+            self.drop_peer(now, holder);
+            return self.pull_on(now, resource);
+        }
+        if !self.pulls.open.contains_key(&resource) {
+            return;
+        }
+        if self.merge_answer(now, resource, outcome, Errand::Pulled(resource, holder)).is_none() {
+            self.pull_merged(now, resource, holder);
+        }
+    }
+
+    /// What a holder has is merged, or it has nothing.
+    pub(crate) fn pull_merged(&mut self, now: Now, resource: ResourceId, holder: NodeId) {
+        if let Some(pull) = self.pulls.open.get_mut(&resource) {
+            pull.done.insert(holder);
+            self.pull_on(now, resource);
+        }
+    }
+
+    fn pull_done(&mut self, now: Now, resource: ResourceId) {
+        let Some(pull) = self.pulls.open.remove(&resource) else { return };
+        self.ranges.pulled(resource);
+        for waiting in pull.waiting {
+            self.act(now, resource, waiting);
+        }
+    }
+
+    /// The holders are others than before.
+    pub(crate) fn pulls_replicas_changed(&mut self, now: Now) {
+        let open: Vec<ResourceId> = self.pulls.open.keys().copied().collect();
+        for resource in open {
+            self.pull_on(now, resource);
+        }
+    }
+
+    pub(crate) fn pulls_due(&mut self, now: Now) {
+        let late: Vec<ResourceId> = self
+            .pulls
+            .open
+            .iter()
+            .filter(|(_, pull)| pull.until <= now.instant)
+            .map(|(resource, _)| *resource)
+            .collect();
+        for resource in late {
+            if let Some(pull) = self.pulls.open.remove(&resource) {
+                pull.waiting.iter().for_each(|waiting| self.leave_unanswered(&waiting.asked));
+            }
+        }
+    }
+}
+
+/// Resources asked for at a time; requests for further ones are left unanswered, and come again.
+const MOST_PULLS: usize = 1024;
+
+/// Requests that wait for one resource.
+const MOST_WAITING: usize = 64;
+
+/// After so long nobody waits for the answer any more.
+const PATIENCE: Duration = Duration::from_secs(15);

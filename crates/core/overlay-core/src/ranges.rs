@@ -1,0 +1,469 @@
+//! What this peer owns, and whether it has everything that others hold of it.
+//!
+//! A range that was gained (by joining, by the crash of a predecessor, after storage came back) is *unconfirmed*: its
+//! records are asked for one by one before they are served ([`crate::pull`]), until the next two successors have said
+//! that they pushed everything, or so much time has passed that they would have. The question and the answer travel as
+//! a private, non-critical extension of the Updates between neighbours:
+//!
+//! ```text
+//! note(8): 0 = I lack what you hold of this range, 1 = the same, and forget that you sent it before,
+//!          2 = you have all that I hold of it  |  after(128) | until(128)      ... repeated
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tracing::{debug, info};
+
+use chord::Range;
+use wire::{MessageExtension, NodeId, Now, ResourceId};
+
+use crate::api::Output;
+use crate::core::Core;
+use crate::push::{Reason, Source};
+use crate::seam::Command;
+use crate::session::Errand;
+
+/// The state of the own range and of its copies.
+#[derive(Default)]
+pub(crate) struct Ranges {
+    unconfirmed: Vec<Unconfirmed>,
+    /// When the successors are asked again.
+    ask_at: Option<Instant>,
+    /// Ranges of which a linked node has all that this one holds.
+    delivered: BTreeMap<NodeId, Vec<Range>>,
+    /// Nodes to be told so with the next Update.
+    owed: BTreeMap<NodeId, Vec<Range>>,
+    copies: Vec<Copies>,
+    replicas: Vec<NodeId>,
+    /// Own resources that another holder changed: the replicas have to hear of it.
+    changed: BTreeSet<ResourceId>,
+    spread_at: Option<Instant>,
+}
+
+struct Unconfirmed {
+    range: Range,
+    since: Instant,
+    /// What was delivered before does not count: the disk may be another.
+    is_lost: bool,
+    delivered_by: BTreeSet<NodeId>,
+    /// Resources that were asked for one by one.
+    pulled: BTreeSet<ResourceId>,
+}
+
+/// A range whose copies a successor has to get.
+struct Copies {
+    to: NodeId,
+    range: Range,
+    /// When to begin; none while it is under way.
+    at: Option<Instant>,
+}
+
+impl Ranges {
+    /// Whether a resource may be served without asking the other holders.
+    pub(crate) fn is_confirmed(&self, resource: ResourceId) -> bool {
+        self.unconfirmed.iter().all(|part| !part.range.contains(resource) || part.pulled.contains(&resource))
+    }
+
+    pub(crate) fn all_confirmed(&self) -> bool {
+        self.unconfirmed.is_empty()
+    }
+
+    pub(crate) fn is_copying(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
+    /// All other holders were asked for a resource.
+    pub(crate) fn pulled(&mut self, resource: ResourceId) {
+        for part in self.unconfirmed.iter_mut().filter(|part| part.range.contains(resource)) {
+            if part.pulled.len() >= MOST_PULLED {
+                part.pulled.pop_first();
+            }
+            part.pulled.insert(resource);
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let copies = self.copies.iter().filter_map(|copy| copy.at);
+        let ends = self.unconfirmed.iter().map(|part| part.since + TRUST_AFTER);
+        copies.chain(ends).chain(self.ask_at).chain(self.spread_at).min()
+    }
+
+    fn add(&mut self, now: Instant, range: Range, is_lost: bool) {
+        self.unconfirmed.push(Unconfirmed {
+            range,
+            since: now,
+            is_lost,
+            delivered_by: BTreeSet::new(),
+            pulled: BTreeSet::new(),
+        });
+    }
+
+    /// Cuts what is no longer within the own range.
+    fn trim(&mut self, own: Range) {
+        self.unconfirmed.retain_mut(|part| {
+            if !own.contains(part.range.until.into()) {
+                return false;
+            }
+            let begins_inside = own.contains(part.range.after.into()) || part.range.after == own.after;
+            if !begins_inside {
+                part.range.after = own.after;
+            }
+            true
+        });
+        self.copies.retain(|copy| own.contains(copy.range.until.into()));
+    }
+}
+
+impl Core {
+    pub(crate) fn range_changed(&mut self, now: Now, old: Option<Range>, new: Option<Range>) {
+        let Some(own) = new else {
+            self.ranges.unconfirmed.clear();
+            self.ranges.copies.clear();
+            self.ranges.replicas.clear();
+            self.ranges.ask_at = None;
+            return;
+        };
+        debug!(range = %own, "range changed");
+        self.ranges.trim(own);
+        if let Some(gained) = gained(old, own).filter(|_| !self.chord.is_alone()) {
+            self.ranges.add(now.instant, gained, false);
+            self.ranges.ask_at = Some(now.instant);
+            let replicas = self.ranges.replicas.clone();
+            for to in replicas {
+                self.copy_later(to, gained, now.instant + HOLD_DOWN);
+            }
+        }
+        if self.chord.is_alone() {
+            self.ranges.unconfirmed.clear();
+        }
+        self.declare_ranges(now);
+    }
+
+    /// Another disk may be behind the storage session: nothing of the own range is certain.
+    pub(crate) fn distrust_range(&mut self, now: Now, is_lost: bool) {
+        if let Some(own) = self.chord.own_range().filter(|_| !self.chord.is_alone()) {
+            self.ranges.unconfirmed.clear();
+            self.ranges.add(now.instant, own, is_lost);
+            self.ranges.ask_at = Some(now.instant);
+        }
+    }
+
+    /// Tells storage which records it has to keep.
+    pub(crate) fn declare_ranges(&mut self, now: Now) {
+        let Some(own) = self.chord.own_range() else { return };
+        // RFC 6940 §10.7.3: a record may go when three predecessors stand between it and this peer.
+        let first = self.chord.predecessors().get(2).copied().unwrap_or(own.until);
+        let command = Command::Keep { own: (own.after, own.until), replica: (first, own.after) };
+        self.command(now, command, Errand::Nothing);
+    }
+
+    pub(crate) fn replicas_changed(&mut self, now: Now) {
+        let before = std::mem::replace(&mut self.ranges.replicas, self.chord.replicas().to_vec());
+        let is_loss = before.iter().any(|node| !self.chord.is_peer(*node));
+        // RFC 6940 §10.7.1, and docs/deviations.md D12: after a loss bulk waits for the tables to settle.
+        let at = if is_loss { now.instant + HOLD_DOWN } else { now.instant };
+        let replicas = self.ranges.replicas.clone();
+        self.ranges.copies.retain(|copy| replicas.contains(&copy.to));
+        if let Some(own) = self.chord.own_range() {
+            for to in replicas.into_iter().filter(|to| !before.contains(to)) {
+                self.copy_later(to, own, at);
+            }
+        }
+        self.confirm(now);
+        if !self.ranges.unconfirmed.is_empty() {
+            self.ranges.ask_at = Some(now.instant);
+        }
+        self.stores_replicas_changed(now);
+        self.pulls_replicas_changed(now);
+    }
+
+    fn copy_later(&mut self, to: NodeId, range: Range, at: Instant) {
+        self.ranges.copies.retain(|copy| copy.to != to || copy.range != range);
+        if self.ranges.copies.len() < MOST_COPIES {
+            self.ranges.copies.push(Copies { to, range, at: Some(at) });
+        }
+    }
+
+    /// Another holder brought something about an own resource: it goes to the replicas too, soon and in bulk. While the
+    /// range is unconfirmed all of it is copied anyway.
+    pub(crate) fn spread(&mut self, now: Now, resource: ResourceId) {
+        if !self.chord.is_responsible(resource) || !self.ranges.is_confirmed(resource) {
+            return;
+        }
+        if self.ranges.changed.len() < MOST_CHANGED {
+            self.ranges.changed.insert(resource);
+            self.ranges.spread_at.get_or_insert(now.instant + GATHER);
+        } else if let Some(own) = self.chord.own_range() {
+            self.ranges.changed.clear();
+            for to in self.chord.replicas().to_vec() {
+                self.copy_later(to, own, now.instant + HOLD_DOWN);
+            }
+        }
+    }
+
+    fn spread_changed(&mut self, now: Now) {
+        self.ranges.spread_at = None;
+        let changed: Vec<ResourceId> = std::mem::take(&mut self.ranges.changed).into_iter().collect();
+        for to in self.chord.replicas().to_vec() {
+            let push = self.push(now, to, Source::Resources(changed.clone()), Reason::Offer);
+            self.push_on(now, push);
+        }
+    }
+
+    /// A push of copies ended.
+    pub(crate) fn copied(&mut self, now: Now, to: NodeId, range: Range, is_complete: bool) {
+        let is_it = |copy: &Copies| copy.to == to && copy.range == range && copy.at.is_none();
+        if is_complete {
+            self.ranges.copies.retain(|copy| !is_it(copy));
+            self.outputs.push_back(Output::Changed);
+        } else {
+            let waiting = self.ranges.copies.iter_mut().filter(|copy| is_it(copy));
+            waiting.for_each(|copy| copy.at = Some(now.instant + HOLD_DOWN));
+        }
+    }
+
+    pub(crate) fn ranges_due(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for copy in self.ranges.copies.iter_mut().filter(|copy| copy.at.is_some_and(|at| at <= now.instant)) {
+            copy.at = None;
+            due.push((copy.to, copy.range));
+        }
+        for (to, range) in due {
+            let push = self.push(now, to, Source::range(range), Reason::Copy(range));
+            self.push_on(now, push);
+        }
+        let before = self.ranges.unconfirmed.len();
+        self.ranges.unconfirmed.retain(|part| part.since + TRUST_AFTER > now.instant);
+        if self.ranges.unconfirmed.len() < before {
+            info!("range is taken as confirmed after waiting");
+            self.outputs.push_back(Output::Changed);
+        }
+        if self.ranges.ask_at.is_some_and(|at| at <= now.instant) {
+            self.ask_holders(now);
+        }
+        if self.ranges.spread_at.is_some_and(|at| at <= now.instant) {
+            self.spread_changed(now);
+        }
+    }
+
+    /// Asks the next two successors, by an Update, for what they hold of the unconfirmed range.
+    fn ask_holders(&mut self, now: Now) {
+        let lacking = |node: &NodeId| self.ranges.unconfirmed.iter().any(|part| !part.delivered_by.contains(node));
+        let holders: Vec<NodeId> = self.chord.replicas().iter().copied().filter(lacking).collect();
+        self.ranges.ask_at = (!self.ranges.unconfirmed.is_empty()).then(|| now.instant + ASK_AGAIN);
+        for node in holders {
+            self.chord.send_full_update(now, node);
+        }
+    }
+
+    /// What goes with an Update to a node.
+    pub(crate) fn range_notes(&mut self, to: NodeId) -> Vec<MessageExtension> {
+        let mut notes = BytesMut::new();
+        if self.chord.replicas().contains(&to) {
+            for part in self.ranges.unconfirmed.iter().filter(|part| !part.delivered_by.contains(&to)) {
+                put_note(&mut notes, if part.is_lost { LACKS_ALL } else { LACKS }, part.range);
+            }
+        }
+        for range in self.ranges.owed.remove(&to).unwrap_or_default() {
+            put_note(&mut notes, COMPLETE, range);
+        }
+        if notes.is_empty() {
+            return Vec::new();
+        }
+        vec![MessageExtension { kind: MessageExtension::RANGE_COMPLETE, critical: false, contents: notes.freeze() }]
+    }
+
+    pub(crate) fn range_notes_received(&mut self, now: Now, from: NodeId, extensions: &[MessageExtension]) {
+        let ours = extensions.iter().filter(|extension| extension.kind == MessageExtension::RANGE_COMPLETE);
+        let notes: Vec<(u8, Range)> = ours.flat_map(|extension| read_notes(extension.contents.clone())).collect();
+        for (note, range) in notes {
+            match note {
+                LACKS | LACKS_ALL => self.asked_for_range(now, from, range, note == LACKS_ALL),
+                COMPLETE => self.range_completed(now, from, range),
+                // Whoever writes other notes knows more than this node.
+                _ => {}
+            }
+        }
+    }
+
+    /// An owner lacks what this node holds of its range.
+    fn asked_for_range(&mut self, now: Now, owner: NodeId, range: Range, forget: bool) {
+        let delivered = self.ranges.delivered.entry(owner).or_default();
+        if forget {
+            delivered.clear();
+        }
+        if delivered.iter().any(|earlier| covers(*earlier, range)) {
+            return self.note_complete(now, owner, range);
+        }
+        if !self.pushes.is_under_way(owner, Reason::Wanted(range)) && !self.is_late_push(owner, range) {
+            let push = self.push(now, owner, Source::range(range), Reason::Wanted(range));
+            self.push_on(now, push);
+        }
+    }
+
+    fn is_late_push(&self, owner: NodeId, range: Range) -> bool {
+        self.pushes.is_under_way(owner, Reason::Late(range))
+    }
+
+    /// A node has all that this one holds of a range.
+    pub(crate) fn range_delivered(&mut self, now: Now, to: NodeId, range: Range) {
+        let delivered = self.ranges.delivered.entry(to).or_default();
+        delivered.retain(|earlier| !covers(range, *earlier));
+        if delivered.len() < MOST_DELIVERED {
+            delivered.push(range);
+        }
+        self.note_complete(now, to, range);
+    }
+
+    fn note_complete(&mut self, now: Now, to: NodeId, range: Range) {
+        let owed = self.ranges.owed.entry(to).or_default();
+        if owed.len() < MOST_DELIVERED && !owed.contains(&range) {
+            owed.push(range);
+        }
+        self.chord.send_full_update(now, to);
+    }
+
+    /// The link to a node is gone, and with it what is known of its disk.
+    pub(crate) fn ranges_link_down(&mut self, peer: NodeId) {
+        self.ranges.delivered.remove(&peer);
+        self.ranges.owed.remove(&peer);
+    }
+
+    fn range_completed(&mut self, now: Now, from: NodeId, range: Range) {
+        for part in self.ranges.unconfirmed.iter_mut().filter(|part| covers(range, part.range)) {
+            part.delivered_by.insert(from);
+        }
+        self.confirm(now);
+    }
+
+    /// Takes as confirmed what all holders have delivered.
+    fn confirm(&mut self, now: Now) {
+        let holders = self.chord.replicas().to_vec();
+        if holders.is_empty() {
+            return;
+        }
+        let before = self.ranges.unconfirmed.len();
+        let is_confirmed = |part: &Unconfirmed| holders.iter().all(|node| part.delivered_by.contains(node));
+        let confirmed: Vec<Range> =
+            self.ranges.unconfirmed.iter().filter(|part| is_confirmed(part)).map(|part| part.range).collect();
+        self.ranges.unconfirmed.retain(|part| !is_confirmed(part));
+        // What one holder delivered the other may lack.
+        for range in confirmed {
+            debug!(range = %range, "range is confirmed");
+            for to in &holders {
+                self.copy_later(*to, range, now.instant + HOLD_DOWN);
+            }
+        }
+        if self.ranges.unconfirmed.len() < before {
+            self.outputs.push_back(Output::Changed);
+        }
+        if self.ranges.unconfirmed.is_empty() {
+            self.ranges.ask_at = None;
+        }
+    }
+}
+
+/// The part of the own range that was not there before.
+fn gained(old: Option<Range>, own: Range) -> Option<Range> {
+    let Some(old) = old else { return Some(own) };
+    let was_all = old.after == old.until;
+    let grew = own.after != old.after && own.contains(old.after.into()) && !was_all;
+    grew.then_some(Range { after: own.after, until: old.after })
+}
+
+/// Whether one range lies within another.
+fn covers(outer: Range, inner: Range) -> bool {
+    let span = |range: Range| range.until.to_u128().wrapping_sub(range.after.to_u128()).wrapping_sub(1);
+    let lead = inner.after.to_u128().wrapping_sub(outer.after.to_u128());
+    span(inner).checked_add(lead).is_some_and(|end| end <= span(outer))
+}
+
+fn put_note(notes: &mut BytesMut, note: u8, range: Range) {
+    notes.put_u8(note);
+    notes.put_slice(range.after.as_bytes());
+    notes.put_slice(range.until.as_bytes());
+}
+
+fn read_notes(mut contents: Bytes) -> Vec<(u8, Range)> {
+    let mut notes = Vec::new();
+    while contents.len() >= NOTE && notes.len() < MOST_NOTES {
+        let note = contents.get_u8();
+        let (after, until) = (contents.get_u128(), contents.get_u128());
+        notes.push((note, Range { after: NodeId::from_u128(after), until: NodeId::from_u128(until) }));
+    }
+    notes
+}
+
+/// I lack what you hold of this range.
+const LACKS: u8 = 0;
+/// The same, and what you sent before is lost.
+const LACKS_ALL: u8 = 1;
+/// You have all that I hold of this range.
+const COMPLETE: u8 = 2;
+/// Octets of a note.
+const NOTE: usize = 33;
+
+/// Notes read from one Update: a range falls into few parts.
+const MOST_NOTES: usize = 16;
+
+/// Ranges remembered for one link; what is forgotten is pushed once more.
+const MOST_DELIVERED: usize = 16;
+
+/// Ranges to be copied at a time; two successors and a few crashes.
+const MOST_COPIES: usize = 64;
+
+/// Resources remembered as asked for; what is forgotten is asked for once more.
+const MOST_PULLED: usize = 4096;
+
+/// Own resources that wait to be spread; beyond this the whole range is.
+const MOST_CHANGED: usize = 4096;
+
+/// Changes within this time are spread together.
+const GATHER: Duration = Duration::from_millis(500);
+
+/// Without a word from the holders a range is taken as confirmed after this time.
+const TRUST_AFTER: Duration = Duration::from_secs(120);
+
+/// The holders are asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Bulk waits so long after a successor was lost (docs/deviations.md D12).
+const HOLD_DOWN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(after: u128, until: u128) -> Range {
+        Range { after: NodeId::from_u128(after), until: NodeId::from_u128(until) }
+    }
+
+    #[test]
+    fn ranges_cover_each_other_around_the_ring() {
+        assert!(covers(range(10, 20), range(12, 20)));
+        assert!(!covers(range(10, 20), range(9, 20)));
+        assert!(!covers(range(10, 20), range(12, 21)));
+        assert!(covers(range(u128::MAX - 5, 5), range(u128::MAX, 3)));
+        assert!(covers(range(7, 7), range(8, 3)) && covers(range(7, 7), range(7, 7)));
+        assert!(!covers(range(8, 3), range(7, 7)));
+    }
+
+    #[test]
+    fn a_range_grows_backwards_only() {
+        assert_eq!(gained(Some(range(10, 20)), range(5, 20)), Some(range(5, 10)));
+        assert_eq!(gained(Some(range(10, 20)), range(15, 20)), None);
+        assert_eq!(gained(Some(range(20, 20)), range(15, 20)), None);
+        assert_eq!(gained(None, range(15, 20)), Some(range(15, 20)));
+    }
+
+    #[test]
+    fn notes_are_read_as_they_were_written() {
+        let mut notes = BytesMut::new();
+        put_note(&mut notes, LACKS, range(1, 2));
+        put_note(&mut notes, COMPLETE, range(3, 4));
+        notes.put_u8(9);
+        assert_eq!(read_notes(notes.freeze()), [(LACKS, range(1, 2)), (COMPLETE, range(3, 4))]);
+    }
+}

@@ -1,0 +1,350 @@
+//! Requests that end here: the checks of their destination, and the way to their answers.
+
+use bytes::Bytes;
+use tracing::debug;
+
+use identity::{Error, Identity, Use, bucket, verify_message};
+use wire::{
+    Body, CONFIGURATION_ANY, ConfigUpdateReq, Destination, Encode, ErrorCode, ErrorResponse, ForwardingOption,
+    Fragment, Message, MessageCode, MessageContents, NodeId, Now, Packet, SecurityBlock, TraceContext, TransactionId,
+};
+
+use crate::answers::{Kept, Seen};
+use crate::api::{Output, Refusal, Traced, TracedKind};
+use crate::core::Core;
+use crate::forwarding::{message_code, node_of};
+use crate::transaction::{Answered, Outcome, Purpose, Request};
+
+/// A request that waits for its answer, without its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) transaction_id: TransactionId,
+    pub(crate) code: MessageCode,
+    /// The Node-ID that signed it.
+    pub(crate) signer: NodeId,
+    /// The certificate that signed it.
+    pub(crate) leaf: Bytes,
+    /// Whether that certificate may speak as a node, not only store values.
+    pub(crate) is_node: bool,
+    /// Whether it came straight from its signer, over a link bound to that Node-ID.
+    pub(crate) is_direct: bool,
+    /// The entry of the destination list that brought it here.
+    pub(crate) destination: Destination,
+    return_path: ReturnPath,
+    max_response_length: usize,
+    options: Vec<ForwardingOption>,
+}
+
+/// How an answer finds who asked.
+#[derive(Clone, Debug)]
+enum ReturnPath {
+    /// It was asked by a user of this node.
+    Here,
+    /// Along these nodes.
+    Along(Vec<Destination>),
+}
+
+impl Core {
+    /// A request has come to its end.
+    pub(crate) fn serve(&mut self, now: Now, message: Message, from: Option<NodeId>) {
+        let verified = match self.verified(now, &message, from) {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.counters.unverified += 1;
+                debug!(transaction_id = %message.header.transaction_id, %error, "request is not signed as it must be");
+                // RFC 6940 §6.3.4: without a valid signature there is nobody to answer, but who asked may want to know.
+                return self.refuse_packet(now, &message.to_packet(), from, ErrorCode::Forbidden, "signature");
+            }
+        };
+        let Some(asked) = self.asked(&message, verified, from) else { return };
+        self.trace_served(&message);
+        if let Some((code, info)) = self.unacceptable(&message) {
+            self.refuse(now, asked.clone(), code, info);
+            if code == ErrorCode::ConfigTooOld {
+                self.send_document(now, &asked);
+            }
+            return;
+        }
+        if is_kept(asked.code) {
+            match self.answers.arrived(now.instant, (asked.signer, asked.transaction_id)) {
+                Seen::First => {}
+                Seen::Pending => return,
+                Seen::Answered(kept) => return self.send_answer(now, &asked, kept.contents, kept.security),
+            }
+        }
+        match message.contents.body_with(&self.parameters.models()) {
+            Ok(body) => self.dispatch(now, asked, body, message),
+            Err(error) => {
+                self.counters.malformed += 1;
+                self.refuse(now, asked, ErrorCode::InvalidMessage, error.to_string());
+            }
+        }
+    }
+
+    /// Checks who signed a message (RFC 6940 §6.3.4). A Store may be signed by who may only store.
+    fn verified(&self, now: Now, message: &Message, from: Option<NodeId>) -> Result<Verified, Error> {
+        let own = self.settings.signer.as_ref();
+        if from.is_none() && message.security.signature.identity == *own.identity() {
+            let leaf = own.certificates().first().cloned().unwrap_or_default();
+            return Ok(Verified { signer: self.own(), leaf, is_node: true });
+        }
+        let verify = |use_| {
+            let (id, contents) = (message.header.transaction_id, &message.signed_contents);
+            let overlay = &self.parameters.overlay;
+            verify_message(&self.settings.verifier, overlay, id, contents, &message.security, now.unix_ms, use_)
+        };
+        let verified = |identity: &Identity, is_node| Verified {
+            signer: identity.node_id(),
+            leaf: identity.certificate.der().clone(),
+            is_node,
+        };
+        match verify(Use::Node) {
+            Err(_) if message.contents.code == MessageCode::STORE_REQ => {
+                verify(Use::UserNodeStore).map(|identity| verified(&identity, false))
+            }
+            result => result.map(|identity| verified(&identity, true)),
+        }
+    }
+
+    fn asked(&self, message: &Message, verified: Verified, from: Option<NodeId>) -> Option<Asked> {
+        let header = &message.header;
+        let is_ours = self.transactions.get(header.transaction_id).is_some_and(|open| open.client == from);
+        let return_path = match from {
+            None => ReturnPath::Here,
+            Some(client) if self.clients.is_attached(client) && is_ours => ReturnPath::Here,
+            Some(from) => ReturnPath::Along(way_back(message, from)),
+        };
+        Some(Asked {
+            transaction_id: header.transaction_id,
+            code: message.contents.code,
+            signer: verified.signer,
+            leaf: verified.leaf,
+            is_node: verified.is_node,
+            is_direct: header.via_list.is_empty() && from == Some(verified.signer),
+            destination: header.destination_list.last()?.clone(),
+            return_path,
+            max_response_length: usize::try_from(header.max_response_length).unwrap_or(usize::MAX),
+            // RFC 6940 §6.3.2.3: options marked so go into the answer.
+            options: header.options.iter().filter_map(ForwardingOption::response_copy).collect(),
+        })
+    }
+
+    /// A request for a client, before anyone verified it: what it is remembered by is where it came from.
+    pub(crate) fn asked_of_client(&self, message: &Message, from: Option<NodeId>) -> Option<Asked> {
+        let origin = message.header.via_list.first().and_then(node_of).or(from).unwrap_or(self.own());
+        let unverified = Verified { signer: origin, leaf: Bytes::new(), is_node: false };
+        let asked = self.asked(message, unverified, from)?;
+        // The answer is verified on its way back, even if that way is short.
+        let return_path = ReturnPath::Along(way_back(message, from.unwrap_or(self.own())));
+        Some(Asked { return_path, ..asked })
+    }
+
+    /// What the destination has to check before it looks at the body.
+    pub(crate) fn unacceptable(&self, message: &Message) -> Option<(ErrorCode, &'static str)> {
+        let header = &message.header;
+        let theirs = header.configuration_sequence;
+        // RFC 6940 §6.3.2.1: 65535 is accepted in a ConfigUpdate, which may be what brings the sequences together.
+        let is_exempt = theirs == CONFIGURATION_ANY && message.contents.code == MessageCode::CONFIG_UPDATE_REQ;
+        if theirs != self.parameters.sequence && !is_exempt {
+            return Some(if self.parameters.is_older(theirs) {
+                (ErrorCode::ConfigTooOld, "configuration document is too old")
+            } else {
+                (ErrorCode::ConfigTooNew, "configuration document is too new")
+            });
+        }
+        // RFC 6940 §6.3.2.3: whoever answers has to understand such an option.
+        let is_critical = |option: &ForwardingOption| {
+            option.kind != TraceContext::OPTION && option.has(ForwardingOption::DESTINATION_CRITICAL)
+        };
+        if header.options.iter().any(is_critical) {
+            return Some((ErrorCode::UnsupportedForwardingOption, "forwarding option is not supported"));
+        }
+        // RFC 6940 §6.3.3: the same for extensions; all that we know are not critical.
+        if message.contents.extensions.iter().any(|extension| extension.critical) {
+            return Some((ErrorCode::UnknownExtension, "message extension is not known"));
+        }
+        None
+    }
+
+    // RFC 6940 §6.3.2.1: besides the error, the requester gets the newer document.
+    fn send_document(&mut self, now: Now, asked: &Asked) {
+        let ReturnPath::Along(path) = &asked.return_path else { return };
+        let body = ConfigUpdateReq::Config(self.parameters.xml()).into();
+        self.request(now, Request::routed(path.clone(), &body, Purpose::Notice).any_sequence().once());
+    }
+
+    fn dispatch(&mut self, now: Now, asked: Asked, body: Body, message: Message) {
+        let certificates = bucket(&message.security);
+        match body {
+            Body::PingReq(_) => self.ping_asked(now, asked),
+            Body::ProbeReq(probe) => self.probe_asked(now, asked, &probe),
+            Body::AttachReq(attach) => self.attach_asked(now, asked, &attach),
+            Body::JoinReq(join) => self.join_asked(now, asked, &join),
+            Body::LeaveReq(leave) => self.leave_asked(now, asked, &leave),
+            Body::UpdateReq(update) => self.update_asked(now, asked, &update, &message.contents.extensions),
+            Body::RouteQueryReq(query) => self.route_query_asked(now, asked, &query),
+            Body::ConfigUpdateReq(update) => self.config_update_asked(now, asked, update),
+            Body::StoreReq(store) => self.store_asked(now, asked, &store, message.contents.body, certificates),
+            Body::FetchReq(fetch) => self.read_asked(now, asked, fetch.resource, message.contents.body),
+            Body::StatReq(stat) => self.read_asked(now, asked, stat.resource, message.contents.body),
+            Body::FindReq(find) => self.find_asked(now, asked, find.resource, message.contents.body),
+            Body::AppAttachReq(_) => self.refuse(now, asked, ErrorCode::NotFound, "no application at a peer"),
+            _ => self.refuse(now, asked, ErrorCode::InvalidMessage, "unknown request"),
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(&mut self, now: Now, asked: Asked, body: &Body) {
+        self.answer_encoded(now, asked, body.code(), body.to_bytes(), Vec::new());
+    }
+
+    /// Answers a request with a body that is already encoded.
+    pub(crate) fn answer_encoded(
+        &mut self,
+        now: Now,
+        asked: Asked,
+        code: MessageCode,
+        body: Bytes,
+        certificates: Vec<Bytes>,
+    ) {
+        let contents = MessageContents { code, body, extensions: Vec::new() };
+        if matches!(asked.return_path, ReturnPath::Here) {
+            return self.answer_here(now, &asked, contents, certificates);
+        }
+        let encoded = contents.to_bytes();
+        let security = self.sign(asked.transaction_id, &encoded, certificates);
+        let limit = match asked.max_response_length {
+            0 => self.parameters.longest_message,
+            limit => limit.min(self.parameters.longest_message),
+        };
+        // RFC 6940 §6.3.2, and docs/deviations.md D3 about which error it is.
+        if encoded.len() + security.to_bytes().len() + HEADER_ROOM > limit && code != MessageCode::ERROR {
+            return self.refuse(now, asked, ErrorCode::ResponseTooLarge, "response is too large");
+        }
+        if is_kept(asked.code) {
+            let kept = Kept { contents: encoded.clone(), security: security.clone() };
+            self.answers.answered((asked.signer, asked.transaction_id), kept);
+        }
+        self.send_answer(now, &asked, encoded, security);
+    }
+
+    /// Refuses a request.
+    pub(crate) fn refuse(&mut self, now: Now, asked: Asked, code: ErrorCode, info: impl Into<String>) {
+        self.refuse_with(now, asked, code, Bytes::from(info.into()));
+    }
+
+    /// Refuses a request, with error information that is no text.
+    pub(crate) fn refuse_with(&mut self, now: Now, asked: Asked, code: ErrorCode, info: Bytes) {
+        debug!(transaction_id = %asked.transaction_id, reload.method = %asked.code, %code, "request refused");
+        self.answer(now, asked, &ErrorResponse { code, info }.into());
+    }
+
+    /// Leaves a request without an answer: when it comes again, it is looked at again.
+    pub(crate) fn leave_unanswered(&mut self, asked: &Asked) {
+        self.answers.abandoned((asked.signer, asked.transaction_id));
+    }
+
+    fn answer_here(&mut self, now: Now, asked: &Asked, contents: MessageContents, certificates: Vec<Bytes>) {
+        self.leave_unanswered(asked);
+        let Some(transaction) = self.transactions.take(asked.transaction_id) else { return };
+        let outcome = match contents.body() {
+            Ok(Body::Error(ErrorResponse { code, info })) => Outcome::Refused(Refusal { code, info }),
+            _ => {
+                let encoded = contents.to_bytes();
+                Outcome::Answered(Answered { contents, encoded, certificates, signer: self.own(), hops: 0 })
+            }
+        };
+        self.finished(now, transaction.purpose, outcome);
+    }
+
+    /// Sends signed contents back to who asked.
+    pub(crate) fn send_answer(
+        &mut self,
+        now: Now,
+        asked: &Asked,
+        contents: Bytes,
+        security: SecurityBlock,
+    ) {
+        let ReturnPath::Along(path) = &asked.return_path else { return };
+        let mut packet = self.packet(asked.transaction_id, path.clone(), &contents, &security, None);
+        // RFC 6940 §6.3.2: zero in answers.
+        packet.header.max_response_length = 0;
+        packet.header.options.clone_from(&asked.options);
+        self.route(now, packet, None, false);
+    }
+
+    /// Refuses a message that was not opened, or whose signer is not known. Only requests are refused, and only with
+    /// the piece that says what they are.
+    pub(crate) fn refuse_packet(
+        &mut self,
+        now: Now,
+        packet: &Packet,
+        from: Option<NodeId>,
+        code: ErrorCode,
+        info: &'static str,
+    ) {
+        let Some(request) = message_code(packet).filter(|code| code.is_request()) else { return };
+        let header = &packet.header;
+        let id = header.transaction_id;
+        let is_ours = self.transactions.get(id).is_some_and(|open| open.client == from);
+        if is_ours {
+            if let Some(transaction) = self.transactions.take(id) {
+                let refusal = Refusal { code, info: Bytes::from_static(info.as_bytes()) };
+                self.finished(now, transaction.purpose, Outcome::Refused(refusal));
+            }
+            return;
+        }
+        let Some(from) = from else { return };
+        debug!(transaction_id = %id, reload.method = %request, %code, "message refused");
+        let back = header.via_list.iter().rev().cloned();
+        let path: Vec<Destination> = std::iter::once(Destination::Node(from)).chain(back).collect();
+        let body: Body = ErrorResponse { code, info: Bytes::from_static(info.as_bytes()) }.into();
+        let contents = MessageContents::of(&body).to_bytes();
+        let security = self.sign(id, &contents, Vec::new());
+        let mut answer = self.packet(id, path, &contents, &security, None);
+        answer.header.max_response_length = 0;
+        answer.header.fragment = Fragment::WHOLE;
+        self.route(now, answer, None, false);
+    }
+
+    pub(crate) fn trace_served(&mut self, message: &Message) {
+        let Some(parent) = message.header.options.iter().find_map(TraceContext::from_option) else { return };
+        let span_id = self.random.span_id();
+        self.outputs.push_back(Output::Traced(Traced {
+            kind: TracedKind::Served,
+            parent,
+            span_id,
+            code: Some(message.contents.code),
+            transaction_id: message.header.transaction_id,
+            ttl: message.header.ttl,
+        }));
+    }
+}
+
+// RFC 6940 §6.2.2: the via list, reversed, after whoever sent the message here.
+fn way_back(message: &Message, from: NodeId) -> Vec<Destination> {
+    let back = message.header.via_list.iter().rev().cloned();
+    std::iter::once(Destination::Node(from)).chain(back).collect()
+}
+
+struct Verified {
+    signer: NodeId,
+    leaf: Bytes,
+    is_node: bool,
+}
+
+/// Requests that change something: a repetition gets the first answer again (RFC 6940 §6.2.1).
+fn is_kept(code: MessageCode) -> bool {
+    matches!(
+        code,
+        MessageCode::STORE_REQ
+            | MessageCode::JOIN_REQ
+            | MessageCode::LEAVE_REQ
+            | MessageCode::UPDATE_REQ
+            | MessageCode::ATTACH_REQ
+            | MessageCode::CONFIG_UPDATE_REQ
+    )
+}
+
+/// What an answer's header may take on its way.
+const HEADER_ROOM: usize = 256;

@@ -1,0 +1,142 @@
+//! The ring's share of the work: what the topology asks for, and what peers say about it.
+
+use wire::{
+    Body, ChordRouteQueryAns, ChordUpdate, Destination, ErrorCode, LeaveAns, LeaveReq, MessageExtension, NodeId, Now,
+    PingAns, PingReq, ProbeAns, ProbeInformation, ProbeReq, RouteQueryReq, UpdateAns,
+};
+
+use chord::{Place, Route};
+
+use crate::api::Output;
+use crate::core::Core;
+use crate::serve::Asked;
+use crate::transaction::{Outcome, Purpose, Request};
+
+impl Core {
+    /// Does what the topology wants done.
+    pub(crate) fn obey_chord(&mut self, now: Now) {
+        loop {
+            match self.chord.poll_output() {
+                chord::Output::Attach { id, target, .. } => self.attach(now, id, target),
+                chord::Output::SendUpdate { to, update } => self.send_update(now, to, update),
+                chord::Output::SendLeave { to, leave } => {
+                    let leave = LeaveReq { leaving_peer_id: self.own(), overlay_specific_data: leave };
+                    self.request(now, Request::to(to, &leave.into(), Purpose::Notice).over(to).once());
+                }
+                chord::Output::Probe(node) => self.ping_link(now, node),
+                chord::Output::ReadyToJoin { admitting } => self.send_join(now, admitting),
+                chord::Output::Joined => self.joined(now),
+                chord::Output::JoinFailed => self.join_failed(now),
+                chord::Output::Isolated => self.isolated(now),
+                chord::Output::RangeChanged { old, new } => self.range_changed(now, old, new),
+                chord::Output::ReplicasChanged => self.replicas_changed(now),
+                chord::Output::Timeout(at) => {
+                    self.chord_due = at;
+                    return;
+                }
+            }
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    fn send_update(&mut self, now: Now, to: NodeId, update: ChordUpdate) {
+        let notes = self.range_notes(to);
+        let request = Request::to(to, &Body::UpdateReq(update), Purpose::Notice).over(to).with_extensions(notes);
+        self.request(now, request);
+    }
+
+    pub(crate) fn update_asked(
+        &mut self,
+        now: Now,
+        asked: Asked,
+        update: &ChordUpdate,
+        extensions: &[MessageExtension],
+    ) {
+        // RFC 6940 §6.4.2.3 speaks of adjacencies: the state of a peer is believed from its own link only.
+        if !asked.is_direct || !asked.is_node {
+            return self.refuse(now, asked, ErrorCode::Forbidden, "Update not over a link of its sender");
+        }
+        let from = asked.signer;
+        self.answer(now, asked, &UpdateAns::default().into());
+        self.chord.handle_update(now, from, update);
+        // The range that the notes speak of may begin with this Update.
+        self.obey_chord(now);
+        self.range_notes_received(now, from, extensions);
+    }
+
+    pub(crate) fn leave_asked(&mut self, now: Now, asked: Asked, leave: &LeaveReq) {
+        // RFC 6940 §6.4.2.2: the signer leaves, and says so over the link bound to its Node-ID.
+        if leave.leaving_peer_id != asked.signer || !asked.is_direct || !asked.is_node {
+            return self.refuse(now, asked, ErrorCode::Forbidden, "Leave not over a link of the leaving peer");
+        }
+        let from = asked.signer;
+        self.answer(now, asked, &LeaveAns::default().into());
+        self.chord.handle_leave(now, from);
+    }
+
+    pub(crate) fn route_query_asked(&mut self, now: Now, asked: Asked, query: &RouteQueryReq) {
+        let next = match &query.destination {
+            Destination::Node(node) => self.chord.route(Place::Node(*node), &[]),
+            Destination::Resource(resource) => self.chord.route(Place::Resource(*resource), &[]),
+            Destination::Opaque(_) | Destination::Compact(_) | Destination::Other { .. } => Route::None,
+        };
+        let asker = asked.signer;
+        let send_update = query.send_update && asked.is_direct;
+        match next {
+            Route::Here => self.answer(now, asked, &ChordRouteQueryAns { next_peer: self.own() }.into()),
+            Route::Next(next_peer) => self.answer(now, asked, &ChordRouteQueryAns { next_peer }.into()),
+            Route::None => self.refuse(now, asked, ErrorCode::NotFound, "no way to destination"),
+        }
+        // RFC 6940 §10.8: the Update follows at once.
+        if send_update {
+            self.chord.send_full_update(now, asker);
+        }
+    }
+
+    /// Asks whether the node at the other end of a link is there.
+    pub(crate) fn ping_link(&mut self, now: Now, node: NodeId) {
+        if self.links.to(node).is_some() && self.transactions.find(Purpose::Ping(node)).is_none() {
+            self.request(now, Request::to(node, &PingReq::default().into(), Purpose::Ping(node)).over(node).once());
+        }
+    }
+
+    pub(crate) fn ping_answered(&mut self, now: Now, node: NodeId, outcome: &Outcome) {
+        if let Outcome::Answered(answered) = outcome
+            && let Ok(Body::PingAns(answer)) = answered.contents.body()
+        {
+            self.session.heard_clock(node, now, answer.time);
+        }
+    }
+
+    pub(crate) fn ping_asked(&mut self, now: Now, asked: Asked) {
+        // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
+        let answer = PingAns { response_id: self.random.next_u64(), time: now.unix_ms };
+        self.answer(now, asked, &answer.into());
+    }
+
+    pub(crate) fn probe_asked(&mut self, now: Now, asked: Asked, probe: &ProbeReq) {
+        let uptime = now.instant.saturating_duration_since(self.born).as_secs();
+        let known = |kind: &u8| match *kind {
+            ProbeInformation::RESPONSIBLE_SET => Some(ProbeInformation::ResponsibleSet(self.responsible_ppb())),
+            ProbeInformation::UPTIME => Some(ProbeInformation::Uptime(u32::try_from(uptime).unwrap_or(u32::MAX))),
+            _ => None,
+        };
+        // RFC 6940 §6.4.2.5.2: in the order asked; what is not known is left out.
+        let probe_info = probe.requested_info.iter().take(MOST_PROBED).filter_map(known).collect();
+        self.answer(now, asked, &ProbeAns { probe_info }.into());
+    }
+
+    /// The share of the ring that this peer is responsible for, in parts per billion.
+    fn responsible_ppb(&self) -> u32 {
+        const BILLION: u128 = 1_000_000_000;
+        let Some(range) = self.chord.own_range() else { return 0 };
+        let share = match range.until.to_u128().wrapping_sub(range.after.to_u128()) {
+            0 => BILLION,
+            span => span / (u128::MAX / BILLION),
+        };
+        u32::try_from(share).unwrap_or(u32::MAX)
+    }
+}
+
+/// Entries of a Probe that are answered: there are three kinds of information.
+const MOST_PROBED: usize = 8;
