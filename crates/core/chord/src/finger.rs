@@ -75,7 +75,10 @@ impl Chord {
             .filter(|interval| self.is_missing(*interval))
             .collect();
         // RFC 6940 §10.7.4.2: each candidate with probability one half, nearest to the far side of the ring first.
-        let chosen = missing.iter().find(|_| self.random.next() % 2 == 0).or(missing.last());
+        let chosen = missing
+            .iter()
+            .find(|_| self.random.next().is_multiple_of(2))
+            .or(missing.last());
         let Some(interval) = chosen.copied() else { return };
         let place = self.random_place(interval);
         let known = self.fingers_in(interval);
