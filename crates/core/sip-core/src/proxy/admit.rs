@@ -87,7 +87,7 @@ impl Core {
         let from = self
             .contexts
             .get(&id)
-            .and_then(|context| self.from_aor(&context.request));
+            .and_then(|context| self.aor_in_from(&context.request));
         // RFC 3325 §5, RFC 7904 §7: whose certificate is not an edge's speaks for the users that it names.
         let Some(from) = from.filter(|from| users.iter().any(|user| user.as_ref() == from.as_str())) else {
             return self.answer(now, id, &Answer::new(403).reason("From Not Allowed"));
@@ -126,7 +126,7 @@ impl Core {
         let Some(context) = self.contexts.get(&id).filter(|context| !context.is_answered) else {
             return;
         };
-        let from = self.from_aor(&context.request);
+        let from = self.aor_in_from(&context.request);
         if from.as_ref() != Some(&aor) && !is_anonymous(&context.request) {
             return self.answer(now, id, &Answer::new(403).reason("From Not Allowed"));
         }
@@ -243,7 +243,7 @@ impl Core {
         })
     }
 
-    fn from_aor(&self, request: &Message) -> Option<Aor> {
+    fn aor_in_from(&self, request: &Message) -> Option<Aor> {
         self.settings.domains.aor(request.from()?.uri).ok()
     }
 

@@ -127,7 +127,7 @@ impl Core {
             },
         );
         let key = ClientKey::new(&tag, context.method.as_str());
-        let Ok(client) = self.layer.open_client(now, key, class, hop.clone(), bytes) else {
+        let Ok(client) = self.layer.open_client(now, key, class, (hop.clone(), bytes)) else {
             return Branch::stillborn(target, 503);
         };
         self.by_client.insert(client, (id, number));

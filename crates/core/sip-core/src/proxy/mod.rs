@@ -27,3 +27,6 @@ pub use self::api::{
 };
 pub use self::core::Core;
 pub use self::settings::{BranchTimers, Settings};
+
+#[cfg(test)]
+mod tests;

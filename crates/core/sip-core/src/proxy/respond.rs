@@ -251,7 +251,7 @@ impl Core {
         let key = ClientKey::new(cancel.branch().unwrap_or_default(), "CANCEL");
         let bytes = cancel.bytes().clone();
         // When the table is full, the limit below ends the branch all the same.
-        let _ = self.layer.open_client(now, key, Class::Other, hop, bytes);
+        let _ = self.layer.open_client(now, key, Class::Other, (hop, bytes));
         // RFC 3261 §9.1: an INVITE that is not answered 64 T1 after its CANCEL is over.
         self.layer.limit_client(now, client);
     }

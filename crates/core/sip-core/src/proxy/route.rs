@@ -29,13 +29,15 @@ pub(super) enum Next {
 }
 
 impl Core {
-    /// Turns what a strict router made of the request back (RFC 3261 §16.4): the Request-URI is a Record-Route value
-    /// of this edge, and the last Route value is what was meant.
+    /// Turns what a strict router made of the request back (RFC 3261 §16.4): when the Request-URI is a Record-Route
+    /// value of this edge, the last Route value is what was meant, and the former becomes the first Route again.
     pub(super) fn unwind_strict_route(&self, request: Message) -> Message {
-        let Some(uri) = request.request_uri().and_then(Uri::parse).and_then(Uri::sip) else {
+        let Some(text) = request.request_uri() else {
             return request;
         };
-        let is_ours = self.is_own_host(uri) || self.token_of(uri, &request).is_some();
+        let is_ours = Uri::parse(text)
+            .and_then(Uri::sip)
+            .is_some_and(|uri| self.is_own_host(uri) || self.token_of(uri, &request).is_some());
         let routes: Vec<&str> = request.values(Name::Route).collect();
         let (true, Some((last, others))) = (is_ours, routes.split_last()) else {
             return request;
@@ -43,11 +45,9 @@ impl Core {
         let Some(target) = Address::parse(last).map(|address| address.uri.to_owned()) else {
             return request;
         };
-        let mut edit = Edit::new(&request).request_uri(target).remove(Name::Route);
-        if !others.is_empty() {
-            edit = edit.add(Name::Route, others.join(", "));
-        }
-        edit.apply()
+        let first = format!("<{text}>");
+        let route = [&[first.as_str()], others].concat().join(", ");
+        Edit::new(&request).request_uri(target).set(Name::Route, route).apply()
     }
 
     /// Reads the Route header of a request that came over `flow`.

@@ -241,8 +241,7 @@ impl Layer {
         now: Instant,
         key: ClientKey,
         class: Class,
-        hop: Hop,
-        request: Bytes,
+        (hop, request): (Hop, Bytes),
     ) -> Result<ClientId, Full> {
         if self.clients.len() >= self.settings.capacity {
             return Err(self.full());

@@ -186,7 +186,7 @@ impl Bench {
         self.branch += 1;
         let key = ClientKey::new(&self.branch.to_string(), method);
         self.layer
-            .open_client(self.now, key, class, hop, Bytes::from_static(b"request"))
+            .open_client(self.now, key, class, (hop, Bytes::from_static(b"request")))
             .unwrap()
     }
 

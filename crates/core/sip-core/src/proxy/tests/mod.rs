@@ -1,0 +1,7 @@
+//! Phones around one or two edges, under a virtual clock.
+
+mod calls;
+mod edges;
+mod forks;
+mod rules;
+mod scene;
