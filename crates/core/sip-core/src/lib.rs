@@ -9,6 +9,7 @@ pub mod proxy;
 mod text;
 pub mod token;
 pub mod transaction;
+pub mod ua;
 pub mod uri;
 
 pub use self::text::unquote;

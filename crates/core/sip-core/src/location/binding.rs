@@ -32,6 +32,8 @@ pub struct Binding {
     pub transport: Transport,
     /// The address of this edge that the phone uses.
     pub local: SocketAddr,
+    /// Where the REGISTER came from.
+    pub source: SocketAddr,
     /// Where requests go on datagram transports; on streams, where the connection came from.
     pub remote: SocketAddr,
     /// The connection, while there is one.
@@ -48,6 +50,15 @@ impl Binding {
             connection: self.connection,
             kind: FlowKind::Phone,
         })
+    }
+
+    /// Says whether a message on this flow comes from the phone that made the binding.
+    pub fn is_on(&self, flow: &Flow) -> bool {
+        self.transport == flow.transport
+            && match flow.connection {
+                Some(connection) => self.connection == Some(connection),
+                None => !self.transport.is_reliable() && (self.source == flow.remote || self.remote == flow.remote),
+            }
     }
 
     /// Returns the Contact URI as it may stand in a request line: without headers and a `method` parameter

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version (1) | count (2) | count x binding
-//! binding = expires (8) updated (8) cseq (4) q (2) reg-id (4, 0 = none) transport (1) local remote
+//! binding = expires (8) updated (8) cseq (4) q (2) reg-id (4, 0 = none) transport (1) local source remote
 //!           contact params call-id instance
 //! address = 4 or 6 (1) | octets (4 or 16) | port (2)         text = length (2) | UTF-8
 //! ```
@@ -42,6 +42,7 @@ pub(super) fn encode(bindings: &[Binding]) -> Vec<u8> {
         out.extend_from_slice(&reg_id.to_be_bytes());
         out.push(transport_code(binding.transport));
         put_address(&mut out, binding.local);
+        put_address(&mut out, binding.source);
         put_address(&mut out, binding.remote);
         for text in [&binding.contact, &binding.params, &binding.call_id, instance] {
             put_text(&mut out, text);
@@ -133,7 +134,7 @@ impl Reader<'_> {
         let reg_id = u32::from_be_bytes(self.take()?);
         let [transport] = self.take()?;
         let transport = transport_of(transport).ok_or_else(|| self.damaged())?;
-        let (local, remote) = (self.address()?, self.address()?);
+        let (local, source, remote) = (self.address()?, self.address()?, self.address()?);
         let (contact, params, call_id, instance) = (self.text()?, self.text()?, self.text()?, self.text()?);
         let instance = (reg_id > 0).then_some((instance, reg_id));
         let id = match &instance {
@@ -152,6 +153,7 @@ impl Reader<'_> {
             expires_ms,
             transport,
             local,
+            source,
             remote,
             connection: None,
         })

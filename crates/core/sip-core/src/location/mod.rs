@@ -14,7 +14,7 @@ pub use self::binding::Binding;
 pub use self::codec::DecodeError;
 
 use crate::aor::Aor;
-use crate::flow::ConnectionId;
+use crate::flow::{ConnectionId, Flow};
 use crate::message::{Message, Name, Reply};
 use crate::token::BindingId;
 
@@ -112,6 +112,11 @@ impl Table {
     pub fn is_registered_on(&self, now_ms: u64, aor: &Aor, connection: ConnectionId) -> bool {
         self.bindings(now_ms, aor)
             .any(|binding| binding.connection == Some(connection))
+    }
+
+    /// Finds the binding of an AOR that was made over this flow; over UDP, from the same address.
+    pub fn on_flow(&self, now_ms: u64, aor: &Aor, flow: &Flow) -> Option<&Binding> {
+        self.bindings(now_ms, aor).find(|binding| binding.is_on(flow))
     }
 
     /// Iterates over all AORs and their bindings.

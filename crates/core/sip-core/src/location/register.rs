@@ -198,6 +198,7 @@ impl<'r> Wanted<'r> {
             expires_ms: now_ms.saturating_add(u64::from(self.expires) * 1000),
             transport: flow.transport,
             local: flow.local,
+            source: flow.remote,
             remote,
             connection: flow.connection,
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::flow::{Flow, FlowKind, Transport};
+use crate::flow::{FlowKind, Transport};
 use crate::message::{Method, Request};
 
 const NOW: u64 = 1_000_000;
@@ -336,6 +336,28 @@ fn a_closed_connection_leaves_bindings_without_flow() {
     assert_eq!(table.bindings(NOW, &alice()).next().unwrap().flow(), None);
     run(&mut table, NOW, &contact("a", 2, "<sip:a@192.0.2.4>"), &tcp(8));
     assert!(table.bindings(NOW, &alice()).next().unwrap().flow().is_some());
+}
+
+#[test]
+fn a_binding_is_found_by_the_flow_that_made_it() {
+    let mut table = Table::default();
+    run(
+        &mut table,
+        NOW,
+        &contact("a", 1, "<sip:a@192.0.2.4:5080>"),
+        &udp("192.0.2.4:40000"),
+    );
+    run(&mut table, NOW, &contact("b", 1, "<sip:b@192.0.2.4>"), &tcp(1));
+    let found = |flow: &Flow| {
+        table
+            .on_flow(NOW, &alice(), flow)
+            .map(|binding| binding.contact.to_string())
+    };
+    assert_eq!(found(&udp("192.0.2.4:40000")).as_deref(), Some("sip:a@192.0.2.4:5080"));
+    assert_eq!(found(&udp("192.0.2.4:5080")).as_deref(), Some("sip:a@192.0.2.4:5080"));
+    assert_eq!(found(&tcp(1)).as_deref(), Some("sip:b@192.0.2.4"));
+    assert_eq!(found(&udp("192.0.2.5:40000")), None);
+    assert_eq!(found(&tcp(2)), None);
 }
 
 #[test]
