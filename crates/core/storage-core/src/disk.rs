@@ -130,3 +130,42 @@ fn hex(octets: &[u8]) -> String {
 }
 
 const FORMAT: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use wire::{DataValue, Signature, StoredDataValue};
+
+    use super::*;
+
+    /// As version 1 wrote it; every later version must read it.
+    const VERSION_1: &str = concat!(
+        "01", "0001", "00000001", "03", "0000000000000007", "00000001", // one Kind, one value
+        "0000000000002710", "01", "abababababababababababababababababababababababababababababababab",
+        "0000001f", "0000000000000064", "0000003c", "0002", "6b31", "01", "00000003", "616263", // the value
+        "0000", "03", "0000", "0000", // its signature
+    );
+
+    #[test]
+    fn a_record_of_version_1_is_read_and_written() {
+        let octets = Bytes::from(wire::hex::decode(&VERSION_1.replace("0000001f", "0000001f")).unwrap());
+        let value = StoredDataValue::Dictionary {
+            key: Bytes::from_static(b"k1"),
+            value: DataValue::of(Bytes::from_static(b"abc")),
+        };
+        let data = StoredData { storage_time: 100, lifetime: 60, value, signature: Signature::none() };
+        let mut values = Values { generation: 7, ..Values::new(DataModel::Dictionary) };
+        let slot = Slot { data, expires: 10_000, chain: vec![[0xab; 32]] };
+        values.slots.insert(Place::Key(Bytes::from_static(b"k1")), slot);
+        let record = Record { kinds: [(KindId::SIP_REGISTRATION, values)].into() };
+        assert_eq!(wire::hex::encode(&encode(&record)), wire::hex::encode(&octets));
+        assert_eq!(decode(&octets), Ok(record));
+    }
+
+    #[test]
+    fn a_later_format_is_told_from_damage() {
+        let later = unversioned("record", b"k", &Bytes::from_static(&[2, 0]));
+        assert!(matches!(later, Err(LoadError::Newer { found: 2, known: 1, .. })));
+        assert!(matches!(unversioned("record", b"k", &Bytes::new()), Err(LoadError::Damaged { .. })));
+        assert!(decode(&Bytes::from_static(&[1, 0, 9])).is_err());
+    }
+}

@@ -134,7 +134,6 @@ fn pick<'a>(values: Option<&'a Values>, model: &ModelSpecifier) -> Result<Vec<Se
 // RFC 6940 §7.4.2.1: 0xffffffff stands for the last element, the first index is not greater than the last, and ranges
 // do not overlap.
 fn indices(ranges: &[ArrayRange], length: u32) -> Result<BTreeSet<u32>, Refusal> {
-    let resolve = |index: u32| if index == u32::MAX { length.saturating_sub(1) } else { index };
     let mut sorted: Vec<_> = ranges.iter().map(|range| (range.first, range.last)).collect();
     sorted.sort_unstable();
     let is_good = sorted.iter().all(|(first, last)| first <= last);
@@ -142,9 +141,10 @@ fn indices(ranges: &[ArrayRange], length: u32) -> Result<BTreeSet<u32>, Refusal>
     if !is_good || !is_apart {
         return Err(Refusal::Malformed("ranges of an array are turned or overlap".to_owned()));
     }
-    let each = |(first, last): (u32, u32)| {
-        let (first, last) = (resolve(first), resolve(last));
-        if first == last { first..first + 1 } else { first..last.saturating_add(1).min(length) }
+    let each = |(first, last): (u32, u32)| match (first, last) {
+        (u32::MAX, _) => length.saturating_sub(1)..length,
+        (first, last) if first == last => first..last + 1,
+        (first, last) => first..last.saturating_add(1).min(length),
     };
     Ok(sorted.into_iter().flat_map(each).collect())
 }

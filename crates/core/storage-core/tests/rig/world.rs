@@ -1,0 +1,130 @@
+//! An overlay's authorities and members, made of seeds.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use identity::{
+    Domains, Key, Sign, Signer,
+    issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca},
+};
+use overlay_config::{AccessPolicy, Document, Genesis, KindDefinition, SignedDocument};
+use wire::{DataModel, KindId, NodeId};
+
+pub(crate) const OVERLAY: &str = "dev.p2psip.test";
+
+/// When everything is issued, in milliseconds since 1970.
+pub(crate) const EPOCH: u64 = 1_800_000_000_000;
+
+/// A private Kind: one value, USER-MATCH, at most eight octets.
+pub(crate) const NOTE: KindId = KindId(0xf000_0010);
+/// A private Kind: an array of at most two values, USER-MATCH.
+pub(crate) const LIST: KindId = KindId(0xf000_0011);
+/// A private Kind: one value, NODE-MATCH.
+pub(crate) const NODE: KindId = KindId(0xf000_0012);
+
+/// The authorities, and every signer that was asked for.
+pub(crate) struct World {
+    ca: Authority,
+    configuration: Signer,
+    pub(crate) document: Document,
+    signers: BTreeMap<String, Signer>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let root = configuration_root(&key(1), EPOCH, serial(1)).expect("a root");
+        let ca = enrollment_ca(&key(2), EPOCH, serial(2)).expect("a CA");
+        let (configuration, signer) = (node_id("configuration"), key(3));
+        let subject = Subject { key: &signer.public(), node_id: configuration, overlay: OVERLAY, user: None };
+        let leaf = root.issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3)).expect("a signer");
+        let mut document = Document::for_overlay(Genesis {
+            overlay: OVERLAY,
+            root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
+            configuration_signer: configuration,
+            user_signer: node_id("u"),
+            bootstrap_nodes: Vec::new(),
+        });
+        document.kinds.extend([
+            kind(NOTE, DataModel::Single, AccessPolicy::UserMatch, 1),
+            kind(LIST, DataModel::Array, AccessPolicy::UserMatch, 2),
+            kind(NODE, DataModel::Single, AccessPolicy::NodeMatch, 1),
+        ]);
+        let configuration = Signer::new(signer, &leaf, &[]).expect("its own key");
+        Self { ca, configuration, document, signers: BTreeMap::new() }
+    }
+
+    /// Signs the document as it is now.
+    pub(crate) fn signed_document(&self) -> Bytes {
+        SignedDocument::sign(self.document.clone(), &self.configuration).xml().clone()
+    }
+
+    /// Gives a signer by its name: `node:USER/NODE` is a user's own client, `minted:USER/EDGE` a user at an edge,
+    /// `record:USER/NODE` the writer of a user's record, `peer:NODE` a peer.
+    pub(crate) fn signer(&mut self, name: &str) -> Signer {
+        if let Some(signer) = self.signers.get(name) {
+            return signer.clone();
+        }
+        let (class, who) = name.split_once(':').expect("class:who");
+        let (user, node) = who.split_once('/').map_or((None, who), |(user, node)| (Some(user_name(user)), node));
+        let node_id = node_id(node);
+        let seed = u8::try_from(self.signers.len() + 10).expect("few signers");
+        let own = key(seed);
+        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user: user.as_deref() };
+        let signer = match class {
+            "minted" => {
+                let ca_key = key(seed + 100);
+                let delegated = Subject { key: &ca_key.public(), node_id, overlay: OVERLAY, user: None };
+                let certificate = self.ca.issue(Class::DelegatedSigner, &delegated, EPOCH, serial(seed + 100));
+                let certificate = certificate.expect("a delegated signer");
+                let edge = Authority::new(ca_key, certificate.clone()).expect("its own key");
+                let leaf = edge.issue(Class::Minted, &subject, EPOCH, serial(seed)).expect("a minted certificate");
+                Signer::new(own, &leaf, &[certificate.der().clone()])
+            }
+            "record" => Signer::new(own, &self.issue(Class::UserRecord, &subject, seed), &[]),
+            _ => Signer::new(own, &self.issue(Class::Node, &subject, seed), &[]),
+        };
+        let signer = signer.expect("its own key");
+        self.signers.insert(name.to_owned(), signer.clone());
+        signer
+    }
+
+    fn issue(&self, class: Class, subject: &Subject<'_>, seed: u8) -> identity::Certificate {
+        self.ca.issue(class, subject, EPOCH, serial(seed)).expect("a certificate")
+    }
+}
+
+/// Gives the certificates that verify signatures of these signers.
+pub(crate) fn bucket(signers: &[&Signer]) -> Vec<Bytes> {
+    signers.iter().flat_map(|signer| signer.certificates().iter().cloned()).collect()
+}
+
+pub(crate) fn node_id(name: &str) -> NodeId {
+    wire::ResourceId::of(format!("node {name}").as_bytes()).as_node_id()
+}
+
+pub(crate) fn user_name(user: &str) -> String {
+    format!("{user}@{OVERLAY}")
+}
+
+fn kind(id: KindId, data_model: DataModel, access: AccessPolicy, max_count: u32) -> KindDefinition {
+    KindDefinition {
+        id,
+        name: String::new(),
+        data_model,
+        access,
+        max_count,
+        max_size: 8,
+        max_node_multiple: None,
+        longest_lifetime: Some(3600),
+        writer: None,
+        domain_restriction: None::<Domains>,
+    }
+}
+
+fn key(seed: u8) -> Key {
+    Key::ed25519_from_seed([seed; 32])
+}
+
+fn serial(seed: u8) -> Serial {
+    Serial::new([seed; 9])
+}
