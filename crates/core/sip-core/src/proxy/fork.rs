@@ -8,8 +8,8 @@ use super::context::{Context, ContextId};
 use super::core::{Core, Waiting, reply};
 use super::forward::Way;
 use crate::flow::Hop;
-use crate::message::{Message, Method};
-use crate::transaction::{ClientKey, server};
+use crate::message::Message;
+use crate::transaction::{ClientKey, Layer, ServerId, server};
 
 /// Branches of one request at most: ten bindings, ten edges, and as many again after a wrong cache entry.
 const MAX_BRANCHES: usize = 32;
@@ -158,34 +158,29 @@ impl Core {
 
     /// Sends a 100 to an INVITE that was not answered yet.
     pub(super) fn trying(&mut self, now: Instant, id: ContextId) {
-        if let Some(context) = self
-            .contexts
-            .get(&id)
-            .filter(|context| context.method == Method::Invite)
-        {
-            self.send_trying(now, context.server, &context.request.clone());
+        let context = self.contexts.get(&id).filter(|context| context.is_invite());
+        if let Some(context) = context {
+            send_trying(&mut self.layer, now, context.server, &context.request);
         }
     }
 
     /// Sends the 100 that a transaction says is due.
-    pub(super) fn trying_due(&mut self, now: Instant, server: crate::transaction::ServerId) {
+    pub(super) fn trying_due(&mut self, now: Instant, server: ServerId) {
         let context = self.by_server.get(&server).and_then(|id| self.contexts.get(id));
         let registering = || self.registers.values().find(|registering| registering.server == server);
         let request = context
             .map(|context| &context.request)
-            .or_else(|| registering().map(|it| &it.request))
-            .cloned();
+            .or_else(|| registering().map(|it| &it.request));
         if let Some(request) = request {
-            self.send_trying(now, server, &request);
-            self.pump(now);
+            send_trying(&mut self.layer, now, server, request);
         }
     }
+}
 
-    fn send_trying(&mut self, now: Instant, server: crate::transaction::ServerId, request: &Message) {
-        if self.layer.server_state(server) == Some(server::State::Trying) {
-            let response = reply(request, &Answer::new(100));
-            self.layer.respond(now, server, 100, response.bytes().clone());
-        }
+fn send_trying(layer: &mut Layer, now: Instant, server: ServerId, request: &Message) {
+    if layer.server_state(server) == Some(server::State::Trying) {
+        let response = reply(request, &Answer::new(100));
+        layer.respond(now, server, 100, response.bytes().clone());
     }
 }
 

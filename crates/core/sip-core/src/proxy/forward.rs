@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::api::{Output, Target};
 use super::context::{Asserted, Context};
 use super::core::{Core, LooseAck};
+use crate::digest::Credentials;
 use crate::flow::{Flow, FlowKind, Hop};
 use crate::message::{Edit, Message, Method, Name, Via};
 use crate::token;
@@ -40,11 +41,11 @@ impl Core {
         }
         edit = edit.set(Name::MaxBreadth, way.breadth.to_string());
         if is_dialog_forming(context) {
-            edit = edit
-                .prepend(Name::RecordRoute, self.caller_side(context))
-                .prepend(Name::RecordRoute, self.callee_side(context, way));
+            // One line for both, because some paths carry UDP and each octet counts.
+            let sides = format!("{}, {}", self.callee_side(context, way), self.caller_side(context));
+            edit = edit.prepend(Name::RecordRoute, sides);
         }
-        edit = with_identity(edit, context, way.hop);
+        edit = self.without_credentials(with_identity(edit, context, way.hop), request);
         if way.hop.edge().is_some() {
             edit = edit.set(Name::Traceparent, context.trace.header());
         }
@@ -86,6 +87,18 @@ impl Core {
             edit = edit.remove(Name::Traceparent).remove(Name::Tracestate);
         }
         edit
+    }
+
+    /// RFC 3261 §22.3: credentials for this realm have done their work; those for others go on.
+    fn without_credentials<'a>(&self, edit: Edit<'a>, request: &'a Message) -> Edit<'a> {
+        let is_ours = |line: &&str| Credentials::parse(line).is_some_and(|it| self.settings.domains.serves(&it.realm));
+        if !request.lines(Name::ProxyAuthorization).any(|line| is_ours(&line)) {
+            return edit;
+        }
+        let others = request.lines(Name::ProxyAuthorization).filter(|line| !is_ours(line));
+        others.fold(edit.remove(Name::ProxyAuthorization), |edit, line| {
+            edit.add(Name::ProxyAuthorization, line)
+        })
     }
 
     /// Names, for the way back to the caller, what the request came from.
@@ -142,7 +155,7 @@ impl Core {
     fn loop_mark(&self, request: &Message) -> String {
         let mut parts = vec![request.request_uri().unwrap_or_default().as_bytes()];
         parts.extend(request.values(Name::Route).map(str::as_bytes));
-        crate::text::to_hex(&self.keyed::<6>("loop", &parts))
+        crate::text::to_hex(&self.keyed::<4>("loop", &parts))
     }
 
     /// Tells whether the request was here before, and would be sent the same way again.

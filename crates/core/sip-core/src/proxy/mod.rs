@@ -11,6 +11,8 @@ mod admit;
 mod api;
 mod best;
 mod branch;
+mod cancel;
+mod conclude;
 mod context;
 mod core;
 mod fork;

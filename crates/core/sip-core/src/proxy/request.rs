@@ -7,7 +7,7 @@ use super::context::{Asserted, Context, ContextId, Retry, class_of};
 use super::core::{Core, LooseAck, Waiting, reply};
 use super::route::Next;
 use crate::flow::{Flow, FlowKind, Hop};
-use crate::message::{Acting, Edit, Fault, Message, Method, Name, ReplyTarget};
+use crate::message::{Acting, Edit, Fault, Message, Method, Name, ReplyTarget, Via};
 use crate::token;
 use crate::transaction::{AckVerdict, Class, ServerId, ServerKey};
 
@@ -46,7 +46,7 @@ impl Core {
         if let Some(Fault::Silence(why)) = fault {
             return self.event(Event::Dropped { flow, why });
         }
-        let reply_to = reply_hop(&flow, &message);
+        let reply_to = self.reply_hop(&flow, &message);
         let Ok(server) = self.layer.open_server(now, key, class_of(&method), reply_to.clone()) else {
             return self.refuse_without_state(reply_to, &message);
         };
@@ -120,7 +120,7 @@ impl Core {
     fn handle_cancel(&mut self, now: Instant, flow: &Flow, message: &Message, key: ServerKey) {
         let invite = self.layer.find_server(&server_key(message, "INVITE"));
         let context = invite.and_then(|invite| self.by_server.get(&invite)).copied();
-        let reply_to = reply_hop(flow, message);
+        let reply_to = self.reply_hop(flow, message);
         // RFC 3261 §9.2: 481 when no transaction matches, else 200 whatever becomes of the INVITE.
         let code = if invite.is_some() { 200 } else { 481 };
         let response = reply(message, &Answer::new(code));
@@ -175,6 +175,27 @@ impl Core {
         self.resolves.len().saturating_sub(self.contexts.len())
     }
 
+    /// Finds the way back (RFC 3261 §18.2.2).
+    fn reply_hop(&self, flow: &Flow, message: &Message) -> Hop {
+        if let FlowKind::Edge(node) = flow.kind {
+            // Should the connection be gone by then, the edge is found through its home peer.
+            return Hop::Edge {
+                node,
+                home: self.home_of(node, message),
+            };
+        }
+        let mut flow = flow.clone();
+        if !flow.transport.is_reliable() {
+            // RFC 3581 §4: to the source port when asked for, else to the port of sent-by; always to the source
+            // address.
+            let target = message.top_via().map(Via::reply_target);
+            if let Some(ReplyTarget::Address(address)) = target {
+                flow.remote.set_port(address.port());
+            }
+        }
+        Hop::Flow(flow)
+    }
+
     /// Derives the trace of a request: the one that the edge before carries on, else one that follows from the
     /// Call-ID, so that all requests of a call share it.
     pub(super) fn trace_of(&mut self, flow: &Flow, request: &Message) -> Trace {
@@ -223,30 +244,11 @@ fn stamp(flow: &Flow, message: Message) -> Option<Message> {
     Some(Edit::new(&message).replace_first(Name::Via, stamped).apply())
 }
 
-/// Finds the way back (RFC 3261 §18.2.2).
-fn reply_hop(flow: &Flow, message: &Message) -> Hop {
-    if let FlowKind::Edge(node) = flow.kind {
-        return Hop::Edge { node, home: None };
-    }
-    let mut flow = flow.clone();
-    if !flow.transport.is_reliable() {
-        // RFC 3581 §4: to the source port when asked for, else to the port of sent-by; always to the source address.
-        let target = message.top_via().map(crate::message::Via::reply_target);
-        if let Some(ReplyTarget::Address(address)) = target {
-            flow.remote.set_port(address.port());
-        }
-    }
-    Hop::Flow(flow)
-}
-
 /// Makes the key of a request's transaction.
 fn server_key(message: &Message, method: &str) -> ServerKey {
     let via = message.top_via();
     let sent_by = via.map(|via| via.sent_by).unwrap_or_default();
-    match via
-        .filter(|via| via.has_magic_branch())
-        .and_then(crate::message::Via::branch)
-    {
+    match via.filter(|via| via.has_magic_branch()).and_then(Via::branch) {
         Some(branch) => ServerKey::new(branch, sent_by, method),
         None => {
             // RFC 3261 §17.2.3: elements older than the branch cookie are told apart by all of these; the tag of To

@@ -1,18 +1,14 @@
-//! What comes back (RFC 3261 §16.7): provisional responses and 2xx at once, else one best answer at the end.
+//! What comes back on a branch (RFC 3261 §16.7): provisional responses and 2xx go on at once.
 
 use std::time::Instant;
 
-use super::api::{Answer, Event, Outcome, Output, Query, Scope, Target};
-use super::best;
+use super::api::{Event, Output, Target};
 use super::branch::{BranchId, Cancel, State, Verdict};
 use super::context::{Context, ContextId, Retry};
-use super::core::{Core, reply};
+use super::core::Core;
 use crate::flow::{Flow, Hop};
-use crate::message::{Acting, Edit, Message, Name, ack_for, cancel_for};
-use crate::transaction::{Class, ClientId, ClientKey, ResponseVerdict};
-
-/// Seconds after which a caller may try again when this edge cannot look anybody up.
-const RETRY_WHEN_ISOLATED: &str = "10";
+use crate::message::{Acting, Edit, Message, Name, ack_for};
+use crate::transaction::{ClientId, ClientKey, ResponseVerdict};
 
 /// RFC 3326: what a callee's phone shows instead of a missed call.
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -187,171 +183,6 @@ impl Core {
         }
     }
 
-    /// Takes the caller's CANCEL (RFC 3261 §16.10).
-    pub(super) fn cancel(&mut self, now: Instant, id: ContextId, reason: Option<String>) {
-        let Some(context) = self.contexts.get_mut(&id).filter(|context| !context.is_answered) else {
-            return;
-        };
-        context.is_cancelled = true;
-        context.cancel_reason = reason.clone();
-        self.stop_looking(id);
-        self.cancel_branches(now, id, reason.as_deref());
-        self.evaluate(now, id);
-    }
-
-    fn cancel_branches(&mut self, now: Instant, id: ContextId, reason: Option<&str>) {
-        let Some(context) = self.contexts.get_mut(&id).filter(|context| context.is_invite()) else {
-            return;
-        };
-        if context.cancel_reason.is_none() {
-            context.cancel_reason = reason.map(str::to_owned);
-        }
-        let mut ringing = Vec::new();
-        for (number, branch) in &mut context.branches {
-            match (branch.state, branch.cancel) {
-                (State::Waiting, Cancel::No) => branch.cancel = Cancel::Wanted,
-                (State::Ringing, Cancel::No) => ringing.push(*number),
-                _ => {}
-            }
-        }
-        for number in ringing {
-            self.send_cancel(now, (id, number));
-        }
-    }
-
-    fn send_cancel(&mut self, now: Instant, (id, number): (ContextId, BranchId)) {
-        self.set_deadline((id, number), None);
-        let Some(context) = self.contexts.get_mut(&id) else {
-            return;
-        };
-        let reason = context.cancel_reason.clone();
-        let Some(branch) = context
-            .branches
-            .get_mut(&number)
-            .filter(|branch| branch.cancel != Cancel::Sent)
-        else {
-            return;
-        };
-        branch.cancel = Cancel::Sent;
-        let Some(client) = branch.client else { return };
-        let Some((request, hop)) = self
-            .layer
-            .client_request(client)
-            .map(|(request, hop)| (request.clone(), hop.clone()))
-        else {
-            return;
-        };
-        let Ok(invite) = Message::parse_datagram(request) else {
-            return;
-        };
-        let mut cancel = cancel_for(&invite);
-        if let Some(reason) = reason {
-            cancel = Edit::new(&cancel).set(Name::Reason, reason).apply();
-        }
-        let key = ClientKey::new(cancel.branch().unwrap_or_default(), "CANCEL");
-        let bytes = cancel.bytes().clone();
-        // When the table is full, the limit below ends the branch all the same.
-        let _ = self.layer.open_client(now, key, Class::Other, (hop, bytes));
-        // RFC 3261 §9.1: an INVITE that is not answered 64 T1 after its CANCEL is over.
-        self.layer.limit_client(now, client);
-    }
-
-    fn stop_looking(&mut self, id: ContextId) {
-        let resolve = self.contexts.get_mut(&id).and_then(|context| context.resolve.take());
-        if let Some(resolve) = resolve {
-            self.resolves.remove(&resolve);
-            self.output(Output::Abandon(resolve));
-        }
-    }
-
-    /// Answers when nothing is left to wait for.
-    pub(super) fn evaluate(&mut self, now: Instant, id: ContextId) {
-        let Some(context) = self.contexts.get_mut(&id) else {
-            return;
-        };
-        let is_open = !context.is_answered && !context.is_cancelled;
-        if is_open && context.retry == Retry::Wanted && context.resolve.is_none() {
-            context.retry = Retry::Done;
-            if let Some(aor) = context.aor.clone() {
-                return self.resolve(
-                    now,
-                    id,
-                    Query::Aor {
-                        aor,
-                        scope: Scope::OverlayAgain,
-                    },
-                );
-            }
-        }
-        if context.is_answered || context.is_waiting() {
-            return;
-        }
-        let best = best::choose(context.branches.values().filter_map(|branch| branch.verdict.as_ref())).cloned();
-        let verdict = match best {
-            // RFC 3261 §16.10: what was cancelled ends with 487 unless somebody refused before.
-            Some(verdict) if context.is_cancelled && verdict.code() == 408 => Verdict::Own(487),
-            None if context.is_cancelled => Verdict::Own(487),
-            None => Verdict::Own(without_target(context)),
-            Some(verdict) => verdict,
-        };
-        self.conclude(now, id, &verdict);
-    }
-
-    fn conclude(&mut self, now: Instant, id: ContextId, verdict: &Verdict) {
-        let Some(context) = self.contexts.get(&id) else { return };
-        let code = toward_caller(context, verdict.code());
-        match verdict {
-            // RFC 4320 §4.2: no 408 to a request other than INVITE; its client has given up by then.
-            _ if code == 408 && !context.is_invite() => {
-                let server = context.server;
-                self.settled(id, 408);
-                self.layer.close_server(server);
-            }
-            Verdict::Theirs(response) if code == verdict.code() => {
-                let challenges = other_challenges(context, code, response);
-                let mut edit = Edit::new(response).pop(Name::Via, 1);
-                if self.came_from_phone(context, response) {
-                    edit = edit.remove(Name::PAssertedIdentity);
-                }
-                for (name, value) in challenges {
-                    edit = edit.add(name, value);
-                }
-                let response = edit.apply();
-                self.finish(now, id, &response);
-            }
-            Verdict::Theirs(_) | Verdict::Own(_) => {
-                let mut answer = Answer::new(code);
-                if code == 503 {
-                    answer = answer.header(Name::RetryAfter, RETRY_WHEN_ISOLATED);
-                }
-                let response = reply(&context.request, &answer);
-                self.finish(now, id, &response);
-            }
-        }
-    }
-
-    /// Sends the final response.
-    pub(super) fn finish(&mut self, now: Instant, id: ContextId, response: &Message) {
-        let status = response.status().unwrap_or(500);
-        let Some(context) = self.contexts.get(&id).filter(|context| !context.is_answered) else {
-            return;
-        };
-        self.layer
-            .respond(now, context.server, status, response.bytes().clone());
-        self.settled(id, status);
-    }
-
-    /// Notes that the request has its final answer: nobody looks for targets any more.
-    fn settled(&mut self, id: ContextId, status: u16) {
-        self.stop_looking(id);
-        let Some(context) = self.contexts.get_mut(&id) else {
-            return;
-        };
-        context.is_answered = true;
-        let trace = context.trace;
-        self.event(Event::Answered { trace, status });
-    }
-
     /// Forwards a response that does not wait for others.
     fn pass_back(&mut self, now: Instant, id: ContextId, message: &Message, status: u16) {
         let Some(context) = self.contexts.get(&id) else { return };
@@ -370,7 +201,7 @@ impl Core {
     }
 
     /// Tells whether a response came from a phone, which may assert nothing (RFC 3325 §5).
-    fn came_from_phone(&self, context: &Context, response: &Message) -> bool {
+    pub(super) fn came_from_phone(&self, context: &Context, response: &Message) -> bool {
         let key = ClientKey::new(response.branch().unwrap_or_default(), context.method.as_str());
         let client = self
             .layer
@@ -379,7 +210,7 @@ impl Core {
         response.has(Name::PAssertedIdentity) && client.is_none_or(|(_, hop)| hop.edge().is_none())
     }
 
-    fn set_deadline(&mut self, (id, number): (ContextId, BranchId), at: Option<Instant>) {
+    pub(super) fn set_deadline(&mut self, (id, number): (ContextId, BranchId), at: Option<Instant>) {
         let Some(branch) = self
             .contexts
             .get_mut(&id)
@@ -395,47 +226,4 @@ impl Core {
         }
         branch.deadline = at;
     }
-}
-
-/// Concludes from the look-up alone, when there was nobody to ask.
-fn without_target(context: &Context) -> u16 {
-    match context.outcome {
-        // A request that came from an edge is told that the binding is gone (RFC 5626 §5.3.1).
-        _ if !context.is_from_phone() => 430,
-        Some(Outcome::Complete { is_known: false }) => 404,
-        Some(Outcome::Complete { is_known: true }) | None => 480,
-        Some(Outcome::TimedOut) => 504,
-        Some(Outcome::Unavailable) => 503,
-    }
-}
-
-/// Translates a code for who gets it.
-fn toward_caller(context: &Context, code: u16) -> u16 {
-    match code {
-        // RFC 5626 §11.5: a 430 is between edges.
-        430 if context.is_from_phone() => 480,
-        // RFC 3261 §16.7 step 6: a branch's 503 would make the phone leave this edge. Only this edge's own counts.
-        503 if !context.branches.is_empty() => 500,
-        other => other,
-    }
-}
-
-/// RFC 3261 §16.7 step 7: the challenges of all other branches go with the chosen one.
-fn other_challenges(context: &Context, code: u16, chosen: &Message) -> Vec<(Name<'static>, String)> {
-    if !matches!(code, 401 | 407) {
-        return Vec::new();
-    }
-    let mut challenges = Vec::new();
-    for branch in context.branches.values() {
-        let Some(Verdict::Theirs(response)) = &branch.verdict else {
-            continue;
-        };
-        if !matches!(response.status(), Some(401 | 407)) || response.bytes() == chosen.bytes() {
-            continue;
-        }
-        for name in [Name::WwwAuthenticate, Name::ProxyAuthenticate] {
-            challenges.extend(response.lines(name).map(|value| (name, value.to_owned())));
-        }
-    }
-    challenges
 }

@@ -100,6 +100,15 @@ impl Core {
         matches!(uri.host, Host::Name(name) if name.eq_ignore_ascii_case(&self.host))
     }
 
+    /// Reads the home peer of an edge from the Record-Route that it wrote.
+    pub(super) fn home_of(&self, node: NodeId, request: &Message) -> Option<NodeId> {
+        let value = request.values(Name::RecordRoute).next()?;
+        match self.edge_of(Address::parse(value)?.parsed_uri()?.sip()?)? {
+            Next::Edge { node: writer, home } if writer == node => home,
+            Next::Edge { .. } | Next::Foreign => None,
+        }
+    }
+
     fn edge_of(&self, uri: SipUri<'_>) -> Option<Next> {
         let Host::Name(name) = uri.host else { return None };
         let (node, overlay) = name.split_once('.')?;

@@ -428,7 +428,7 @@ fn core(edge: usize, life: u8) -> Core {
     Core::new(Settings {
         node: node_of(edge),
         home: NodeId([0xee; 16]),
-        overlay: "overlay.example".into(),
+        overlay: "overlay-of-thirty.example.test".into(),
         domains: Arc::new(domains),
         advertise: None,
         token_key: Arc::new(TokenKey::new(&[u8::try_from(edge).unwrap(); 32])),
