@@ -109,7 +109,8 @@ mod tests {
     use super::*;
 
     fn kept(octets: usize) -> Kept {
-        Kept { contents: Bytes::from(vec![0; octets]), security: SecurityBlock::default() }
+        let security = SecurityBlock { certificates: Vec::new(), signature: wire::Signature::none() };
+        Kept { contents: Bytes::from(vec![0; octets]), security }
     }
 
     fn key(n: u64) -> Key {

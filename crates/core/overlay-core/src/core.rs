@@ -17,6 +17,7 @@ use crate::answers::Answers;
 use crate::api::{CallId, ConnectFailure, LinkId, Output};
 use crate::attach::Attaches;
 use crate::client::Clients;
+use crate::company::Company;
 use crate::fragments::Reassembly;
 use crate::join::Joining;
 use crate::links::Links;
@@ -56,6 +57,7 @@ pub struct Core {
     pub(crate) pulls: Pulls,
     pub(crate) stores: Stores,
     pub(crate) clients: Clients,
+    pub(crate) company: Company,
     pub(crate) next_call: u64,
     /// The time of the latest input: no timeout is named before it.
     latest: Instant,
@@ -85,6 +87,7 @@ impl Core {
             pulls: Pulls::default(),
             stores: Stores::default(),
             clients: Clients::default(),
+            company: Company::default(),
             next_call: 0,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -182,6 +185,7 @@ impl Core {
     pub(crate) fn settle(&mut self, now: Now) {
         self.latest = self.latest.max(now.instant);
         self.obey_chord(now);
+        self.count_company(now);
         self.write_links(now);
     }
 

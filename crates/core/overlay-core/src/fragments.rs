@@ -143,3 +143,60 @@ const MOST_PIECES: usize = 256;
 
 /// All pieces together; beyond this they are dropped.
 const MOST_OCTETS: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(octets: usize) -> Packet {
+        let header = wire::ForwardingHeader {
+            overlay: 1,
+            configuration_sequence: 1,
+            version: wire::VERSION,
+            ttl: 9,
+            fragment: Fragment::WHOLE,
+            transaction_id: TransactionId(7),
+            max_response_length: 0,
+            via_list: Vec::new(),
+            destination_list: Vec::new(),
+            options: Vec::new(),
+        };
+        let payload: Vec<u8> = (0..octets).map(|n| n.to_le_bytes()[0]).collect();
+        Packet { header, payload: Bytes::from(payload) }
+    }
+
+    const KEY: Key = Key { transaction: TransactionId(7), from: NodeId::ZERO, to: NodeId::WILDCARD };
+
+    #[test]
+    fn a_message_is_whole_again_whatever_the_order_of_its_pieces() {
+        let now = Instant::now();
+        let whole = packet(40_000);
+        let mut pieces = split(whole.clone());
+        assert_eq!(pieces.len(), 3);
+        pieces.swap(0, 2);
+        let mut reassembly = Reassembly::new(65536);
+        assert_eq!(reassembly.add(now, KEY, pieces[0].clone()), None);
+        assert_eq!(reassembly.add(now, KEY, pieces[1].clone()), None);
+        assert_eq!(reassembly.add(now, KEY, pieces[1].clone()), None);
+        assert_eq!(reassembly.add(now, KEY, pieces[2].clone()), Some(whole));
+        assert_eq!(reassembly.octets, 0);
+    }
+
+    #[test]
+    fn pieces_are_forgotten_after_a_while_and_bounded() {
+        let now = Instant::now();
+        let pieces = split(packet(40_000));
+        let mut reassembly = Reassembly::new(65536);
+        assert_eq!(reassembly.add(now, KEY, pieces[0].clone()), None);
+        assert_eq!(reassembly.add(now + LIFETIME, KEY, pieces[1].clone()), None);
+        assert_eq!(reassembly.add(now + LIFETIME, KEY, pieces[2].clone()), None);
+        for n in 0..1000 {
+            let key = Key { transaction: TransactionId(n), ..KEY };
+            reassembly.add(now + LIFETIME, key, pieces[0].clone());
+        }
+        assert!(reassembly.partials.len() <= MOST_PARTIALS && reassembly.octets <= MOST_OCTETS);
+        let mut small = Reassembly::new(20_000);
+        assert_eq!(small.add(now, KEY, pieces[1].clone()), None);
+        assert!(small.partials.is_empty());
+    }
+}

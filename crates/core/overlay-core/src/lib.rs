@@ -20,6 +20,7 @@ mod api;
 mod attach;
 mod call;
 mod client;
+mod company;
 mod config;
 mod core;
 mod forwarding;

@@ -130,10 +130,6 @@ impl Link {
         }
     }
 
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.suspect_since.is_some()
-    }
-
     pub(crate) fn last_heard(&self) -> Instant {
         self.last_heard
     }
@@ -307,3 +303,116 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// Silence of a suspect after which it is dead: with the patience of 300 ms, a hung peer is found in 0.6 s.
 const SILENCE: Duration = Duration::from_millis(300);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn link(now: Instant) -> Link {
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 6084));
+        Link::new(now, LinkId(2), NodeId::new([1; 16]), remote, true, 65536)
+    }
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn ack(sequence: u32) -> Bytes {
+        FramedMessage::Ack { sequence, received: 0 }.to_bytes()
+    }
+
+    fn forwarded() -> Cargo {
+        let header = wire::ForwardingHeader {
+            overlay: 1,
+            configuration_sequence: 1,
+            version: wire::VERSION,
+            ttl: 1,
+            fragment: wire::Fragment::WHOLE,
+            transaction_id: wire::TransactionId(1),
+            max_response_length: 0,
+            via_list: Vec::new(),
+            destination_list: Vec::new(),
+            options: Vec::new(),
+        };
+        let packet = Packet { header, payload: Bytes::new() };
+        Cargo::Forwarded(Box::new(Carried { packet, from: None }))
+    }
+
+    #[test]
+    fn an_unacknowledged_frame_makes_a_link_suspect_then_dead() {
+        let start = Instant::now();
+        let mut link = link(start);
+        link.enqueue(Bytes::from_static(b"x"), Cargo::Own).unwrap();
+        assert!(link.next_frame(start).is_some());
+        assert_eq!(link.alarm(start + ms(299)), None);
+        assert_eq!(link.alarm(start + ms(300)), Some(Alarm::Suspect));
+        assert_eq!(link.alarm(start + ms(599)), None);
+        assert_eq!(link.alarm(start + ms(600)), Some(Alarm::Dead));
+    }
+
+    #[test]
+    fn an_acknowledgement_clears_a_suspect() {
+        let start = Instant::now();
+        let mut link = link(start);
+        link.enqueue(Bytes::from_static(b"x"), Cargo::Own).unwrap();
+        assert!(link.next_frame(start).is_some());
+        assert_eq!(link.alarm(start + ms(300)), Some(Alarm::Suspect));
+        let received = link.receive(start + ms(400), &ack(0)).unwrap();
+        assert!(received.is_cleared);
+        assert_eq!(link.alarm(start + ms(700)), None);
+    }
+
+    #[test]
+    fn an_idle_link_is_asked_every_two_seconds() {
+        let start = Instant::now();
+        let mut link = link(start);
+        assert_eq!(link.alarm(start + ms(1999)), None);
+        assert_eq!(link.alarm(start + ms(2000)), Some(Alarm::Idle));
+        assert_eq!(link.alarm(start + ms(2001)), None);
+        assert_eq!(link.deadline(), start + ms(4000));
+    }
+
+    #[test]
+    fn bulk_goes_last_and_forwarded_requests_are_shed_first() {
+        let start = Instant::now();
+        let mut link = link(start);
+        let piece = Bytes::from(vec![0; 16 * 1024]);
+        for _ in 0..64 {
+            assert_eq!(link.enqueue(piece.clone(), forwarded()).unwrap(), 0);
+        }
+        assert_eq!(link.enqueue(piece.clone(), forwarded()).unwrap(), 1);
+        assert_eq!(link.enqueue(piece.clone(), Cargo::Answer).unwrap(), 1);
+        assert!(link.load() <= ROOM);
+        let mut bulk = super::tests::link(start);
+        bulk.enqueue(Bytes::from_static(b"bulk"), Cargo::Bulk).unwrap();
+        bulk.enqueue(Bytes::from_static(b"urgent"), Cargo::Own).unwrap();
+        assert!(bulk.next_frame(start).unwrap().ends_with(b"urgent"));
+        assert!(bulk.next_frame(start).unwrap().ends_with(b"bulk"));
+    }
+
+    #[test]
+    fn frames_are_acknowledged_with_those_before_them() {
+        let start = Instant::now();
+        let mut link = link(start);
+        let data = |sequence| FramedMessage::Data { sequence, message: Bytes::from_static(b"x") }.to_bytes();
+        let masks: Vec<Bytes> = [0, 1, 3]
+            .into_iter()
+            .flat_map(|sequence| link.receive(start, &data(sequence)).unwrap().acknowledgements)
+            .collect();
+        let mask = |received, sequence| FramedMessage::Ack { sequence, received }.to_bytes();
+        assert_eq!(masks, [mask(0, 0), mask(0b1, 1), mask(0b110, 3)]);
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_routed_again() {
+        let start = Instant::now();
+        let mut link = link(start);
+        link.enqueue(Bytes::from_static(b"sent"), forwarded()).unwrap();
+        link.enqueue(Bytes::from_static(b"own"), Cargo::Own).unwrap();
+        assert!(link.next_frame(start).is_some());
+        link.enqueue(Bytes::from_static(b"waiting"), forwarded()).unwrap();
+        assert_eq!(link.into_unacknowledged().count(), 2);
+    }
+}

@@ -91,10 +91,12 @@ impl Core {
     #[must_use]
     pub fn status(&self) -> Status {
         let joined = self.chord.is_member();
-        let serving = joined && self.session.is_up();
+        let is_cut_off = self.chord.is_alone() && !self.is_rightly_alone();
+        let is_isolated = is_cut_off || self.chord.standing() == chord::Standing::Isolated;
+        let serving = joined && !is_isolated && self.session.is_up();
         let reasons: Vec<Reason> = [
             (!joined, Reason::NotJoined),
-            (self.chord.standing() == chord::Standing::Isolated, Reason::Isolated),
+            (is_isolated, Reason::Isolated),
             (!self.session.is_up(), Reason::StorageDown),
             (!self.ranges.all_confirmed(), Reason::RangeUnconfirmed),
             (self.ranges.is_copying(), Reason::ReplicaMissing),

@@ -206,7 +206,7 @@ impl Core {
         let holders = self.chord.replicas().to_vec();
         let is_everywhere = holders.iter().all(|holder| pending.acknowledged.contains(holder));
         // RFC 6940 §10.4 knows no smaller number of copies; the only peer of a ring is all there is.
-        if is_everywhere && (!holders.is_empty() || self.chord.is_alone()) {
+        if is_everywhere && (!holders.is_empty() || self.is_rightly_alone()) {
             return self.acknowledge(now, id, &holders);
         }
         let is_new = |holder: &NodeId| {

@@ -1,0 +1,286 @@
+//! A few cores wired back to back under virtual time.
+
+pub mod storage;
+pub mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use p2psip_overlay_core::{
+    Call, CallId, CallResult, ConnectFailure, Core, Incoming, LinkId, Output, SessionEvent, Settings, Status,
+};
+use wire::{Body, Destination, Encode, MessageContents, NodeId, Now};
+
+use self::storage::Storage;
+use self::world::World;
+
+/// One way over a link, and the same for storage.
+const LATENCY: Duration = Duration::from_millis(5);
+
+pub struct Net {
+    pub world: World,
+    pub now: Now,
+    pub nodes: Vec<Node>,
+    events: BTreeMap<(Instant, u64), Event>,
+    sequence: u64,
+}
+
+pub struct Node {
+    pub core: Core,
+    pub address: SocketAddr,
+    pub storage: Storage,
+    pub results: BTreeMap<CallId, CallResult>,
+    pub incoming: Vec<Incoming>,
+    /// Neither reads nor acts, but its connections stay open.
+    pub is_frozen: bool,
+    pub is_dead: bool,
+    /// Where each connection ends.
+    ends: BTreeMap<LinkId, (usize, LinkId)>,
+    wake: Instant,
+    next_link: u64,
+}
+
+enum Event {
+    Connect { from: usize, link: LinkId, address: SocketAddr },
+    Accepted { at: usize, link: LinkId, peer: usize },
+    Connected { at: usize, link: LinkId, peer: usize },
+    ConnectFailed { at: usize, link: LinkId },
+    Bytes { at: usize, link: LinkId, bytes: Bytes },
+    Closed { at: usize, link: LinkId },
+    Answer { at: usize, id: p2psip_overlay_core::CommandId, answer: p2psip_overlay_core::Answer },
+}
+
+impl Event {
+    fn node(&self) -> usize {
+        match self {
+            Self::Connect { from, .. } => *from,
+            Self::Accepted { at, .. }
+            | Self::Connected { at, .. }
+            | Self::ConnectFailed { at, .. }
+            | Self::Bytes { at, .. }
+            | Self::Closed { at, .. }
+            | Self::Answer { at, .. } => *at,
+        }
+    }
+}
+
+pub fn address(index: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 6084 + u16::try_from(index).expect("few nodes")))
+}
+
+impl Net {
+    /// A ring of so many peers, each joined.
+    pub fn ring(count: usize) -> Self {
+        let mut net = Self::new();
+        for _ in 0..count {
+            net.start();
+        }
+        net.eventually(30, "a ring", |net| net.nodes.iter().all(|node| node.status().ready));
+        net
+    }
+
+    pub fn new() -> Self {
+        let now = Now { instant: Instant::now(), unix_ms: world::EPOCH };
+        Self { world: World::new(), now, nodes: Vec::new(), events: BTreeMap::new(), sequence: 0 }
+    }
+
+    /// Starts one more node; the first one is the founder, the others join through it.
+    pub fn start(&mut self) -> usize {
+        let index = self.nodes.len();
+        let bootstrap = if index == 0 { Vec::new() } else { vec![address(0)] };
+        let signer = self.world.signer(index);
+        let settings = Settings {
+            node_id: identity::Sign::node_id(signer.as_ref()),
+            signer,
+            verifier: self.world.verifier(),
+            document: self.world.document(),
+            seed: u64::try_from(index).expect("few nodes") + 7,
+            founder: index == 0,
+            local_addresses: vec![address(index)],
+            bootstrap,
+            neighbors: 3,
+        };
+        let mut core = Core::new(self.now, settings);
+        core.handle_storage_session(self.now, SessionEvent::Up { session: 1, store_id: [1; 16] });
+        self.nodes.push(Node {
+            core,
+            address: address(index),
+            storage: Storage::default(),
+            results: BTreeMap::new(),
+            incoming: Vec::new(),
+            is_frozen: false,
+            is_dead: false,
+            ends: BTreeMap::new(),
+            wake: self.now.instant,
+            next_link: 1,
+        });
+        self.drain(index);
+        index
+    }
+
+    /// Ends a node at once; its connections break.
+    pub fn kill(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.is_dead = true;
+        for (_, (at, link)) in std::mem::take(&mut node.ends) {
+            self.later(Event::Closed { at, link });
+        }
+    }
+
+    /// Does something with a node's core, and what follows from it.
+    pub fn with<T>(&mut self, index: usize, act: impl FnOnce(&mut Core, Now) -> T) -> T {
+        let result = act(&mut self.nodes[index].core, self.now);
+        self.drain(index);
+        result
+    }
+
+    /// Sends a request from a node and waits for its result.
+    pub fn ask(&mut self, index: usize, destination: Vec<Destination>, body: &Body) -> CallResult {
+        let call = self.call(index, destination, body);
+        self.eventually(10, "a result", |net| net.nodes[index].results.contains_key(&call));
+        self.nodes[index].results[&call].clone()
+    }
+
+    pub fn call(&mut self, index: usize, destination: Vec<Destination>, body: &Body) -> CallId {
+        let contents = MessageContents::of(body).to_bytes();
+        let deadline = self.now.instant + Duration::from_secs(8);
+        let call = Call { destination, contents, signed: None, from_client: None, deadline, trace: None };
+        self.with(index, |core, now| core.call(now, call))
+    }
+
+    pub fn eventually(&mut self, seconds: u64, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let end = self.now.instant + Duration::from_secs(seconds);
+        while !is_so(self) {
+            if !self.step(end) {
+                let states: Vec<Status> =
+                    self.nodes.iter().filter(|node| !node.is_dead).map(Node::status).collect();
+                panic!("no {what} within {seconds} s: {states:#?}");
+            }
+        }
+    }
+
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while self.step(end) {}
+        self.advance(end);
+    }
+
+    /// The next event or timer before `end`; tells whether there was one.
+    fn step(&mut self, end: Instant) -> bool {
+        let is_awake = |node: &&Node| !node.is_frozen && !node.is_dead;
+        let wake = self.nodes.iter().filter(is_awake).map(|node| node.wake).min();
+        let frozen: BTreeSet<usize> = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_frozen).collect();
+        let event = self.events.iter().find(|(_, event)| !frozen.contains(&event.node())).map(|(key, _)| *key);
+        let next = [wake, event.map(|(at, _)| at)].into_iter().flatten().min();
+        let Some(next) = next.filter(|next| *next <= end) else { return false };
+        self.advance(next);
+        match event {
+            Some(key) if key.0 <= next => {
+                let event = self.events.remove(&key).expect("just found");
+                self.happen(event);
+            }
+            _ => {
+                let due = self.nodes.iter().position(|node| is_awake(&node) && node.wake <= next);
+                self.with(due.expect("somebody wakes"), |core, now| core.handle_timeout(now));
+            }
+        }
+        true
+    }
+
+    fn advance(&mut self, to: Instant) {
+        self.now = self.now.plus(to.saturating_duration_since(self.now.instant));
+    }
+
+    fn later(&mut self, event: Event) {
+        self.sequence += 1;
+        self.events.insert((self.now.instant + LATENCY, self.sequence), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let index = event.node();
+        if self.nodes[index].is_dead {
+            return;
+        }
+        match event {
+            Event::Connect { from, link, address } => {
+                let listener = self.nodes.iter().position(|node| node.address == address && !node.is_dead);
+                match listener {
+                    Some(at) => {
+                        let accepted = LinkId(self.nodes[at].next_link);
+                        self.nodes[at].next_link += 2;
+                        self.nodes[at].ends.insert(accepted, (from, link));
+                        self.nodes[from].ends.insert(link, (at, accepted));
+                        self.later(Event::Accepted { at, link: accepted, peer: from });
+                        self.later(Event::Connected { at: from, link, peer: at });
+                    }
+                    None => self.later(Event::ConnectFailed { at: from, link }),
+                }
+            }
+            Event::Accepted { at, link, peer } => self.connected(at, link, peer, false),
+            Event::Connected { at, link, peer } => self.connected(at, link, peer, true),
+            Event::ConnectFailed { at, link } => {
+                self.with(at, |core, now| core.handle_connect_failed(now, link, ConnectFailure::Unreachable));
+            }
+            Event::Bytes { at, link, bytes } => {
+                if self.nodes[at].ends.contains_key(&link) {
+                    self.with(at, |core, now| core.handle_received(now, link, &bytes));
+                }
+            }
+            Event::Closed { at, link } => {
+                if self.nodes[at].ends.remove(&link).is_some() {
+                    self.with(at, |core, now| core.handle_disconnected(now, link));
+                }
+            }
+            Event::Answer { at, id, answer } => self.with(at, |core, now| core.handle_storage(now, id, answer)),
+        }
+    }
+
+    fn connected(&mut self, at: usize, link: LinkId, peer: usize, is_initiator: bool) {
+        if self.nodes[at].ends.contains_key(&link) {
+            let (id, remote) = (self.nodes[peer].id(), self.nodes[peer].address);
+            self.with(at, |core, now| core.handle_connected(now, link, id, remote, is_initiator));
+        }
+    }
+
+    fn drain(&mut self, index: usize) {
+        loop {
+            match self.nodes[index].core.poll_output() {
+                Output::Connect { link, address, .. } => self.later(Event::Connect { from: index, link, address }),
+                Output::Send { link, bytes } => {
+                    if let Some((at, link)) = self.nodes[index].ends.get(&link).copied() {
+                        self.later(Event::Bytes { at, link, bytes });
+                    }
+                }
+                Output::Close { link } => {
+                    if let Some((at, link)) = self.nodes[index].ends.remove(&link) {
+                        self.later(Event::Closed { at, link });
+                    }
+                }
+                Output::Storage(id, command) => {
+                    let answer = self.nodes[index].storage.execute(command);
+                    self.later(Event::Answer { at: index, id, answer });
+                }
+                Output::CallDone(id, result) => drop(self.nodes[index].results.insert(id, result)),
+                Output::Incoming(incoming) => self.nodes[index].incoming.push(incoming),
+                Output::Changed | Output::Traced(_) | Output::Document(_) => {}
+                Output::Timeout(at) => {
+                    self.nodes[index].wake = at;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    pub fn id(&self) -> NodeId {
+        self.status().node_id
+    }
+
+    pub fn status(&self) -> Status {
+        self.core.status()
+    }
+}

@@ -1,0 +1,73 @@
+//! An overlay's authorities and members, made of seeds.
+
+use std::sync::Arc;
+
+use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca};
+use identity::{Key, Signer, Verifier};
+use overlay_config::{Document, Genesis, SignedDocument};
+use wire::{NodeId, ResourceId};
+
+pub const OVERLAY: &str = "dev.p2psip.test";
+
+/// When everything is issued, in milliseconds since 1970.
+pub const EPOCH: u64 = 1_800_000_000_000;
+
+pub struct World {
+    ca: Authority,
+    configuration: Signer,
+    document: Document,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let root = configuration_root(&key(1), EPOCH, serial(1)).expect("a root");
+        let ca = enrollment_ca(&key(2), EPOCH, serial(2)).expect("a CA");
+        let (configuration, signer) = (node_id("configuration"), key(3));
+        let subject = Subject { key: &signer.public(), node_id: configuration, overlay: OVERLAY, user: None };
+        let leaf = root.issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3)).expect("a signer");
+        let document = Document::for_overlay(Genesis {
+            overlay: OVERLAY,
+            root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
+            configuration_signer: configuration,
+            user_signer: node_id("user signer"),
+            bootstrap_nodes: Vec::new(),
+        });
+        let configuration = Signer::new(signer, &leaf, &[]).expect("its own key");
+        Self { ca, configuration, document }
+    }
+
+    pub fn document(&self) -> Arc<SignedDocument> {
+        Arc::new(SignedDocument::sign(self.document.clone(), &self.configuration))
+    }
+
+    /// The next document, signed by who may sign it.
+    pub fn next_document(&mut self) -> Arc<SignedDocument> {
+        self.document.sequence += 1;
+        self.document()
+    }
+
+    pub fn verifier(&self) -> Arc<Verifier> {
+        Arc::new(Verifier::new(self.document.trust()))
+    }
+
+    pub fn signer(&self, index: usize) -> Arc<Signer> {
+        let seed = u8::try_from(index + 10).expect("few nodes");
+        let own = key(seed);
+        let node_id = node_id(&format!("peer {index}"));
+        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user: None };
+        let leaf = self.ca.issue(Class::Node, &subject, EPOCH, serial(seed)).expect("a certificate");
+        Arc::new(Signer::new(own, &leaf, &[]).expect("its own key"))
+    }
+}
+
+fn node_id(name: &str) -> NodeId {
+    ResourceId::of(name.as_bytes()).as_node_id()
+}
+
+fn key(seed: u8) -> Key {
+    Key::ed25519_from_seed([seed; 32])
+}
+
+fn serial(seed: u8) -> Serial {
+    Serial::new([seed; 9])
+}

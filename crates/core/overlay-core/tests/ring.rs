@@ -1,0 +1,217 @@
+//! What a few nodes do together: form, join, route, store, survive.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
+
+mod net;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use net::Net;
+use p2psip_overlay_core::{CallResult, Reason};
+use wire::{
+    Body, Decode, Destination, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId, PingReq,
+    ResourceId, Signature, SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
+    StoredDataValue,
+};
+
+fn resource(name: &str) -> ResourceId {
+    ResourceId::of(name.as_bytes())
+}
+
+fn store(name: &str, storage_time: u64) -> Body {
+    let value = StoredData {
+        storage_time,
+        lifetime: 3600,
+        value: StoredDataValue::Single(wire::DataValue::of(Bytes::from(storage_time.to_string()))),
+        signature: Signature {
+            algorithm: SignatureAndHash::ED25519,
+            identity: SignerIdentity::CertHash { hash_alg: SignerIdentity::SHA256, hash: Bytes::from(vec![1; 32]) },
+            value: Bytes::from_static(b"believed"),
+        },
+    };
+    let kind_data = vec![StoreKindData { kind: KindId::P2PSIP_PROBE, generation_counter: 1, values: vec![value] }];
+    StoreReq { resource: resource(name), replica_number: 0, kind_data }.into()
+}
+
+fn fetch(name: &str) -> Body {
+    let specifier =
+        StoredDataSpecifier { kind: KindId::P2PSIP_PROBE, generation: 0, model: ModelSpecifier::Single };
+    FetchReq { resource: resource(name), specifiers: vec![specifier] }.into()
+}
+
+fn at(name: &str) -> Vec<Destination> {
+    vec![resource(name).into()]
+}
+
+fn body(result: &CallResult) -> Body {
+    match result {
+        CallResult::Answered { contents, .. } => MessageContents::from_bytes(contents).unwrap().body().unwrap(),
+        CallResult::Refused(refusal) => panic!("refused: {} {:?}", refusal.code, refusal.info),
+    }
+}
+
+fn fetched_time(result: &CallResult) -> Option<u64> {
+    let Body::FetchAns(answer) = body(result) else { panic!("a FetchAns") };
+    Some(answer.kind_responses.first()?.values.first()?.storage_time)
+}
+
+fn replicas(result: &CallResult) -> Vec<NodeId> {
+    let Body::StoreAns(answer) = body(result) else { panic!("a StoreAns") };
+    answer.kind_responses[0].replicas.clone()
+}
+
+fn owner(net: &Net, name: &str) -> usize {
+    let place = resource(name).to_u128();
+    let distance = |index: &usize| net.nodes[*index].id().to_u128().wrapping_sub(place);
+    (0..net.nodes.len()).filter(|index| !net.nodes[*index].is_dead).min_by_key(distance).unwrap()
+}
+
+#[test]
+fn a_founder_is_alone_and_serves() {
+    let mut net = Net::ring(1);
+    let result = net.ask(0, at("a"), &store("a", 1));
+    assert_eq!(replicas(&result), []);
+    let read = net.ask(0, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(1));
+}
+
+#[test]
+fn five_peers_form_one_ordered_ring() {
+    let net = Net::ring(5);
+    let mut ids: Vec<NodeId> = net.nodes.iter().map(net::Node::id).collect();
+    ids.sort_unstable();
+    for node in &net.nodes {
+        let place = ids.iter().position(|id| *id == node.id()).unwrap();
+        let status = node.status();
+        assert_eq!(status.successors.first(), Some(&ids[(place + 1) % 5]));
+        assert_eq!(status.predecessors.first(), Some(&ids[(place + 4) % 5]));
+        assert_eq!(status.range, Some((ids[(place + 4) % 5], node.id())));
+    }
+}
+
+#[test]
+fn a_ping_reaches_any_node_and_any_place() {
+    let mut net = Net::ring(4);
+    for target in 0..4 {
+        let id = net.nodes[target].id();
+        let result = net.ask(0, vec![id.into()], &PingReq::default().into());
+        assert!(matches!(result, CallResult::Answered { responder, .. } if responder == id));
+    }
+    let result = net.ask(1, at("somewhere"), &PingReq::default().into());
+    let responsible = net.nodes[owner(&net, "somewhere")].id();
+    assert!(matches!(result, CallResult::Answered { responder, .. } if responder == responsible));
+}
+
+#[test]
+fn a_store_is_acknowledged_by_two_replicas_and_read_everywhere() {
+    let mut net = Net::ring(5);
+    let result = net.ask(2, at("a"), &store("a", 10));
+    let owner = owner(&net, "a");
+    assert_eq!(replicas(&result), net.nodes[owner].status().successors[..2]);
+    let holders = net.nodes.iter().filter(|node| node.storage.time_of(resource("a")) == Some(10)).count();
+    assert_eq!(holders, 3);
+    for index in 0..5 {
+        let read = net.ask(index, at("a"), &fetch("a"));
+        assert_eq!(fetched_time(&read), Some(10));
+    }
+}
+
+#[test]
+fn values_survive_a_join_and_the_owners_crash() {
+    let mut net = Net::ring(4);
+    for n in 0..20 {
+        let name = format!("value {n}");
+        net.ask(n % 4, at(&name), &store(&name, 5));
+    }
+    net.start();
+    net.eventually(20, "join", |net| net.nodes[4].status().ready);
+    let victim = owner(&net, "value 7");
+    net.kill(victim);
+    net.run(Duration::from_secs(1));
+    for n in 0..20 {
+        let name = format!("value {n}");
+        let reader = (0..5).find(|index| *index != victim).unwrap();
+        let read = net.ask(reader, at(&name), &fetch(&name));
+        assert_eq!(fetched_time(&read), Some(5), "{name}");
+    }
+}
+
+#[test]
+fn a_silent_peer_is_found_dead_and_its_range_taken() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let victim = owner(&net, "a");
+    let reader = (0..4).find(|index| *index != victim).unwrap();
+    net.nodes[victim].is_frozen = true;
+    let read = net.ask(reader, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(1));
+    let result = net.ask(reader, at("a"), &store("a", 2));
+    assert_eq!(replicas(&result).len(), 2);
+    assert!(!replicas(&result).contains(&net.nodes[victim].id()));
+}
+
+#[test]
+fn a_peer_that_slept_comes_back() {
+    let mut net = Net::ring(4);
+    net.nodes[2].is_frozen = true;
+    net.run(Duration::from_secs(5));
+    net.nodes[2].is_frozen = false;
+    net.eventually(30, "ring of four", |net| {
+        net.nodes.iter().all(|node| node.status().ready && node.status().successors.len() == 3)
+    });
+}
+
+#[test]
+fn the_last_of_a_larger_ring_does_not_acknowledge() {
+    let mut net = Net::ring(3);
+    net.kill(1);
+    net.kill(2);
+    net.run(Duration::from_secs(2));
+    let result = net.ask(0, at("a"), &store("a", 1));
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::RequestTimeout));
+    assert!(net.nodes[0].status().reasons.contains(&Reason::Isolated));
+}
+
+#[test]
+fn a_large_message_travels_in_pieces() {
+    let mut net = Net::ring(3);
+    let id = net.nodes[2].id();
+    let ping = PingReq { padding: Bytes::from(vec![7; 50_000]) };
+    let result = net.ask(0, vec![id.into()], &ping.into());
+    assert!(matches!(body(&result), Body::PingAns(_)));
+    let ping = PingReq { padding: Bytes::from(vec![7; 65_000]) };
+    let result = net.ask(0, vec![id.into()], &ping.into());
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::MessageTooLarge));
+}
+
+#[test]
+fn a_node_that_nobody_is_gets_no_answer() {
+    let mut net = Net::ring(3);
+    let result = net.ask(0, vec![NodeId::new([3; 16]).into()], &PingReq::default().into());
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::RequestTimeout));
+}
+
+#[test]
+fn a_newer_document_spreads_to_who_speaks_with_an_older_one() {
+    let mut net = Net::ring(3);
+    let document = net.world.next_document();
+    net.with(1, |core, now| core.handle_document(now, document));
+    let id = net.nodes[1].id();
+    let result = net.ask(0, vec![id.into()], &PingReq::default().into());
+    assert!(matches!(body(&result), Body::PingAns(_)));
+    assert_eq!(net.nodes[0].status().document_sequence, 2);
+}
+
+#[test]
+fn a_peer_that_leaves_hands_its_values_over() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let leaver = owner(&net, "a");
+    net.with(leaver, |core, now| core.leave(now));
+    net.eventually(5, "leave", |net| !net.nodes[leaver].status().joined);
+    let reader = (0..4).find(|index| *index != leaver).unwrap();
+    let read = net.ask(reader, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(1));
+}
