@@ -1,1 +1,25 @@
 //! Component: SIP edge proxy and registrar.
+//!
+//! To phones this is an ordinary registrar and proxy; to the overlay it is a client with a Node-ID of its own. One task, the `driver`, owns
+//! sip-core's proxy and location table and decides; around it stand sockets (`transport`), the overlay peer (`home`), and the disk (`disk`). Calls
+//! within one edge and between connected edges need nothing else.
+
+mod attach;
+mod config;
+mod directory;
+mod disk;
+mod driver;
+mod edges;
+mod entries;
+mod home;
+mod ladder;
+mod minter;
+mod random;
+mod server;
+mod service;
+mod transport;
+mod users;
+
+pub use config::{Algorithm, Config, Credentials};
+pub use server::{BindError, Failure, Server};
+pub use service::Service;

@@ -140,6 +140,11 @@ impl Core {
         }
     }
 
+    /// Takes the peer that the edge is attached to from now on; calls that were set up before keep naming the old one.
+    pub fn set_home(&mut self, home: NodeId) {
+        self.settings.home = home;
+    }
+
     /// Takes no new registrations and calls from phones any more, and tells them to come back after so many seconds;
     /// what has begun goes on. `None` ends that.
     pub fn set_draining(&mut self, retry_after: Option<u32>) {

@@ -1,0 +1,80 @@
+//! What an edge is told at its start.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use identity::issue::Authority;
+use identity::{Key, Signer};
+use serde::{Deserialize, Serialize};
+use usage::user::RecordKey;
+
+/// The section `[sip_edge]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Addresses for phones, UDP and TCP each. Default: port 5060 on all addresses of both families.
+    pub bind: Vec<SocketAddr>,
+    /// Address for other edges (mutual TLS). Default: port 5062 on all IPv4 addresses.
+    pub edge_bind: SocketAddr,
+    /// Address to write toward phones instead of the socket's own, where those differ. Default: none.
+    pub advertise: Option<IpAddr>,
+    /// Address at which other edges reach `edge_bind`. Needed where that is a wildcard.
+    pub edge_advertise: Option<SocketAddr>,
+    /// Names by which phones may call this edge instead of the domain. Default: none.
+    pub names: Vec<String>,
+    /// Digest algorithms offered, in this order: `SHA-256`, `MD5`. Some old phones read only the first. Default: both.
+    pub algorithms: Vec<Algorithm>,
+    /// Whether the secrets of TLS connections go to the file that SSLKEYLOGFILE names; no setting of a file, `dev` asks for it.
+    #[serde(skip)]
+    pub key_log: bool,
+    /// Folder for bindings and keys. Default: /var/lib/p2psip/sip-edge.
+    pub data: PathBuf,
+}
+
+/// A digest algorithm (RFC 8760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// SHA-256.
+    #[serde(rename = "SHA-256")]
+    Sha256,
+    /// MD5.
+    #[serde(rename = "MD5")]
+    Md5,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: vec![SocketAddr::from(([0, 0, 0, 0], 5060)), SocketAddr::from(([0_u16; 8], 5060))],
+            edge_bind: SocketAddr::from(([0, 0, 0, 0], 5062)),
+            advertise: None,
+            edge_advertise: None,
+            names: Vec::new(),
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            key_log: false,
+            data: PathBuf::from("/var/lib/p2psip/sip-edge"),
+        }
+    }
+}
+
+/// What an edge got at its enrollment: three keys with their certificates, and the keys of the user records.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Link key and certificate: TLS and AppAttach.
+    pub link: Signer,
+    /// The delegated signer: issues the certificates under which registrations are stored.
+    pub delegated: Authority,
+    /// Signs registrations; random and the edge's own, it needs no certificate of its own.
+    pub values: Key,
+    /// Open user records.
+    pub record_keys: Vec<RecordKey>,
+}
+
+impl From<Algorithm> for sip_core::digest::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Md5 => Self::Md5,
+        }
+    }
+}

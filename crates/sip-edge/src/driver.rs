@@ -1,0 +1,319 @@
+//! The one task that owns an edge's state: proxy, location table, entries, directory, connections.
+//!
+//! Everything that happens comes in as an event and is handled to its end before the next one. What takes time (a call into the overlay, a flush, a
+//! dial) becomes a job whose result is an event again.
+
+mod calls;
+mod links;
+mod lookups;
+mod registrations;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use identity::Verifier;
+use kv::{Batch, Store};
+use overlay_config::SignedDocument;
+use sip_core::aor::{Aor, Domains};
+use sip_core::flow::{Flow, FlowKind, Hop};
+use sip_core::location::Table;
+use sip_core::message::Message;
+use sip_core::proxy::{self, Answer, AuthenticateId, Output, RegisterId, ResolveId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use usage::sip::{Found, Registrant};
+use wire::{NodeId, Now};
+
+use crate::attach::Attacher;
+use crate::directory::Directory;
+use crate::edges::Edges;
+use crate::entries::{Entries, Job};
+use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
+use crate::minter::Minter;
+use crate::transport::{Arrival, Hub};
+use crate::users::{Asked, Users};
+use crate::{disk, ladder};
+
+/// How often bindings expire and due entries are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Events of the overlay that wait at most; beyond it its streams are held back.
+pub(crate) const HOME_EVENTS: usize = 64;
+/// Commands of the server and the operator that wait at most.
+pub(crate) const COMMANDS: usize = 16;
+/// Messages handled before the proxy's timers and the jobs' results get their turn again.
+const BURST: usize = 64;
+
+/// What the driver is told from inside the component.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Takes no new work; answers when the last transaction has ended.
+    Drain(oneshot::Sender<()>),
+    /// Lists the bindings.
+    Registrations(oneshot::Sender<Vec<Registration>>),
+}
+
+/// One binding, as the operator sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Registration {
+    pub(crate) aor: String,
+    pub(crate) binding: sip_core::location::Binding,
+    pub(crate) is_stored: bool,
+}
+
+/// The state of an edge.
+pub(crate) struct Driver {
+    pub(crate) node: NodeId,
+    pub(crate) proxy: proxy::Core,
+    pub(crate) domains: Arc<Domains>,
+    pub(crate) users: Users,
+    pub(crate) locations: Table,
+    pub(crate) entries: Entries,
+    pub(crate) directory: Directory<Waiter>,
+    pub(crate) edges: Edges<Hop>,
+    pub(crate) hub: Hub,
+    pub(crate) endpoint: Arc<link::Endpoint>,
+    pub(crate) attacher: Attacher,
+    pub(crate) home: HomeLink,
+    pub(crate) minter: Minter,
+    pub(crate) registrant: Registrant,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) document: SignedDocument,
+    pub(crate) store: Store,
+    /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
+    pub(crate) unstored: BTreeMap<Aor, Vec<Registering>>,
+    pub(crate) jobs: JoinSet<Done>,
+    pub(crate) drained: Option<oneshot::Sender<()>>,
+}
+
+/// The overlay peer, as the driver knows it.
+#[derive(Debug)]
+pub(crate) struct HomeLink {
+    pub(crate) handle: Home,
+    pub(crate) replies: mpsc::Sender<Reply>,
+    pub(crate) state: Option<HomeState>,
+}
+
+/// What the driver reads from.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) home: mpsc::Receiver<HomeEvent>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
+/// What waits for a look-up in the directory.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// Credentials wait for the user's record.
+    Credentials(Purpose, Flow, Box<Asked>),
+    /// A call waits for the edges that serve its callee.
+    Resolve(ResolveId),
+    /// This edge wants to see its own entry for an AOR that it does not serve.
+    OwnEntry,
+}
+
+/// Why a user is authenticated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// To pass a request.
+    Proxy(AuthenticateId),
+    /// To register.
+    Register(RegisterId),
+}
+
+/// A REGISTER that has changed the location table and waits to be answered.
+#[derive(Debug)]
+pub(crate) struct Registering {
+    pub(crate) id: RegisterId,
+    pub(crate) request: Message,
+}
+
+/// The result of a job.
+pub(crate) enum Done {
+    /// A registration is on the disk.
+    Flushed(RegisterId, Answer),
+    /// State without anybody waiting is on the disk.
+    Noted,
+    /// The disk failed: nothing can be acknowledged any more.
+    DiskFailed(kv::FlushError),
+    /// A Fetch has ended.
+    Fetched(Aor, Result<Found, CallError>),
+    /// A Store of an entry or a tombstone has ended.
+    Published(Job, Result<u64, CallError>),
+    /// An edge has agreed to dial us, or not.
+    Asked(NodeId, Result<(), CallError>),
+    /// An edge that asked for it was dialed.
+    Dialed(NodeId, Option<Box<link::Connection>>),
+}
+
+/// Why an edge stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    #[error("the edge's disk failed: {0}")]
+    Disk(#[from] kv::FlushError),
+}
+
+impl Driver {
+    /// Runs until the commands' sender is dropped, or the disk fails.
+    ///
+    /// # Errors
+    /// When nothing can be acknowledged any more.
+    pub(crate) async fn run(mut self, mut inbox: Inbox) -> Result<(), Fatal> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut arrivals = Vec::with_capacity(BURST);
+        loop {
+            let due = self.settle(now());
+            self.finish_drain();
+            tokio::select! {
+                biased;
+                command = inbox.commands.recv() => match command {
+                    Some(command) => self.handle_command(now(), command),
+                    None => break,
+                },
+                Some(done) = self.jobs.join_next() => self.handle_done(now(), done)?,
+                () = tokio::time::sleep_until(due.into()) => {
+                    let now = now();
+                    self.proxy.handle_timeout(now.instant);
+                    self.handle_edges_timeout(now);
+                }
+                Some(event) = inbox.home.recv() => self.handle_home(now(), event),
+                (connection, flow) = self.hub.ended() => self.handle_ended(now(), connection, &flow),
+                _ = tick.tick() => self.handle_tick(now()),
+                _ = inbox.arrivals.recv_many(&mut arrivals, BURST) => {
+                    for arrival in arrivals.drain(..) {
+                        let now = now();
+                        self.handle_arrival(now, arrival);
+                        self.settle(now);
+                    }
+                }
+            }
+        }
+        self.hub.close().await;
+        Ok(())
+    }
+
+    /// Carries out what the proxy wants until it wants nothing more; says when it is to be woken.
+    fn settle(&mut self, now: Now) -> Instant {
+        let proxy_due = loop {
+            match self.proxy.poll_output() {
+                Output::Send { hop, bytes } => self.send(now, hop, bytes),
+                Output::Authenticate { id, flow, request, .. } => self.authenticate(now, id, flow, request),
+                Output::Register { id, flow, request, .. } => self.register(now, id, flow, request),
+                Output::Resolve { id, query, .. } => self.resolve(now, id, query),
+                // Its answers will find nobody, which the proxy bears.
+                Output::Abandon(_) => {}
+                Output::Forget { aor, .. } => self.directory.drop_routes(aor.as_str()),
+                Output::EdgeSilent(node) => self.handle_unreachable_edge(now, node),
+                Output::Event(event) => calls::note(&event),
+                Output::Timeout(due) => break due,
+            }
+        };
+        let far = now.instant + Duration::from_secs(3600);
+        [proxy_due, self.edges.next_timeout()].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    fn handle_arrival(&mut self, now: Now, arrival: Arrival) {
+        match arrival {
+            Arrival::Message { flow, message } => {
+                ladder::received(self.node, &flow, &message);
+                if let FlowKind::Edge(node) = flow.kind {
+                    self.edges.heard(node);
+                }
+                self.proxy.handle_message(now.instant, flow, message);
+            }
+            Arrival::Phone(stream) => self.hub.add_phone(stream),
+            Arrival::Node { connection, is_dialer } => self.handle_connected(now, *connection, is_dialer),
+        }
+    }
+
+    fn handle_done(&mut self, now: Now, done: Result<Done, tokio::task::JoinError>) -> Result<(), Fatal> {
+        match done {
+            Ok(Done::Flushed(id, answer)) => self.proxy.handle_registered(now.instant, id, &answer),
+            Ok(Done::Noted) => {}
+            Ok(Done::DiskFailed(error)) => return Err(error.into()),
+            Ok(Done::Fetched(aor, result)) => self.handle_fetched(now, &aor, result),
+            Ok(Done::Published(job, result)) => self.handle_published(now, &job, result),
+            Ok(Done::Asked(node, result)) => self.handle_asked(now, node, result),
+            Ok(Done::Dialed(node, connection)) => self.handle_dialed(now, node, connection),
+            // A job does nothing that may panic; if one does all the same, whoever waits for it runs into his own limit.
+            Err(error) => tracing::error!(%error, "a job of the edge failed"),
+        }
+        Ok(())
+    }
+
+    fn handle_tick(&mut self, now: Now) {
+        for (aor, change) in self.locations.expire(now.unix_ms) {
+            self.note_change(now, &aor, change.is_last);
+        }
+        for job in self.entries.due(now.unix_ms) {
+            self.publish(now, job);
+        }
+    }
+
+    fn handle_command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Drain(drained) => {
+                // RFC 3261 §21.5.4: when to come back; a restart is over by then.
+                self.proxy.set_draining(Some(10));
+                self.drained = Some(drained);
+            }
+            Command::Registrations(answer) => {
+                let list = self.locations.iter().flat_map(|(aor, _)| {
+                    let is_stored = !self.entries.is_new(aor.as_str());
+                    let bindings = self.locations.bindings(now.unix_ms, aor);
+                    bindings.map(move |binding| Registration { aor: aor.to_string(), binding: binding.clone(), is_stored })
+                });
+                // Who asked may have gone.
+                let _ = answer.send(list.collect());
+            }
+        }
+    }
+
+    fn finish_drain(&mut self) {
+        if self.proxy.is_idle()
+            && let Some(drained) = self.drained.take()
+        {
+            let _ = drained.send(());
+        }
+    }
+
+    /// Writes a batch with nobody waiting.
+    fn note(&mut self, batch: Batch) {
+        let store = self.store.clone();
+        self.jobs.spawn(async move {
+            match store.apply(batch).await {
+                Ok(()) => Done::Noted,
+                Err(error) => Done::DiskFailed(error),
+            }
+        });
+    }
+
+    /// Follows a change of an AOR's bindings on the disk and, when the last one has gone, in the overlay.
+    fn note_change(&mut self, now: Now, aor: &Aor, is_last: bool) {
+        let mut batch = Batch::new();
+        self.put_change(&mut batch, now, aor, is_last);
+        self.note(batch);
+    }
+
+    fn put_change(&mut self, batch: &mut Batch, now: Now, aor: &Aor, is_last: bool) {
+        if is_last {
+            self.entries.release(now.unix_ms, aor.as_str());
+            disk::put_entry(batch, aor.as_str(), self.entries.of(aor.as_str()));
+        }
+        let record = self.directory.record(now.instant, aor.as_str()).flatten();
+        disk::put_bindings(batch, now.unix_ms, aor, &self.locations, record);
+    }
+
+    /// Whether the overlay can be asked: joined, not isolated, and reachable.
+    fn is_serving(&self) -> bool {
+        self.home.state.as_ref().is_some_and(|state| state.is_serving)
+    }
+}
+
+/// The time as the cores take it.
+pub(crate) fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+}

@@ -1,0 +1,189 @@
+//! Sending, and the connections with other edges: reached through the overlay, dialed on request, lost.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sip_core::flow::{self, ConnectionId, Flow, FlowKind, Hop};
+use wire::{NodeId, Now};
+
+use super::lookups::node_of;
+use super::{Done, Driver};
+use crate::attach::{self, Verdict as Judgement};
+use crate::disk;
+use crate::edges::{Outgoing, Verdict};
+use crate::home::{CallError, HomeEvent, HomeState};
+use crate::ladder;
+
+impl Driver {
+    /// Sends one message, or tells the proxy that it cannot be sent.
+    pub(super) fn send(&mut self, now: Now, hop: Hop, bytes: Bytes) {
+        match hop {
+            Hop::Flow(flow) => {
+                ladder::sent(self.node, &flow, &bytes);
+                if let Err(error) = self.hub.send(&flow, bytes) {
+                    tracing::debug!(%error, "message not sent");
+                    self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow));
+                }
+            }
+            Hop::Edge { node, home } => {
+                let verdict = self.edges.send(now.instant, node, home, Outgoing { id: Hop::Edge { node, home }, bytes });
+                self.carry_out(now, node, verdict);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, node: flow::NodeId, verdict: Verdict<Hop>) {
+        match verdict {
+            Verdict::Write(connection, message) => {
+                if self.hub.write(connection, message.bytes).is_err() {
+                    self.proxy.handle_unreachable(now.instant, &message.id);
+                }
+            }
+            Verdict::Waits => {}
+            Verdict::Reach(home) => self.reach(node, home),
+            Verdict::Unreachable(message) => self.proxy.handle_unreachable(now.instant, &message.id),
+        }
+    }
+
+    /// Asks an edge, through its home peer, to dial us.
+    fn reach(&mut self, node: flow::NodeId, home: flow::NodeId) {
+        let (attacher, overlay) = (self.attacher.clone(), self.home.handle.clone());
+        let (node, home) = (NodeId::from(node.0), NodeId::from(home.0));
+        self.jobs.spawn(async move { Done::Asked(node, attacher.ask(&overlay, home, node).await) });
+    }
+
+    /// Takes an edge's agreement to dial, or that it was not to be had.
+    pub(super) fn handle_asked(&mut self, now: Now, node: NodeId, result: Result<(), CallError>) {
+        match result {
+            // Its connection is on the way; if it does not come, the table's own limit ends the wait.
+            Ok(()) => {}
+            // RFC 6940 §6.5.1.2: its own request goes first, and it is dialed by us.
+            Err(CallError::Refused { code }) if code == wire::ErrorCode::InProgress.number() => {}
+            Err(error) => {
+                tracing::info!(edge = %node.short(), %error, "edge not reached");
+                self.handle_unreachable_edge(now, node_of(node));
+            }
+        }
+    }
+
+    /// Gives up on an edge for a while.
+    pub(super) fn handle_unreachable_edge(&mut self, now: Now, node: flow::NodeId) {
+        for message in self.edges.silent(now.instant, node) {
+            self.proxy.handle_unreachable(now.instant, &message.id);
+        }
+    }
+
+    pub(super) fn handle_edges_timeout(&mut self, now: Now) {
+        let (failed, probes) = self.edges.handle_timeout(now.instant);
+        for message in failed {
+            self.proxy.handle_unreachable(now.instant, &message.id);
+        }
+        for (node, home) in probes {
+            self.reach(node, home);
+        }
+    }
+
+    /// Takes a connection with a node of the overlay, accepted or dialed.
+    pub(super) fn handle_connected(&mut self, now: Now, connection: link::Connection, is_dialer: bool) {
+        let peer = Arc::clone(connection.peer());
+        let node = node_of(peer.node_id());
+        let kind = if peer.is_edge {
+            FlowKind::Edge(node)
+        } else {
+            let users = peer.user.iter().map(|user| Arc::from(user.as_str())).collect();
+            FlowKind::Stranger { node, users }
+        };
+        let Some(id) = self.hub.add_node(connection, kind) else { return };
+        if !peer.is_edge {
+            return;
+        }
+        tracing::debug!(edge = %peer.node_id().short(), is_dialer, "connected with an edge");
+        let dialer = if is_dialer { node_of(self.node) } else { node };
+        for message in self.edges.connected(node, id, dialer) {
+            self.carry_out(now, node, Verdict::Write(id, message));
+        }
+    }
+
+    /// Takes the outcome of dialing an edge that asked for it.
+    pub(super) fn handle_dialed(&mut self, now: Now, node: NodeId, connection: Option<Box<link::Connection>>) {
+        match connection {
+            Some(connection) => self.handle_connected(now, *connection, true),
+            None => tracing::info!(edge = %node.short(), "edge asked for a connection and could not be dialed"),
+        }
+    }
+
+    /// Takes the end of a connection.
+    pub(super) fn handle_ended(&mut self, now: Now, connection: ConnectionId, flow: &Flow) {
+        match flow.kind {
+            FlowKind::Edge(node) => {
+                self.edges.closed(node, connection);
+                if !self.edges.is_connected(node) {
+                    self.proxy.handle_edge_lost(now.instant, node);
+                }
+            }
+            FlowKind::Phone | FlowKind::Stranger { .. } => {
+                self.locations.close(connection);
+                self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow.clone()));
+            }
+        }
+    }
+
+    /// Takes the first news, before anything is served.
+    pub(crate) fn handle_first(&mut self, event: HomeEvent) {
+        self.handle_home(super::now(), event);
+    }
+
+    /// Takes news from the overlay peer.
+    pub(super) fn handle_home(&mut self, now: Now, event: HomeEvent) {
+        match event {
+            HomeEvent::Attached(home) => {
+                if self.registrant.home != home {
+                    tracing::info!(home = %home.short(), "home peer changed");
+                    self.registrant.home = home;
+                    self.proxy.set_home(node_of(home));
+                    let mut batch = kv::Batch::new();
+                    disk::put_home(&mut batch, home);
+                    self.note(batch);
+                }
+            }
+            HomeEvent::Detached | HomeEvent::Replaced => self.home.state = None,
+            HomeEvent::State(state) => self.handle_state(now, state),
+            HomeEvent::Incoming(incoming) => {
+                let yields_to = |node: NodeId| !self.edges.yields_to(node_of(node));
+                match self.attacher.judge(&self.verifier, now.unix_ms, incoming, yields_to) {
+                    Judgement::Agree { reply, node, candidates } => {
+                        self.reply(reply);
+                        let endpoint = Arc::clone(&self.endpoint);
+                        self.jobs.spawn(async move { Done::Dialed(node, attach::dial(&endpoint, node, &candidates).await.map(Box::new)) });
+                    }
+                    Judgement::Refuse(reply) => self.reply(reply),
+                    Judgement::Ignore => {}
+                }
+            }
+        }
+    }
+
+    fn reply(&self, reply: crate::home::Reply) {
+        // A full queue means that the overlay reads nothing; the asking edge asks again.
+        if self.home.replies.try_send(reply).is_err() {
+            tracing::warn!("answer to another edge dropped, the overlay does not take it");
+        }
+    }
+
+    fn handle_state(&mut self, now: Now, state: HomeState) {
+        let known = self.document.document().sequence;
+        let is_newer = u16::try_from(state.document_sequence).is_ok_and(|sequence| overlay_config::is_newer(sequence, known));
+        if is_newer {
+            let basis = overlay_config::Basis::Previous(self.document.document());
+            match overlay_config::SignedDocument::parse_and_verify(state.document.clone(), basis, now.unix_ms) {
+                Ok(document) => {
+                    tracing::info!(sequence = document.document().sequence, "configuration document taken");
+                    self.verifier.set_trust(document.document().trust());
+                    self.document = document;
+                }
+                Err(error) => tracing::error!(%error, "configuration document refused"),
+            }
+        }
+        self.home.state = Some(state);
+    }
+}

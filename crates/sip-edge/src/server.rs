@@ -1,0 +1,251 @@
+//! The component: bind, run, drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::{Sign as _, Verifier};
+use overlay_config::SignedDocument;
+use sip_core::aor::Domains;
+use sip_core::digest::{Authenticator, Settings as DigestSettings};
+use sip_core::location::{Limits, Table};
+use sip_core::proxy::{self, BranchTimers};
+use sip_core::token::TokenKey;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use usage::sip::Registrant;
+use wire::NodeId;
+
+use crate::attach::Attacher;
+use crate::config::{Config, Credentials};
+use crate::directory::Directory;
+use crate::driver::{COMMANDS, Command, Driver, Fatal, HOME_EVENTS, HomeLink, Inbox, now};
+use crate::edges::Edges;
+use crate::entries::Entries;
+use crate::home::{Home, HomeEvent, REPLIES};
+use crate::minter::Minter;
+use crate::service::Service;
+use crate::transport::{ARRIVALS, Bound, Hub};
+use crate::users::Users;
+use crate::{disk, random};
+
+/// RFC 5393 §5.3.3.
+const MAX_BREADTH: u32 = 60;
+/// Memory for the edge's database.
+const CACHE: u64 = 16 << 20;
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Server {
+    commands: mpsc::Sender<Command>,
+    tasks: JoinSet<Result<(), Fatal>>,
+    phones: Vec<SocketAddr>,
+    edges: SocketAddr,
+}
+
+/// Why an edge does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; see sip_edge.bind and sip_edge.edge_bind")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] kv::OpenError),
+    /// The data folder belongs to another node.
+    #[error(transparent)]
+    Owner(#[from] kv::OwnerError),
+    /// The data folder cannot be read or written.
+    #[error("the edge's data cannot be read or written: {0}")]
+    Disk(String),
+    /// The keys do not serve for TLS.
+    #[error("the edge's link certificate does not serve: {0}")]
+    Link(String),
+    /// Other edges could not be told where to connect.
+    #[error("sip_edge.edge_bind is {0}, a wildcard: set sip_edge.edge_advertise to the address that other edges reach")]
+    Wildcard(SocketAddr),
+}
+
+/// Why a running edge ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
+
+impl Server {
+    /// Binds the sockets, loads what the last run left, and starts to serve as a client of the overlay behind `overlay`.
+    ///
+    /// # Errors
+    /// When a socket or the folder cannot be had; nothing runs then.
+    pub async fn bind(config: Config, credentials: Credentials, document: SignedDocument, overlay: rpc::Channel) -> Result<Self, BindError> {
+        let bound = Bound::bind(&config.bind, config.edge_bind).map_err(|(address, source)| BindError::Address { address, source })?;
+        let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
+        let candidate = config.edge_advertise.unwrap_or(edges);
+        if candidate.ip().is_unspecified() {
+            return Err(BindError::Wildcard(candidate));
+        }
+        let node = credentials.link.node_id();
+        let store = kv::Store::open(&config.data, kv::Options { cache_bytes: CACHE, ..kv::Options::default() })?;
+        store.claim(*node.as_bytes()).await?;
+
+        let name = document.document().overlay.clone();
+        let verifier = Arc::new(Verifier::new(document.document().trust()));
+        let endpoint = Arc::new(endpoint(&config, &credentials, &verifier).map_err(|error| BindError::Link(error.to_string()))?);
+        let (arrivals, arrived) = mpsc::channel(ARRIVALS);
+        let (home_events, home_inbox) = mpsc::channel(HOME_EVENTS);
+        let (replies, replies_inbox) = mpsc::channel(REPLIES);
+        let (commands, commands_inbox) = mpsc::channel(COMMANDS);
+        let handle = Home::new(overlay, node);
+        let link: Arc<dyn identity::Sign> = Arc::new(credentials.link.clone());
+
+        let start = Start { config, credentials, document, name: name.clone(), node, candidate, store, verifier, endpoint, arrivals, bound };
+        let driver = start.driver(HomeLink { handle: handle.clone(), replies, state: None }).await?;
+        let mut tasks = JoinSet::new();
+        let attaching = handle.clone().stay_attached(link, name, home_events.clone(), replies_inbox);
+        tasks.spawn(async move { attaching.await; std::future::pending().await });
+        tasks.spawn(async move { handle.watch(home_events).await; std::future::pending().await });
+        tasks.spawn(run(driver, Inbox { arrivals: arrived, home: home_inbox, commands: commands_inbox }));
+        tracing::info!(node_id = %node.short(), ?phones, %edges, "edge listens");
+        Ok(Self { commands, tasks, phones, edges })
+    }
+
+    /// The addresses for phones, as bound.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.phones
+    }
+
+    /// The address for other edges, as bound.
+    #[must_use]
+    pub fn edge_address(&self) -> SocketAddr {
+        self.edges
+    }
+
+    /// The gRPC service of this edge, to be added to a server stack.
+    #[must_use]
+    pub fn service(&self) -> rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer<Service> {
+        rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer::new(Service::new(self.commands.clone()))
+    }
+
+    /// Waits until the edge ends by itself, which only a failure makes it do.
+    ///
+    /// # Errors
+    /// With the failure.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when dropped.
+    pub async fn join(&mut self) -> Result<(), Failure> {
+        match self.tasks.join_next().await {
+            Some(Ok(Ok(()))) | None => Ok(()),
+            Some(Ok(Err(fatal))) => Err(Failure(fatal.to_string())),
+            Some(Err(error)) => Err(Failure(format!("a task of the edge failed: {error}"))),
+        }
+    }
+
+    /// Takes no new work, lets transactions end for at most `grace`, and stops.
+    pub async fn shutdown(mut self, grace: Duration) {
+        let (drained, is_drained) = oneshot::channel();
+        if self.commands.send(Command::Drain(drained)).await.is_ok() {
+            let _ = tokio::time::timeout(grace, is_drained).await;
+        }
+        drop(self.commands);
+        // The driver closes its connections and ends; the others have no end of their own.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.join_next()).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Runs the driver once the home peer is known: a route without it leads nowhere.
+async fn run(mut driver: Driver, mut inbox: Inbox) -> Result<(), Fatal> {
+    while driver.registrant.home == NodeId::ZERO {
+        match inbox.home.recv().await {
+            Some(event @ (HomeEvent::Attached(_) | HomeEvent::State(_))) => driver.handle_first(event),
+            Some(_) => {}
+            None => return Ok(()),
+        }
+    }
+    driver.run(inbox).await
+}
+
+/// All that a driver is made of.
+struct Start {
+    config: Config,
+    credentials: Credentials,
+    document: SignedDocument,
+    name: String,
+    node: NodeId,
+    candidate: SocketAddr,
+    store: kv::Store,
+    verifier: Arc<Verifier>,
+    endpoint: Arc<link::Endpoint>,
+    arrivals: mpsc::Sender<crate::transport::Arrival>,
+    bound: Bound,
+}
+
+impl Start {
+    async fn driver(self, home: HomeLink) -> Result<Driver, BindError> {
+        let Self { config, credentials, document, name, node, candidate, store, verifier, endpoint, arrivals, bound } = self;
+        let now = now();
+        let unusable = |error: disk::DiskError| BindError::Disk(error.to_string());
+        let home_peer = disk::home(&store).map_err(|error| unusable(error.into()))?.unwrap_or(NodeId::ZERO);
+        let token_key = disk::token_key(&store).await.map_err(unusable)?;
+        let (mut locations, mut entries, mut directory) = (Table::new(Limits::default()), Entries::default(), Directory::new());
+        disk::load(&store, now, &mut locations, &mut entries, &mut directory).map_err(|error| unusable(error.into()))?;
+
+        let domains = Arc::new(domains(&config, &name, &bound));
+        let settings = proxy::Settings {
+            node: sip_core::flow::NodeId(*node.as_bytes()),
+            home: sip_core::flow::NodeId(*home_peer.as_bytes()),
+            overlay: name.clone(),
+            domains: Arc::clone(&domains),
+            advertise: config.advertise,
+            token_key: Arc::new(TokenKey::new(&token_key)),
+            seed: random::octets(),
+            transactions: sip_core::transaction::Settings::default(),
+            branches: BranchTimers::default(),
+            max_breadth: MAX_BREADTH,
+        };
+        let algorithms = config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
+        let digest = DigestSettings { algorithms, ..DigestSettings::default() };
+        let authenticator = Authenticator::new(now.instant, digest, &random::octets());
+        let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
+        Ok(Driver {
+            node,
+            proxy: proxy::Core::new(settings),
+            domains,
+            users: Users::new(authenticator, name.clone(), node, credentials.record_keys),
+            locations,
+            entries,
+            directory,
+            edges: Edges::new(sip_core::flow::NodeId(*node.as_bytes())),
+            hub: Hub::start(bound, Arc::clone(&endpoint), arrivals),
+            endpoint,
+            attacher: Attacher { overlay: Arc::from(name.as_str()), link, candidate },
+            home,
+            minter: Minter::new(credentials.delegated, credentials.values, node, name.clone()),
+            registrant: Registrant { overlay: name, home: home_peer },
+            verifier,
+            document,
+            store,
+            unstored: std::collections::BTreeMap::new(),
+            jobs: JoinSet::new(),
+            drained: None,
+        })
+    }
+}
+
+fn endpoint(config: &Config, credentials: &Credentials, verifier: &Arc<Verifier>) -> Result<link::Endpoint, link::SetupError> {
+    let endpoint = link::Endpoint::new(Arc::clone(verifier), credentials.link.certificates(), credentials.link.key())?;
+    if config.key_log { endpoint.with_key_log() } else { Ok(endpoint) }
+}
+
+/// The overlay's name is the SIP domain; phones may also use a name or an address of this edge.
+fn domains(config: &Config, overlay: &str, bound: &Bound) -> Domains {
+    let domains = config.names.iter().fold(Domains::new([overlay.to_owned()]), |domains, name| domains.with_name(name));
+    let bound = bound.udp.iter().map(|socket| socket.local().ip()).filter(|ip| !ip.is_unspecified());
+    bound.chain(config.advertise).fold(domains, Domains::with_address)
+}

@@ -1,0 +1,126 @@
+//! Who sent a request: digest credentials, judged by the user's sealed record.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use sip_core::aor::{Aor, Domains};
+use sip_core::digest::{Algorithm, Authenticator, Claim, Credentials, Ha1, Ha1Pair, Secrets, Side, Verdict};
+use sip_core::message::Message;
+use sip_core::proxy::Answer;
+use usage::user::{Hashes, NameForm, Record, RecordKey, State};
+use wire::{NodeId, ResourceId};
+
+/// Judges credentials for one edge.
+#[derive(Debug)]
+pub(crate) struct Users {
+    pub(crate) authenticator: Authenticator,
+    overlay: String,
+    edge: NodeId,
+    keys: BTreeMap<u32, RecordKey>,
+}
+
+/// A request whose credentials are worth the user's record.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) aor: Aor,
+    pub(crate) request: Message,
+    side: Side,
+    claim: Claim,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    /// The request is from the user; with the name to show.
+    Right(String),
+    /// It is answered so.
+    Refused(Answer),
+}
+
+impl Users {
+    /// Takes the record keys that this edge got at its enrollment.
+    pub(crate) fn new(authenticator: Authenticator, overlay: String, edge: NodeId, keys: impl IntoIterator<Item = RecordKey>) -> Self {
+        let keys = keys.into_iter().map(|key| (key.version(), key)).collect();
+        Self { authenticator, overlay, edge, keys }
+    }
+
+    /// Reads the credentials of a request that claims to come from `aor`, as far as this goes without the record.
+    ///
+    /// # Errors
+    /// With the challenge, when there are none that could be right.
+    pub(crate) fn ask(&mut self, now: Instant, side: Side, aor: &Aor, request: Message) -> Result<Asked, Answer> {
+        match self.authenticator.claim(&request, side, aor) {
+            Ok(claim) => Ok(Asked { aor: aor.clone(), request, side, claim }),
+            Err(_) => Err(self.challenge(now, side, aor.domain(), false)),
+        }
+    }
+
+    /// Judges by the user's record. A user who does not exist is challenged like one whose password is wrong, so that names cannot be probed.
+    pub(crate) fn judge(&mut self, now: Instant, asked: &Asked, record: Option<&Record>) -> Judged {
+        let Some(record) = record.filter(|record| record.public().state != State::Removed) else {
+            return Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), false));
+        };
+        let Some(secret) = self.open(&asked.aor, record) else {
+            return Judged::Refused(Answer::new(500).reason("User Record Unreadable"));
+        };
+        let verdict = self.authenticator.judge(now, &asked.request, (&asked.claim, asked.side), &secrets(&secret.hashes));
+        match verdict {
+            Verdict::Right if record.public().state == State::Suspended => Judged::Refused(Answer::new(403).reason("User Suspended")),
+            Verdict::Right if !record.public().allows(self.edge) => Judged::Refused(Answer::new(403).reason("Edge Not Allowed")),
+            Verdict::Right => Judged::Right(secret.display_name),
+            Verdict::Stale => Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), true)),
+            Verdict::Wrong => Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), false)),
+        }
+    }
+
+    /// Makes a challenge.
+    pub(crate) fn challenge(&mut self, now: Instant, side: Side, realm: &str, is_stale: bool) -> Answer {
+        let values = self.authenticator.challenge(now, realm, is_stale);
+        values.into_iter().fold(Answer::new(side.status()), |answer, value| answer.header(side.challenge_header(), value))
+    }
+
+    fn open(&self, aor: &Aor, record: &Record) -> Option<usage::user::Secret> {
+        let version = record.public().record_key_version;
+        let resource = ResourceId::of(aor.as_str().as_bytes());
+        let Some(key) = self.keys.get(&version) else {
+            tracing::error!(version, "no record key of this version; enroll this edge anew");
+            return None;
+        };
+        key.open(&self.overlay, resource, record)
+            .inspect_err(|error| tracing::error!(%error, resource_id = %resource, "user record cannot be opened"))
+            .ok()
+    }
+}
+
+/// The user whom a request's credentials name, if their realm is one that this edge serves. From may be another's, or anonymous.
+pub(crate) fn claimant(domains: &Domains, side: Side, request: &Message) -> Option<Aor> {
+    let credentials = request.lines(side.credentials_header()).filter_map(Credentials::parse);
+    credentials
+        .filter(|credentials| domains.serves(&credentials.realm))
+        .find_map(|credentials| match credentials.username.contains('@') {
+            true => Aor::parse(&credentials.username).ok(),
+            false => Aor::new(&credentials.username, &credentials.realm).ok(),
+        })
+}
+
+fn secrets(hashes: &Hashes) -> Secrets {
+    let pair = |algorithm| Ha1Pair { user: ha1(hashes, NameForm::User, algorithm), user_at_domain: ha1(hashes, NameForm::UserAtDomain, algorithm) };
+    Secrets { md5: Some(pair(Algorithm::Md5)), sha256: Some(pair(Algorithm::Sha256)) }
+}
+
+fn ha1(hashes: &Hashes, form: NameForm, algorithm: Algorithm) -> Ha1 {
+    let ha1 = hashes.form(form);
+    Ha1::new(&match algorithm {
+        Algorithm::Md5 => hex(ha1.md5()),
+        Algorithm::Sha256 => hex(ha1.sha256()),
+    })
+}
+
+fn hex(octets: &[u8]) -> String {
+    use std::fmt::Write;
+
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
