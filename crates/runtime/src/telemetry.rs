@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 pub use pii::{Pii, Privacy, set_privacy};
 
@@ -40,6 +40,9 @@ pub struct Options {
     /// Whether names and addresses of people are shown.
     pub privacy: Privacy,
 }
+
+/// A layer of choice; give it a filter of its own.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
@@ -91,15 +94,28 @@ impl Options {
 /// # Errors
 /// When the filter is malformed, or telemetry was started before.
 pub fn init(options: &Options) -> Result<(), InitError> {
+    init_with(options, None)
+}
+
+/// Starts telemetry with one more listener: a layer that sees all events, whatever the log shows.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(options: &Options, listener: Option<Listener>) -> Result<(), InitError> {
     set_privacy(options.privacy);
     let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    subscriber(options, has_colours, std::io::stderr)?
+    subscriber(options, listener, has_colours, std::io::stderr)?
         .try_init()
         .map_err(|_| InitError::Again)
 }
 
 /// Builds what [`init`] installs, for a writer of choice.
-fn subscriber<W>(options: &Options, has_colours: bool, writer: W) -> Result<impl Subscriber + Send + Sync, InitError>
+fn subscriber<W>(
+    options: &Options,
+    listener: Option<Listener>,
+    has_colours: bool,
+    writer: W,
+) -> Result<impl Subscriber + Send + Sync, InitError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -120,6 +136,7 @@ where
             .boxed(),
     };
     Ok(tracing_subscriber::registry()
+        .with(listener)
         .with(lines.with_filter(filter))
         .with(trace_ids()))
 }
@@ -172,7 +189,7 @@ mod tests {
             privacy: Privacy::Hash,
         };
         let writer = lines.clone();
-        let subscriber = subscriber(&options, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(&options, None, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(peers = 5, "joined ring");
             tracing::debug!("a decision");
@@ -208,7 +225,7 @@ mod tests {
             format: Format::Text,
             privacy: Privacy::Hash,
         };
-        let error = subscriber(&options, false, io::sink).err().unwrap().to_string();
+        let error = subscriber(&options, None, false, io::sink).err().unwrap().to_string();
         assert!(error.contains("p2psip=loud"), "{error}");
     }
 
@@ -222,7 +239,7 @@ mod tests {
             format: Format::Text,
             privacy: Privacy::Hash,
         };
-        let subscriber = subscriber(&options, false, io::sink).unwrap();
+        let subscriber = subscriber(&options, None, false, io::sink).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!("call");
             assert!(span.context().span().span_context().is_valid());

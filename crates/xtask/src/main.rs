@@ -1,3 +1,63 @@
-//! the project's own tasks: ci, arch, bench, fuzz.
+//! The project's own tasks: `cargo xtask ci` is what a change must pass; the others are its steps and what is too long for
+//! it.
 
-fn main() {}
+mod arch;
+mod ci;
+mod packages;
+mod step;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything a change must pass; stops at the first failure and says how to repeat it
+    Ci,
+    /// Checks which crate names which
+    Arch,
+    /// Runs the simulator in an optimised profile
+    Sim {
+        /// Passed on to it, such as `--seeds 500` or `--seed 42` to replay one
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Real phones against the real program
+    E2e {
+        /// Only tests whose names contain this
+        filter: Option<String>,
+    },
+    /// Feeds mutated input to the decoders
+    Fuzz {
+        /// Only this target
+        target: Option<String>,
+        /// How long for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Ci => ci::run(),
+        Task::Arch => arch::run(),
+        Task::Sim { arguments } => ci::simulator(&arguments).run().map(drop),
+        Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
+        Task::Fuzz { target, seconds } => ci::fuzz(target.as_deref(), seconds),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

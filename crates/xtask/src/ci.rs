@@ -1,0 +1,186 @@
+//! What a change must pass, in the order in which it fails fastest.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use cargo_metadata::MetadataCommand;
+
+use crate::step::{Done, Step};
+use crate::{arch, packages, tools};
+
+/// Runs all steps and prints what each took.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let began = std::time::Instant::now();
+    let target = folders()?.target;
+    let mut done = Vec::new();
+
+    tools::components()?;
+    packages::install()?;
+    done.push(Step::cargo("fmt", &["fmt", "--all", "--check"]).run()?);
+    done.push(arch_step()?);
+    done.push(clippy().run()?);
+    done.push(unit_tests().run_tests()?);
+    done.push(simulator(&[]).run()?);
+    done.push(phones_build().run()?);
+    done.push(phones(None).run_tests()?);
+    done.push(documentation().run()?);
+    done.push(licences(&target)?);
+
+    summary(&done, began.elapsed());
+    Ok(())
+}
+
+/// Real phones against the program, as it is shipped.
+pub(crate) fn end_to_end(filter: Option<&str>) -> anyhow::Result<()> {
+    packages::install()?;
+    phones_build().run()?;
+    let done = phones(filter).run_tests()?;
+    summary(std::slice::from_ref(&done), done.took);
+    Ok(())
+}
+
+/// The simulator with its arguments; without any, what a change must pass.
+pub(crate) fn simulator(arguments: &[String]) -> Step {
+    let step = Step::cargo(
+        "sim",
+        &[
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            "p2psip-sim",
+            "--",
+        ],
+    );
+    step.arguments(arguments.iter().map(String::as_str))
+}
+
+/// Runs each fuzz target for a while.
+pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> anyhow::Result<()> {
+    let folders = folders()?;
+    let program = tools::program("cargo-fuzz", &folders.target)?;
+    let names = match target {
+        Some(name) => vec![name.to_owned()],
+        None => fuzz_targets(&folders.root)?,
+    };
+    for name in names {
+        let limit = format!("-max_total_time={seconds}");
+        // The sanitizer's flags are unstable; this lets the stable compiler take them.
+        Step::new(
+            &format!("fuzz {name}"),
+            &program.to_string_lossy(),
+            &["fuzz", "run", &name, "--", &limit],
+        )
+        .environment("RUSTC_BOOTSTRAP", "1")
+        .folder(folders.root.join("tests"))
+        .run()?;
+    }
+    Ok(())
+}
+
+fn arch_step() -> anyhow::Result<Done> {
+    let began = std::time::Instant::now();
+    eprintln!("\n=== arch: cargo xtask arch");
+    arch::run().context("repeat it with:\n    cargo xtask arch")?;
+    Ok(Done {
+        name: "arch".into(),
+        took: began.elapsed(),
+        closing: None,
+    })
+}
+
+fn clippy() -> Step {
+    Step::cargo(
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+}
+
+/// Everything but the phones, which need the program as it is shipped.
+fn unit_tests() -> Step {
+    let runner: &[&str] = if tools::has_cargo("nextest") {
+        &["nextest", "run"]
+    } else {
+        &["test"]
+    };
+    Step::cargo("test", runner).arguments(["--workspace", "--locked", "--exclude", "p2psip-e2e"])
+}
+
+/// The phones' tests look for the program beside themselves, so both are built in one profile.
+fn phones_build() -> Step {
+    Step::cargo("build", &["build", "--release", "--locked", "--package", "p2psip"])
+}
+
+/// One after the other: they listen to audio, and a busy machine would drop some.
+fn phones(filter: Option<&str>) -> Step {
+    let (runner, serial): (&[&str], &[&str]) = if tools::has_cargo("nextest") {
+        (&["nextest", "run"], &["--test-threads", "1"])
+    } else {
+        (&["test"], &["--", "--test-threads", "1"])
+    };
+    let step = Step::cargo("e2e", runner).arguments(["--release", "--locked", "--package", "p2psip-e2e"]);
+    step.arguments(filter).arguments(serial.iter().copied())
+}
+
+fn documentation() -> Step {
+    Step::cargo("doc", &["doc", "--workspace", "--no-deps", "--locked"]).environment("RUSTDOCFLAGS", "-D warnings")
+}
+
+/// Advisories are not among the checks: their database is not reachable from everywhere.
+fn licences(target: &Path) -> anyhow::Result<Done> {
+    let program = tools::program("cargo-deny", target)?;
+    let arguments = [
+        "--locked",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ];
+    Step::new("deny", &program.to_string_lossy(), &arguments).run()
+}
+
+fn summary(done: &[Done], took: std::time::Duration) {
+    eprintln!();
+    for step in done {
+        let closing = step.closing.as_deref().unwrap_or_default();
+        eprintln!("{:>8.1} s  {:<8} ok  {closing}", step.took.as_secs_f64(), step.name);
+    }
+    eprintln!("{:>8.1} s  all passed", took.as_secs_f64());
+}
+
+struct Folders {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+fn folders() -> anyhow::Result<Folders> {
+    let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata")?;
+    Ok(Folders {
+        root: metadata.workspace_root.into(),
+        target: metadata.target_directory.into(),
+    })
+}
+
+fn fuzz_targets(root: &Path) -> anyhow::Result<Vec<String>> {
+    let folder = root.join("tests/fuzz/fuzz_targets");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if let (Some("rs"), Some(stem)) = (path.extension().and_then(|e| e.to_str()), path.file_stem()) {
+            names.push(stem.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
