@@ -170,6 +170,23 @@ impl Core {
         })
     }
 
+    /// Names what is still held; empty when nothing is.
+    #[cfg(test)]
+    pub(super) fn leftovers(&self) -> String {
+        let counts = [
+            ("contexts", self.contexts.len()),
+            ("servers", self.by_server.len()),
+            ("clients", self.by_client.len()),
+            ("transactions", self.layer.len().0 + self.layer.len().1),
+            ("look-ups", self.resolves.len()),
+            ("questions", self.authentications.len()),
+            ("registers", self.registers.len()),
+            ("deadlines", self.deadlines.len()),
+        ];
+        let left = counts.iter().filter(|(_, count)| *count > 0);
+        left.map(|(name, count)| format!("{count} {name} ")).collect()
+    }
+
     /// Carries what the transactions say to the network and to the contexts.
     pub(super) fn pump(&mut self, now: Instant) {
         while let Some(event) = self.layer.poll_event() {
