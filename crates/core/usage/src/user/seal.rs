@@ -101,6 +101,10 @@ impl RecordKey {
     ///
     /// # Errors
     /// When a text is longer than 255 octets or too many edges are named.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "place, public part, secrets and nonce are four different things"
+    )]
     pub fn seal(
         &self,
         overlay: &str,
