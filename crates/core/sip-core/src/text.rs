@@ -24,8 +24,14 @@ pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// Finds the first byte that satisfies `wanted` outside quoted strings and angle brackets.
-pub(crate) fn find_outside(text: &str, wanted: impl Fn(u8) -> bool) -> Option<usize> {
+/// Finds the first `wanted` sign outside quoted strings and angle brackets.
+pub(crate) fn find_outside(text: &str, wanted: u8) -> Option<usize> {
+    // Most values hold neither; the standard library finds single signs many octets at a time.
+    let first = text.find(char::from(wanted))?;
+    let before = text.get(..first)?;
+    if !before.contains('"') && !before.contains('<') {
+        return Some(first);
+    }
     let (mut is_quoted, mut is_escaped, mut is_angled) = (false, false, false);
     for (at, byte) in text.bytes().enumerate() {
         if is_escaped {
@@ -35,7 +41,7 @@ pub(crate) fn find_outside(text: &str, wanted: impl Fn(u8) -> bool) -> Option<us
             is_quoted = byte != b'"';
         } else if is_angled {
             is_angled = byte != b'>';
-        } else if wanted(byte) {
+        } else if byte == wanted {
             return Some(at);
         } else {
             is_quoted = byte == b'"';
@@ -62,7 +68,7 @@ impl<'a> Iterator for Commas<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest?;
-        let (value, rest) = match find_outside(rest, |byte| byte == b',').and_then(|at| rest.split_at_checked(at)) {
+        let (value, rest) = match find_outside(rest, b',').and_then(|at| rest.split_at_checked(at)) {
             Some((value, rest)) => (value, rest.get(1..)),
             None => (rest, None),
         };

@@ -79,7 +79,7 @@ impl<'a> SipUri<'a> {
             Some((user, password)) => (Some(user), Some(password).filter(|password| !password.is_empty())),
             None => (None, None),
         };
-        if user.is_some_and(|user| user.is_empty() || user.contains(['<', '>', '"'])) || rest.contains('@') {
+        if user.is_some_and(str::is_empty) || rest.contains('@') {
             return None;
         }
         let (rest, headers) = match rest.split_once('?') {
@@ -274,4 +274,107 @@ fn is_same_headers(one: Option<&str>, other: Option<&str>) -> bool {
         pairs
     }
     sorted(one) == sorted(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sip(text: &str) -> SipUri<'_> {
+        Uri::parse(text).and_then(Uri::sip).unwrap()
+    }
+
+    #[test]
+    fn parts_are_found() {
+        let uri = sip("sips:al;ice?x:secret@[2001:db8::1]:5071;transport=tcp;lr?Subject=a&b=c");
+        assert_eq!((uri.user, uri.password), (Some("al;ice?x"), Some("secret")));
+        assert_eq!(uri.host.address(), "2001:db8::1".parse().ok());
+        assert_eq!((uri.port, uri.transport()), (Some(5071), Some("tcp")));
+        assert!(uri.is_secure && uri.is_loose_router());
+        assert_eq!(uri.headers, Some("Subject=a&b=c"));
+        assert_eq!(sip("sip:example.org").user, None);
+        assert_eq!(
+            (sip("sip:h").port_or_default(), sip("sips:h").port_or_default()),
+            (5060, 5061)
+        );
+    }
+
+    #[test]
+    fn other_schemes_stay_opaque() {
+        assert_eq!(
+            Uri::parse("tel:+358-555;phone-context=x"),
+            Some(Uri::Tel("+358-555;phone-context=x"))
+        );
+        assert_eq!(Uri::parse("urn:service:sos"), Some(Uri::Other("urn:service:sos")));
+    }
+
+    #[test]
+    fn malformed_uris_are_refused() {
+        for text in [
+            "",
+            "sip:",
+            "sip",
+            "sip: a@b",
+            "sip:a@",
+            "sip:@b",
+            "sip:a@b@c",
+            "sip:a@b:x",
+            "sip:a@b:70000",
+            "sip:a@[::1",
+            "sip:a@::1",
+            "sip:a@b;;c",
+            "sip:a@b;=c",
+            "sip:a b@c",
+            "<sip:a@b>",
+            "1sip:a@b",
+            "sip:a@b c",
+            "sip:a@b\u{7f}",
+        ] {
+            assert_eq!(Uri::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn equivalence_is_that_of_the_rfc() {
+        // RFC 3261 §19.1.4 has these pairs.
+        for (one, other) in [
+            (
+                "sip:%61lice@atlanta.com;transport=TCP",
+                "sip:alice@AtLanTa.CoM;Transport=tcp",
+            ),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;security=on"),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+            ),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+            ),
+        ] {
+            assert!(is_equivalent(one, other) && is_equivalent(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            (
+                "SIP:ALICE@AtLanTa.CoM;Transport=udp",
+                "sip:alice@AtLanTa.CoM;Transport=UDP",
+            ),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
+            (
+                "sip:carol@chicago.com;security=on",
+                "sip:carol@chicago.com;security=off",
+            ),
+            ("sip:a@b.test", "sips:a@b.test"),
+        ] {
+            assert!(
+                !is_equivalent(one, other) && !is_equivalent(other, one),
+                "{one} {other}"
+            );
+        }
+    }
 }

@@ -1,5 +1,12 @@
 //! The torture messages of RFC 4475 and RFC 5118: verdicts, byte-exact round trips, streams, and rsip as an oracle.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking too"
+)]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -18,7 +18,7 @@ pub struct Address<'a> {
 impl<'a> Address<'a> {
     /// Reads one value; `None` when brackets or quotes do not close, or nothing like a URI is inside.
     pub fn parse(value: &'a str) -> Option<Self> {
-        let open = find_outside_quotes(value, b'<');
+        let open = find_outside(value, b'<');
         let (display, uri, params) = match open {
             Some(open) => {
                 let (display, rest) = value.split_at_checked(open)?;
@@ -51,11 +51,6 @@ impl<'a> Address<'a> {
     pub fn parsed_uri(self) -> Option<Uri<'a>> {
         Uri::parse(self.uri)
     }
-}
-
-/// Finds a byte that stands outside quoted strings.
-fn find_outside_quotes(text: &str, wanted: u8) -> Option<usize> {
-    find_outside(text, |byte| byte == wanted)
 }
 
 /// Accepts one quoted string, or words; unquoted UTF-8 and punctuation are common, separators of lists are refused.

@@ -116,6 +116,8 @@ impl<'a> Edit<'a> {
     }
 
     fn with(mut self, name: Name<'a>, operation: Operation<'a>) -> Self {
+        // A known name that came as text counts as known.
+        let name = Name::known(name.text().as_bytes()).unwrap_or(name);
         self.operations.push((name, operation));
         self
     }
@@ -206,7 +208,7 @@ impl<'a> Edit<'a> {
         if let Some(value) = replacement {
             put_clean(out, value);
             let text = self.message.text(line.value);
-            rest_at = value_at + find_outside(text, |byte| byte == b',').unwrap_or(text.len());
+            rest_at = value_at + find_outside(text, b',').unwrap_or(text.len());
         }
         out.put_slice(source.get(rest_at..line.end as usize).unwrap_or_default());
     }
@@ -217,7 +219,7 @@ impl<'a> Edit<'a> {
         let mut at = 0;
         for taken in 0..count {
             let rest = text.get(at..).unwrap_or_default();
-            match find_outside(rest, |byte| byte == b',') {
+            match find_outside(rest, b',') {
                 Some(comma) => {
                     let tail = rest.get(comma + 1..).unwrap_or_default();
                     at += comma + 1 + (tail.len() - tail.trim_ascii_start().len());

@@ -243,3 +243,6 @@ fn unfold(bytes: &[u8], head_end: usize) -> Bytes {
     }
     head.freeze()
 }
+
+#[cfg(test)]
+mod tests;

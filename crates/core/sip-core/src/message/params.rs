@@ -9,12 +9,12 @@ pub struct Params<'a>(pub(crate) &'a str);
 impl<'a> Params<'a> {
     /// Iterates over names and values; a parameter without a value has none.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
-        self.pieces().map(|piece| {
-            match find_outside(piece, |byte| byte == b'=').and_then(|at| piece.split_at_checked(at)) {
+        self.pieces().map(
+            |piece| match find_outside(piece, b'=').and_then(|at| piece.split_at_checked(at)) {
                 Some((name, value)) => (trim(name), value.get(1..).map(trim)),
                 None => (piece, None),
-            }
-        })
+            },
+        )
     }
 
     /// Returns a parameter's value: `Some(None)` when it stands without one.
@@ -49,7 +49,7 @@ impl<'a> Params<'a> {
         let mut rest = self.0.strip_prefix(';');
         std::iter::from_fn(move || {
             let text = rest?;
-            let (piece, tail) = match find_outside(text, |byte| byte == b';').and_then(|at| text.split_at_checked(at)) {
+            let (piece, tail) = match find_outside(text, b';').and_then(|at| text.split_at_checked(at)) {
                 Some((piece, tail)) => (piece, tail.get(1..)),
                 None => (text, None),
             };

@@ -185,7 +185,7 @@ impl Message {
                 return Err(Refusal::new(400, format!("Malformed {name}")));
             }
         }
-        if self.values(Name::Via).any(|value| Via::parse(value).is_none()) {
+        if self.values(Name::Via).skip(1).any(|value| Via::parse(value).is_none()) {
             return Err(Refusal::new(400, "Malformed Via"));
         }
         let needs_contact = matches!(

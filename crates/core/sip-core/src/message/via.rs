@@ -39,7 +39,7 @@ pub enum ReplyTarget {
 impl<'a> Via<'a> {
     /// Reads one Via value.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let (head, params) = text.split_at(find_outside(text, |byte| byte == b';').unwrap_or(text.len()));
+        let (head, params) = text.split_at(find_outside(text, b';').unwrap_or(text.len()));
         let (protocol, rest) = head.split_once('/')?;
         let (version, rest) = rest.split_once('/')?;
         let (protocol, version) = (trim(protocol), trim(version));
