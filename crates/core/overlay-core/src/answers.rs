@@ -105,6 +105,7 @@ const MOST_OCTETS: usize = 8 * 1024 * 1024;
 const OVERHEAD: usize = 1024;
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test begins at any time")]
 mod tests {
     use super::*;
 

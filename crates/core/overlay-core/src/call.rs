@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use wire::{Decode, ErrorCode, MessageContents, NodeId, Now};
+use wire::{Decode, ErrorCode, MessageContents, NodeId, Now, TraceContext};
 
 use crate::api::{Call, CallId, CallResult, Output, Refusal};
 use crate::core::Core;
+use crate::link::Carried;
 use crate::transaction::{Answered, Outcome, Purpose};
 
 impl Core {
@@ -43,12 +44,15 @@ impl Core {
                 (transaction_id, self.sign(transaction_id, &call.contents, Vec::new()))
             }
         };
-        let packet = self.packet(transaction_id, call.destination, &call.contents, &security, call.trace);
+        let too_large = (ErrorCode::MessageTooLarge, "message is too large");
+        let packet = self.packet(transaction_id, call.destination, &call.contents, &security);
+        let mut packet = packet.map_err(|_| too_large)?;
+        packet.header.options.extend(call.trace.iter().map(TraceContext::to_option));
         if packet.payload.len() + ROUTE_ROOM > self.parameters.longest_message {
-            return Err((ErrorCode::MessageTooLarge, "message is too large"));
+            return Err(too_large);
         }
         let deadline = call.deadline.checked_sub(MARGIN).unwrap_or(now.instant);
-        self.originate(now, packet, client, Purpose::Call(id), deadline);
+        self.originate(now, id, Carried { packet, from: client, is_bulk: false }, deadline);
         Ok(())
     }
 

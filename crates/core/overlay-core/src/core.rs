@@ -20,6 +20,7 @@ use crate::client::Clients;
 use crate::company::Company;
 use crate::fragments::Reassembly;
 use crate::join::Joining;
+use crate::link::End;
 use crate::links::Links;
 use crate::parameters::Parameters;
 use crate::pull::Pulls;
@@ -100,8 +101,9 @@ impl Core {
     }
 
     /// A connection is up; `peer` is the Node-ID that its certificate proved.
+    #[allow(clippy::too_many_arguments, reason = "the facts about a connection, each of another type")]
     pub fn handle_connected(&mut self, now: Now, link: LinkId, peer: NodeId, remote: SocketAddr, is_initiator: bool) {
-        self.link_connected(now, link, peer, remote, is_initiator);
+        self.link_connected(now, link, End { peer, remote, is_initiator });
         self.settle(now);
     }
 

@@ -20,41 +20,43 @@ impl Core {
         let header = &packet.header;
         if header.overlay != self.parameters.overlay_hash || header.version != VERSION {
             self.counters.malformed += 1;
-            return self.refuse_packet(now, &packet, Some(from), ErrorCode::IncompatibleWithOverlay, "another overlay");
+            let why = (ErrorCode::IncompatibleWithOverlay, "another overlay");
+            return self.refuse_packet(now, &packet, Some(from), why);
         }
         // RFC 6940 §6.3.2: nothing may live longer than the overlay allows.
         if header.ttl > self.parameters.initial_ttl {
             self.counters.malformed += 1;
-            return self.refuse_packet(now, &packet, Some(from), ErrorCode::TtlExceeded, "TTL above initial-ttl");
+            let why = (ErrorCode::TtlExceeded, "TTL above initial-ttl");
+            return self.refuse_packet(now, &packet, Some(from), why);
         }
-        self.route(now, packet, Some(from), false);
+        self.route(now, Carried { packet, from: Some(from), is_bulk: false });
     }
 
     /// Takes a message one step further: to this node, to a client, or over a link.
-    pub(crate) fn route(&mut self, now: Now, mut packet: Packet, from: Option<NodeId>, is_bulk: bool) {
+    pub(crate) fn route(&mut self, now: Now, mut carried: Carried) {
         let mut was_for_us = false;
         loop {
-            let list = &packet.header.destination_list;
+            let list = &carried.packet.header.destination_list;
             let is_only = list.len() == 1;
             match list.first() {
                 // RFC 6940 §6.1.1: the wildcard is whoever receives it.
                 Some(Destination::Node(node)) if *node == NodeId::WILDCARD => {
-                    return self.deliver(now, packet, from, self.own());
+                    return self.deliver(now, carried.packet, carried.from, self.own());
                 }
                 Some(Destination::Node(node)) if *node == self.own() => {
                     if is_only {
-                        return self.deliver(now, packet, from, self.own());
+                        return self.deliver(now, carried.packet, carried.from, self.own());
                     }
-                    packet.header.destination_list.remove(0);
+                    carried.packet.header.destination_list.remove(0);
                     was_for_us = true;
                 }
                 Some(Destination::Node(node)) => {
-                    return self.route_to_node(now, *node, packet, from, is_bulk, was_for_us);
+                    return self.route_to_node(now, *node, carried, was_for_us);
                 }
                 // RFC 6940 §6.1.1, §6.3.2.2: a resource stands alone at the end of a destination list.
                 Some(Destination::Resource(resource)) if is_only => {
                     let place = Place::Resource(*resource);
-                    return self.route_to_place(now, place, packet, from, is_bulk);
+                    return self.route_to_place(now, place, carried);
                 }
                 // RFC 6940 §6.1.3: this node replaces no via list by an opaque id, so none can be its own.
                 Some(
@@ -71,83 +73,77 @@ impl Core {
         }
     }
 
-    fn route_to_node(
-        &mut self,
-        now: Now,
-        node: NodeId,
-        packet: Packet,
-        from: Option<NodeId>,
-        is_bulk: bool,
-        was_for_us: bool,
-    ) {
+    fn route_to_node(&mut self, now: Now, node: NodeId, carried: Carried, was_for_us: bool) {
         if self.clients.is_attached(node) {
-            if packet.header.destination_list.len() == 1 {
-                return self.deliver(now, packet, from, node);
+            if carried.packet.header.destination_list.len() == 1 {
+                return self.deliver(now, carried.packet, carried.from, node);
             }
             self.counters.malformed += 1;
             return;
         }
         // RFC 6940 §6.1.2: who is directly connected is reached directly.
         if self.links.to(node).is_some() {
-            return self.forward(now, packet, from, node, is_bulk);
+            return self.forward(now, node, carried);
         }
-        if was_for_us && message_code(&packet) == Some(MessageCode::APP_ATTACH_REQ) {
+        if was_for_us && message_code(&carried.packet) == Some(MessageCode::APP_ATTACH_REQ) {
             // The list named this node as the home of a client: who follows it learns that the client is gone.
-            return self.refuse_packet(now, &packet, from, ErrorCode::NotFound, "client is not attached");
+            let why = (ErrorCode::NotFound, "client is not attached");
+            return self.refuse_packet(now, &carried.packet, carried.from, why);
         }
-        self.route_to_place(now, Place::Node(node), packet, from, is_bulk);
+        self.route_to_place(now, Place::Node(node), carried);
     }
 
-    fn route_to_place(&mut self, now: Now, place: Place, packet: Packet, from: Option<NodeId>, is_bulk: bool) {
-        let mut been: Vec<NodeId> = packet.header.via_list.iter().filter_map(node_of).collect();
-        been.extend(from);
+    fn route_to_place(&mut self, now: Now, place: Place, carried: Carried) {
+        let header = &carried.packet.header;
+        let mut been: Vec<NodeId> = header.via_list.iter().filter_map(node_of).collect();
+        been.extend(carried.from);
         match self.chord.route(place, &been) {
-            Route::Here => self.deliver(now, packet, from, self.own()),
-            Route::Next(node) => self.forward(now, packet, from, node, is_bulk),
-            Route::None => trace!(transaction_id = %packet.header.transaction_id, "no way to destination"),
+            Route::Here => self.deliver(now, carried.packet, carried.from, self.own()),
+            Route::Next(node) => self.forward(now, node, carried),
+            Route::None => trace!(transaction_id = %header.transaction_id, "no way to destination"),
         }
     }
 
     /// Sends a message over a link.
-    pub(crate) fn forward(&mut self, now: Now, packet: Packet, from: Option<NodeId>, node: NodeId, is_bulk: bool) {
+    pub(crate) fn forward(&mut self, now: Now, node: NodeId, carried: Carried) {
+        let Carried { packet, from, is_bulk } = &carried;
         if let Some(from) = from.filter(|from| !self.clients.is_attached(*from)) {
             // RFC 6940 §6.3.2: what arrived with TTL 0 goes no further.
             if packet.header.ttl == 0 {
-                return self.refuse_packet(now, &packet, Some(from), ErrorCode::TtlExceeded, "TTL exceeded");
+                return self.refuse_packet(now, packet, Some(from), (ErrorCode::TtlExceeded, "TTL exceeded"));
             }
             if packet.header.options.iter().any(is_critical_to_forward) {
-                let code = ErrorCode::UnsupportedForwardingOption;
-                return self.refuse_packet(now, &packet, Some(from), code, "forwarding option is not supported");
+                let why = (ErrorCode::UnsupportedForwardingOption, "forwarding option is not supported");
+                return self.refuse_packet(now, packet, Some(from), why);
             }
             self.counters.forwarded += 1;
         }
-        let code = message_code(&packet);
+        let code = message_code(packet);
         let is_answer = code.is_some_and(MessageCode::is_response);
         let cargo = if is_answer {
             Cargo::Answer
-        } else if is_bulk {
+        } else if *is_bulk {
             Cargo::Bulk
         } else if from.is_none_or(|from| self.clients.is_attached(from)) {
             self.transactions.took(packet.header.transaction_id, node);
             Cargo::Own
         } else {
-            Cargo::Forwarded(Box::new(Carried { packet: packet.clone(), from }))
+            Cargo::Forwarded(Box::new(carried.clone()))
         };
-        let packet = self.next_hop(packet, from, node, code, is_answer);
+        let packet = self.next_hop(carried, node, code);
         for piece in fragments::split(packet) {
-            self.send_over(now, node, piece.to_bytes(), cargo.clone());
+            match piece.checked_bytes() {
+                Ok(message) => drop(self.send_over(now, node, message, cargo.clone())),
+                // A via list that others filled up has no room for one more.
+                Err(_) => self.counters.malformed += 1,
+            }
         }
     }
 
     /// Changes the header as a hop has to.
-    fn next_hop(
-        &mut self,
-        mut packet: Packet,
-        from: Option<NodeId>,
-        node: NodeId,
-        code: Option<MessageCode>,
-        is_answer: bool,
-    ) -> Packet {
+    fn next_hop(&mut self, carried: Carried, node: NodeId, code: Option<MessageCode>) -> Packet {
+        let Carried { mut packet, from, .. } = carried;
+        let is_answer = code.is_some_and(MessageCode::is_response);
         // RFC 6940 §6.1.2: the way back goes through whoever sent it here. Answers need none.
         if let Some(from) = from.filter(|_| !is_answer) {
             packet.header.via_list.push(Destination::Node(from));

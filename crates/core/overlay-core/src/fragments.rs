@@ -145,6 +145,7 @@ const MOST_PIECES: usize = 256;
 const MOST_OCTETS: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test begins at any time")]
 mod tests {
     use super::*;
 

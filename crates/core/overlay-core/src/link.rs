@@ -42,6 +42,24 @@ pub(crate) struct Carried {
     pub(crate) packet: Packet,
     /// Who sent it here; none if it began here.
     pub(crate) from: Option<NodeId>,
+    /// Whether it goes after everything else.
+    pub(crate) is_bulk: bool,
+}
+
+impl Carried {
+    /// A message that began here.
+    pub(crate) fn ours(packet: Packet) -> Self {
+        Self { packet, from: None, is_bulk: false }
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) peer: NodeId,
+    pub(crate) remote: SocketAddr,
+    /// Whether this node began the connection.
+    pub(crate) is_initiator: bool,
 }
 
 /// What came in.
@@ -100,14 +118,8 @@ struct InFlight {
 }
 
 impl Link {
-    pub(crate) fn new(
-        now: Instant,
-        id: LinkId,
-        peer: NodeId,
-        remote: SocketAddr,
-        is_initiator: bool,
-        longest: usize,
-    ) -> Self {
+    pub(crate) fn new(now: Instant, id: LinkId, end: End, longest: usize) -> Self {
+        let End { peer, remote, is_initiator } = end;
         Self {
             id,
             peer,
@@ -305,6 +317,7 @@ const IDLE: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test begins at any time")]
 mod tests {
     use std::net::Ipv4Addr;
 
@@ -312,7 +325,8 @@ mod tests {
 
     fn link(now: Instant) -> Link {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 6084));
-        Link::new(now, LinkId(2), NodeId::new([1; 16]), remote, true, 65536)
+        let end = End { peer: NodeId::new([1; 16]), remote, is_initiator: true };
+        Link::new(now, LinkId(2), end, 65536)
     }
 
     fn ms(milliseconds: u64) -> Duration {
@@ -337,7 +351,7 @@ mod tests {
             options: Vec::new(),
         };
         let packet = Packet { header, payload: Bytes::new() };
-        Cargo::Forwarded(Box::new(Carried { packet, from: None }))
+        Cargo::Forwarded(Box::new(Carried::ours(packet)))
     }
 
     #[test]

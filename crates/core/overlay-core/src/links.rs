@@ -14,7 +14,7 @@ use wire::{Decode, NodeId, Now, Packet};
 
 use crate::api::{ConnectFailure, LinkId, Output};
 use crate::core::Core;
-use crate::link::{Alarm, Cargo, Link};
+use crate::link::{Alarm, Cargo, End, Link};
 
 /// The connections of a node, open and opening.
 #[derive(Default)]
@@ -92,14 +92,8 @@ impl Core {
         }
     }
 
-    pub(crate) fn link_connected(
-        &mut self,
-        now: Now,
-        id: LinkId,
-        peer: NodeId,
-        remote: SocketAddr,
-        is_initiator: bool,
-    ) {
+    pub(crate) fn link_connected(&mut self, now: Now, id: LinkId, end: End) {
+        let End { peer, remote, is_initiator } = end;
         let dial = self.links.dials.remove(&id);
         let is_unwanted = peer == self.own()
             || is_initiator && dial.is_none()
@@ -110,7 +104,7 @@ impl Core {
             return;
         }
         let longest = self.parameters.longest_message;
-        self.links.by_id.insert(id, Link::new(now.instant, id, peer, remote, is_initiator, longest));
+        self.links.by_id.insert(id, Link::new(now.instant, id, end, longest));
         if is_initiator {
             self.joining.remember(remote);
         }
@@ -227,7 +221,7 @@ impl Core {
     // RFC 6940 §6.6.3 leaves loss on a dying link to the hops; requests that it did not acknowledge take another way.
     fn route_again(&mut self, now: Now, link: Link) {
         for carried in link.into_unacknowledged() {
-            self.route(now, carried.packet, carried.from, false);
+            self.route(now, carried);
         }
     }
 

@@ -13,6 +13,8 @@ use crate::answers::{Kept, Seen};
 use crate::api::{Output, Refusal, Traced, TracedKind};
 use crate::core::Core;
 use crate::forwarding::{message_code, node_of};
+use crate::link::Carried;
+use crate::pull::Waiting;
 use crate::transaction::{Answered, Outcome, Purpose, Request};
 
 /// A request that waits for its answer, without its body.
@@ -35,6 +37,14 @@ pub(crate) struct Asked {
     options: Vec<ForwardingOption>,
 }
 
+/// An answer whose body is encoded.
+pub(crate) struct Reply {
+    pub(crate) code: MessageCode,
+    pub(crate) body: Bytes,
+    /// The certificates of the values in the body (RFC 6940 §6.3.4).
+    pub(crate) certificates: Vec<Bytes>,
+}
+
 /// How an answer finds who asked.
 #[derive(Clone, Debug)]
 enum ReturnPath {
@@ -53,7 +63,7 @@ impl Core {
                 self.counters.unverified += 1;
                 debug!(transaction_id = %message.header.transaction_id, %error, "request is not signed as it must be");
                 // RFC 6940 §6.3.4: without a valid signature there is nobody to answer, but who asked may want to know.
-                return self.refuse_packet(now, &message.to_packet(), from, ErrorCode::Forbidden, "signature");
+                return self.refuse_packet(now, &message.to_packet(), from, (ErrorCode::Forbidden, "signature"));
             }
         };
         let Some(asked) = self.asked(&message, verified, from) else { return };
@@ -184,7 +194,10 @@ impl Core {
             Body::UpdateReq(update) => self.update_asked(now, asked, &update, &message.contents.extensions),
             Body::RouteQueryReq(query) => self.route_query_asked(now, asked, &query),
             Body::ConfigUpdateReq(update) => self.config_update_asked(now, asked, update),
-            Body::StoreReq(store) => self.store_asked(now, asked, &store, message.contents.body, certificates),
+            Body::StoreReq(store) => {
+                let body = message.contents.body;
+                self.store_asked(now, &store, Waiting { asked, body, certificates });
+            },
             Body::FetchReq(fetch) => self.read_asked(now, asked, fetch.resource, message.contents.body),
             Body::StatReq(stat) => self.read_asked(now, asked, stat.resource, message.contents.body),
             Body::FindReq(find) => self.find_asked(now, asked, find.resource, message.contents.body),
@@ -195,18 +208,13 @@ impl Core {
 
     /// Answers a request.
     pub(crate) fn answer(&mut self, now: Now, asked: Asked, body: &Body) {
-        self.answer_encoded(now, asked, body.code(), body.to_bytes(), Vec::new());
+        let reply = Reply { code: body.code(), body: body.to_bytes(), certificates: Vec::new() };
+        self.answer_encoded(now, asked, reply);
     }
 
     /// Answers a request with a body that is already encoded.
-    pub(crate) fn answer_encoded(
-        &mut self,
-        now: Now,
-        asked: Asked,
-        code: MessageCode,
-        body: Bytes,
-        certificates: Vec<Bytes>,
-    ) {
+    pub(crate) fn answer_encoded(&mut self, now: Now, asked: Asked, reply: Reply) {
+        let Reply { code, body, certificates } = reply;
         let contents = MessageContents { code, body, extensions: Vec::new() };
         if matches!(asked.return_path, ReturnPath::Here) {
             return self.answer_here(now, &asked, contents, certificates);
@@ -217,8 +225,9 @@ impl Core {
             0 => self.parameters.longest_message,
             limit => limit.min(self.parameters.longest_message),
         };
+        let length = security.checked_bytes().map_or(usize::MAX, |block| block.len().saturating_add(encoded.len()));
         // RFC 6940 §6.3.2, and docs/deviations.md D3 about which error it is.
-        if encoded.len() + security.to_bytes().len() + HEADER_ROOM > limit && code != MessageCode::ERROR {
+        if length.saturating_add(HEADER_ROOM) > limit && code != MessageCode::ERROR {
             return self.refuse(now, asked, ErrorCode::ResponseTooLarge, "response is too large");
         }
         if is_kept(asked.code) {
@@ -266,11 +275,13 @@ impl Core {
         security: SecurityBlock,
     ) {
         let ReturnPath::Along(path) = &asked.return_path else { return };
-        let mut packet = self.packet(asked.transaction_id, path.clone(), &contents, &security, None);
+        let Ok(mut packet) = self.packet(asked.transaction_id, path.clone(), &contents, &security) else {
+            return;
+        };
         // RFC 6940 §6.3.2: zero in answers.
         packet.header.max_response_length = 0;
         packet.header.options.clone_from(&asked.options);
-        self.route(now, packet, None, false);
+        self.route(now, Carried::ours(packet));
     }
 
     /// Refuses a message that was not opened, or whose signer is not known. Only requests are refused, and only with
@@ -280,8 +291,7 @@ impl Core {
         now: Now,
         packet: &Packet,
         from: Option<NodeId>,
-        code: ErrorCode,
-        info: &'static str,
+        (code, info): (ErrorCode, &'static str),
     ) {
         let Some(request) = message_code(packet).filter(|code| code.is_request()) else { return };
         let header = &packet.header;
@@ -301,10 +311,10 @@ impl Core {
         let body: Body = ErrorResponse { code, info: Bytes::from_static(info.as_bytes()) }.into();
         let contents = MessageContents::of(&body).to_bytes();
         let security = self.sign(id, &contents, Vec::new());
-        let mut answer = self.packet(id, path, &contents, &security, None);
+        let Ok(mut answer) = self.packet(id, path, &contents, &security) else { return };
         answer.header.max_response_length = 0;
         answer.header.fragment = Fragment::WHOLE;
-        self.route(now, answer, None, false);
+        self.route(now, Carried::ours(answer));
     }
 
     pub(crate) fn trace_served(&mut self, message: &Message) {

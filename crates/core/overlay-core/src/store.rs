@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::merge;
 use crate::pull::Waiting;
 use crate::seam::{Answer, Command, ReplicaStore};
-use crate::serve::Asked;
+use crate::serve::{Asked, Reply};
 use crate::session::Errand;
 use crate::transaction::{Outcome, Purpose, Request};
 
@@ -54,36 +54,23 @@ impl Stores {
 }
 
 impl Core {
-    pub(crate) fn store_asked(
-        &mut self,
-        now: Now,
-        asked: Asked,
-        store: &StoreReq,
-        body: Bytes,
-        certificates: Vec<Bytes>,
-    ) {
+    pub(crate) fn store_asked(&mut self, now: Now, store: &StoreReq, waiting: Waiting) {
         let resource = store.resource;
         if store.replica_number != 0 {
-            return self.merge_asked(now, asked, resource, body, certificates);
+            return self.merge_asked(now, resource, waiting);
         }
         // RFC 6940 §6.3.4: the destination is not signed, so the receiver checks that the request makes sense here.
         if !self.chord.is_responsible(resource) {
-            return self.refuse(now, asked, ErrorCode::Forbidden, "not responsible for the resource");
+            return self.refuse(now, waiting.asked, ErrorCode::Forbidden, "not responsible for the resource");
         }
-        self.act_or_pull(now, resource, Waiting { asked, body, certificates });
+        self.act_or_pull(now, resource, waiting);
     }
 
     /// A Store of values that another holder has.
     // RFC 6940 §7.4.1.1, §10.4; docs/deviations.md D17: for the own range from any peer with a link and an Update, for
     // others from the owner that this peer knows.
-    fn merge_asked(
-        &mut self,
-        now: Now,
-        asked: Asked,
-        resource: ResourceId,
-        body: Bytes,
-        certificates: Vec<Bytes>,
-    ) {
+    fn merge_asked(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
+        let Waiting { asked, body, certificates } = waiting;
         let from = asked.signer;
         let is_peer = asked.is_node && self.chord.is_peer(from);
         let is_joining = self.chord.standing() == chord::Standing::Joining;
@@ -163,7 +150,7 @@ impl Core {
     fn answer_from_storage(&mut self, now: Now, asked: Asked, answer: Answer) {
         match answer {
             Answer::Applied { code, body, certificates, .. } => {
-                self.answer_encoded(now, asked, MessageCode(code), body, certificates);
+                self.answer_encoded(now, asked, Reply { code: MessageCode(code), body, certificates });
             }
             Answer::Refused { code, info } => self.refuse_with(now, asked, ErrorCode::from(code), info),
             Answer::Scanned { .. } | Answer::Done => self.leave_unanswered(&asked),
@@ -307,7 +294,8 @@ impl Core {
             }
             Err(_) => pending.answer,
         };
-        self.answer_encoded(now, pending.asked, MessageCode::STORE_ANS, body, Vec::new());
+        let reply = Reply { code: MessageCode::STORE_ANS, body, certificates: Vec::new() };
+        self.answer_encoded(now, pending.asked, reply);
     }
 
     fn give_up(&mut self, id: StoreId) {

@@ -8,17 +8,20 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use tracing::debug;
+
 use chord::AttachId;
 use identity::sign_message;
 use wire::{
     Body, CONFIGURATION_ANY, Destination, Encode, ErrorCode, ForwardingHeader, Fragment, GenericCertificate, MessageContents,
-    MessageExtension, NodeId, Now, Packet, ResourceId, SecurityBlock, TraceContext, TransactionId, VERSION, Writer,
+    MessageExtension, NodeId, Now, Packet, ResourceId, SecurityBlock, TooLong, TransactionId, VERSION, Writer,
 };
 
 use crate::api::{CallId, Refusal};
 use crate::core::Core;
-use crate::store::StoreId;
+use crate::link::Carried;
 use crate::push::PushId;
+use crate::store::StoreId;
 
 /// Why a request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +218,11 @@ impl Core {
         let contents = MessageContents { code: request.code, body: request.body, extensions: request.extensions };
         let contents = contents.to_bytes();
         let security = self.sign(id, &contents, request.certificates);
-        let packet = self.packet(id, request.destination, &contents, &security, None);
+        let Ok(packet) = self.packet(id, request.destination, &contents, &security) else {
+            debug!(reload.method = %request.code, "request is too large");
+            self.finished(now, request.purpose, Outcome::Silent);
+            return id;
+        };
         self.transactions.open.insert(
             id,
             Transaction {
@@ -236,19 +243,12 @@ impl Core {
     }
 
     /// Sends a request that is ready, for a user of this node.
-    pub(crate) fn originate(
-        &mut self,
-        now: Now,
-        packet: Packet,
-        client: Option<NodeId>,
-        purpose: Purpose,
-        deadline: Instant,
-    ) {
-        let id = packet.header.transaction_id;
+    pub(crate) fn originate(&mut self, now: Now, call: CallId, carried: Carried, deadline: Instant) {
+        let id = carried.packet.header.transaction_id;
         let transaction = Transaction {
-            purpose,
-            packet,
-            client,
+            purpose: Purpose::Call(call),
+            packet: carried.packet,
+            client: carried.from,
             over: None,
             sent_over: None,
             sends_left: MOST_SENDS,
@@ -284,8 +284,7 @@ impl Core {
         destination_list: Vec<Destination>,
         contents: &[u8],
         security: &SecurityBlock,
-        trace: Option<TraceContext>,
-    ) -> Packet {
+    ) -> Result<Packet, TooLong> {
         let mut payload = Writer::new();
         payload.octets(contents);
         security.encode(&mut payload);
@@ -300,9 +299,9 @@ impl Core {
             max_response_length: longest,
             via_list: Vec::new(),
             destination_list,
-            options: trace.iter().map(TraceContext::to_option).collect(),
+            options: Vec::new(),
         };
-        Packet { header, payload: payload.into_bytes() }
+        Ok(Packet { header, payload: payload.checked()? })
     }
 
     fn transmit(&mut self, now: Now, id: TransactionId) {
@@ -314,11 +313,14 @@ impl Core {
         // A document may have come since the last time (RFC 6940 §6.3.2.1).
         transaction.packet.header.configuration_sequence =
             if transaction.is_any_sequence { CONFIGURATION_ANY } else { sequence };
-        let packet = transaction.packet.clone();
-        let (client, over, is_bulk) = (transaction.client, transaction.over, transaction.is_bulk);
-        match over.filter(|node| self.links.to(*node).is_some()) {
-            Some(node) => self.forward(now, packet, client, node, is_bulk),
-            None => self.route(now, packet, client, is_bulk),
+        let carried = Carried {
+            packet: transaction.packet.clone(),
+            from: transaction.client,
+            is_bulk: transaction.is_bulk,
+        };
+        match transaction.over.filter(|node| self.links.to(*node).is_some()) {
+            Some(node) => self.forward(now, node, carried),
+            None => self.route(now, carried),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a few nodes do together: form, join, route, store, survive.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods, missing_docs, unreachable_pub, reason = "tests")]
 
 mod net;
 
