@@ -1,22 +1,20 @@
 //! Asking for an AOR, and judging what comes back.
 
 use bytes::Bytes;
-use identity::{Sign, Use, Verifier, verify_value};
+use identity::{Use, Verifier, verify_value};
 use wire::{
-    Body, DataValue, Decode, Destination, FetchAns, FetchReq, KindId, ModelSpecifier, NodeId, ResourceId, StoredData,
-    StoredDataSpecifier, StoredDataValue, TransactionId,
+    DataValue, Decode, Destination, FetchAns, FetchReq, KindId, ModelSpecifier, NodeId, ResourceId, StoredData,
+    StoredDataSpecifier, StoredDataValue,
 };
 
 use super::SipRegistration;
-use crate::request::Signed;
-use crate::user::Record;
+use crate::user::{Record, State};
 
 /// More edges than this for one AOR are not tried: each would get a branch of every call.
 pub const MAX_EDGES: usize = 10;
 
-/// Builds the Fetch of an AOR's registrations and user record; `signer` holds the edge's own node certificate.
-pub fn fetch(signer: &dyn Sign, overlay: &str, aor: &str, transaction_id: TransactionId) -> Signed {
-    let resource = ResourceId::of(aor.as_bytes());
+/// Builds the Fetch of an AOR's registrations and user record.
+pub fn fetch(aor: &str) -> FetchReq {
     // RFC 7904 §4.2: no dictionary keys, so that all entries come.
     let specifiers = [KindId::SIP_REGISTRATION, KindId::P2PSIP_USER]
         .map(|kind| StoredDataSpecifier {
@@ -25,8 +23,10 @@ pub fn fetch(signer: &dyn Sign, overlay: &str, aor: &str, transaction_id: Transa
             model: ModelSpecifier::Dictionary(Vec::new()),
         })
         .to_vec();
-    let body = Body::FetchReq(FetchReq { resource, specifiers });
-    Signed::new(signer, overlay, transaction_id, resource, &body)
+    FetchReq {
+        resource: ResourceId::of(aor.as_bytes()),
+        specifiers,
+    }
 }
 
 /// A way to an edge that serves an AOR.
@@ -67,7 +67,8 @@ pub struct OwnEntry {
 pub struct Found {
     /// The user's record; without one there is no such user.
     pub record: Option<Record>,
-    /// The edges that serve the user, own one included, none of them disallowed by the record.
+    /// The edges that serve the user, own one included; none that the record disallows, and none at all unless the
+    /// user is active.
     pub routes: Vec<Route>,
     /// The asking edge's own entry, whatever the record says.
     pub own: Option<OwnEntry>,
@@ -114,11 +115,12 @@ impl Judge<'_> {
                 found.refused += usize::from(is_good.is_none());
             }
         }
-        // Entries of edges that may not serve the user, or of no user at all, do not count.
-        let record = found.record.as_ref();
+        // Entries of edges that may not serve the user, or of a user who is not active, do not count.
+        let public = found.record.as_ref().map(Record::public);
+        let active = public.filter(|public| public.state == State::Active);
         found
             .routes
-            .retain(|route| record.is_some_and(|record| record.public().allows(route.edge)));
+            .retain(|route| active.is_some_and(|public| public.allows(route.edge)));
         found.routes.sort_by_key(|route| std::cmp::Reverse(route.storage_time));
         found.routes.truncate(MAX_EDGES);
         Ok(found)

@@ -3,7 +3,7 @@ use identity::issue::{Authority, Class, Serial, Subject, enrollment_ca};
 use identity::{Key, Sign, Signer, Trust, Use, Verifier, verify_message};
 use proptest::prelude::*;
 use wire::{
-    Body, Decode, Destination, Encode, FetchAns, FetchKindResponse, KindId, MessageContents, NodeId, ResourceId,
+    Decode, Destination, Encode, FetchAns, FetchKindResponse, FetchReq, KindId, MessageContents, NodeId, ResourceId,
     StoreReq, TransactionId,
 };
 
@@ -63,7 +63,7 @@ fn a_certificate_signs_while_it_outlives_what_it_signs_by_three_days() {
 fn a_registration_is_found_where_it_was_stored() {
     let world = World::new();
     let stored = world.registered(node(1), ALICE);
-    let found = world.read(&[&stored, &world.record(&[])]);
+    let found = world.read(&[&stored, &world.record(State::Active, &[])]);
     let route = Route {
         edge: node(1),
         home: Some(node(9)),
@@ -97,9 +97,18 @@ fn an_entry_without_a_record_or_of_an_edge_not_allowed_does_not_count() {
     let world = World::new();
     let stored = world.registered(node(1), ALICE);
     assert!(world.read(&[&stored]).routes.is_empty());
-    let found = world.read(&[&stored, &world.record(&[node(2)])]);
+    let found = world.read(&[&stored, &world.record(State::Active, &[node(2)])]);
     assert!(found.routes.is_empty());
     assert!(found.own.is_some());
+}
+
+#[test]
+fn a_user_who_is_not_active_has_no_routes() {
+    let world = World::new();
+    for state in [State::Suspended, State::Removed] {
+        let found = world.read(&[&world.registered(node(1), ALICE), &world.record(state, &[])]);
+        assert!(found.routes.is_empty() && found.record.is_some());
+    }
 }
 
 #[test]
@@ -107,7 +116,7 @@ fn a_tombstone_is_no_route() {
     let world = World::new();
     let signer = world.minted(node(1), ALICE);
     let stored = registrant().unregister(&signer, ALICE, NOW, TransactionId(1));
-    let found = world.read(&[&stored, &world.record(&[])]);
+    let found = world.read(&[&stored, &world.record(State::Active, &[])]);
     assert!(found.routes.is_empty());
     assert_eq!(
         found.own,
@@ -123,7 +132,7 @@ fn a_delegated_signer_cannot_route_to_another_node() {
     let world = World::new();
     let thief = AtAnotherNode(world.minted(node(1), ALICE), node(2));
     let stored = registrant().register(&thief, ALICE, NOW, TransactionId(1));
-    let found = world.read(&[&stored, &world.record(&[])]);
+    let found = world.read(&[&stored, &world.record(State::Active, &[])]);
     assert_eq!((found.routes.len(), found.refused), (0, 1));
 }
 
@@ -132,14 +141,14 @@ fn an_entry_for_another_user_is_refused() {
     let world = World::new();
     let signer = world.minted(node(1), "mallory@example.org");
     let stored = registrant().register(&signer, ALICE, NOW, TransactionId(1));
-    assert_eq!(world.read(&[&stored, &world.record(&[])]).refused, 1);
+    assert_eq!(world.read(&[&stored, &world.record(State::Active, &[])]).refused, 1);
 }
 
 #[test]
 fn an_edge_cannot_write_a_record() {
     let world = World::new();
     let edge = world.minted(node(7), ALICE);
-    let record = world.sealed(&[]);
+    let record = world.sealed(State::Active, &[]);
     let stored = user::store(&edge, OVERLAY, ALICE, &record, (NOW, TransactionId(1)));
     let found = world.read(&[&stored]);
     assert_eq!((found.record, found.refused), (None, 1));
@@ -147,12 +156,8 @@ fn an_edge_cannot_write_a_record() {
 
 #[test]
 fn a_fetch_asks_for_both_kinds() {
-    let world = World::new();
-    let signed = fetch(&world.minted(node(1), ALICE), OVERLAY, ALICE, TransactionId(5));
-    let contents = MessageContents::from_bytes(&signed.contents).unwrap();
-    let Body::FetchReq(request) = contents.body().unwrap() else {
-        panic!("no fetch")
-    };
+    let request = fetch(ALICE);
+    assert_eq!(FetchReq::from_bytes(&request.to_bytes()).unwrap(), request);
     assert_eq!(request.resource, ResourceId::of(ALICE.as_bytes()));
     let kinds: Vec<KindId> = request.specifiers.iter().map(|specifier| specifier.kind).collect();
     assert_eq!(kinds, [KindId::SIP_REGISTRATION, KindId::P2PSIP_USER]);
@@ -230,9 +235,9 @@ impl World {
         registrant().register(&self.minted(edge, aor), aor, NOW, TransactionId(1))
     }
 
-    fn sealed(&self, allowed: &[NodeId]) -> user::Record {
+    fn sealed(&self, state: State, allowed: &[NodeId]) -> user::Record {
         let public = Public {
-            state: State::Active,
+            state,
             version: 3,
             issued_ms: NOW,
             allowed_edges: allowed.to_vec(),
@@ -249,7 +254,7 @@ impl World {
             .unwrap()
     }
 
-    fn record(&self, allowed: &[NodeId]) -> Signed {
+    fn record(&self, state: State, allowed: &[NodeId]) -> Signed {
         let key = Key::ed25519_from_seed([4; 32]);
         let public = key.public();
         let subject = Subject {
@@ -263,7 +268,13 @@ impl World {
             .issue(Class::UserRecord, &subject, NOW, Serial::new([4; 9]))
             .unwrap();
         let signer = Signer::new(key, &leaf, &[]).unwrap();
-        user::store(&signer, OVERLAY, ALICE, &self.sealed(allowed), (NOW, TransactionId(2)))
+        user::store(
+            &signer,
+            OVERLAY,
+            ALICE,
+            &self.sealed(state, allowed),
+            (NOW, TransactionId(2)),
+        )
     }
 
     /// Answers a Fetch with what these requests store.
