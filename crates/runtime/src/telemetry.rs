@@ -191,7 +191,7 @@ mod tests {
         let writer = lines.clone();
         let subscriber = subscriber(&options, None, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(peers = 5, "joined ring");
+            tracing::info!({ field::NODE_ID } = "a1b2c3d4", peers = 5, "joined ring");
             tracing::debug!("a decision");
         });
         lines.text()
@@ -201,7 +201,7 @@ mod tests {
     fn lines_follow_the_filter() {
         let text = told(Format::Text, "warn,p2psip=info");
         assert!(
-            text.contains("joined ring peers=5") && !text.contains("a decision"),
+            text.contains("joined ring node_id=\"a1b2c3d4\" peers=5") && !text.contains("a decision"),
             "{text}"
         );
         assert!(!text.contains('\x1b'), "{text}");
