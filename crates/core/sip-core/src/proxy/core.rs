@@ -129,6 +129,12 @@ impl Core {
         self.pump(now);
     }
 
+    /// Takes the news that a connection to an edge stands: what waits for its first response has been sent only now.
+    pub fn handle_edge_connected(&mut self, now: Instant, node: NodeId) {
+        self.restart_silence(now, node);
+        self.pump(now);
+    }
+
     /// Handles passed deadlines.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.layer.handle_timeout(now);

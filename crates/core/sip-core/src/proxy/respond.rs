@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::api::{Event, Output, Target};
-use super::branch::{BranchId, Cancel, State, Verdict};
+use super::branch::{Branch, BranchId, Cancel, State, Verdict};
 use super::context::{Context, ContextId, Retry};
 use super::core::Core;
-use crate::flow::{Flow, Hop};
+use crate::flow::{Flow, Hop, NodeId};
 use crate::message::{Acting, Edit, Message, Name, ack_for};
 use crate::transaction::{ClientId, ClientKey, ResponseVerdict};
 
@@ -180,6 +180,24 @@ impl Core {
             // RFC 3261 §16.8: Timer C ends a branch that rings with a CANCEL.
             State::Ringing => self.send_cancel(now, (id, number)),
             State::GivenUp | State::Done => {}
+        }
+    }
+
+    /// Lets the silence of branches to an edge begin now.
+    pub(super) fn restart_silence(&mut self, now: Instant, node: NodeId) {
+        let is_there = |branch: &Branch| {
+            branch.state == State::Waiting
+                && branch.deadline.is_some()
+                && branch.hop.as_ref().and_then(Hop::edge) == Some(node)
+        };
+        let mut waiting = Vec::new();
+        for (id, context) in &self.contexts {
+            let branches = context.branches.iter().filter(|(_, branch)| is_there(branch));
+            waiting.extend(branches.map(|(number, _)| (*id, *number)));
+        }
+        let deadline = now + self.settings.branches.silent_edge;
+        for branch in waiting {
+            self.set_deadline(branch, Some(deadline));
         }
     }
 

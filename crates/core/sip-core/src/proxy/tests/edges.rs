@@ -32,6 +32,19 @@ fn a_silent_edge_is_given_up_after_three_seconds() {
 }
 
 #[test]
+fn silence_begins_when_the_connection_stands() {
+    let mut scene = Scene::new(2, &[ALICE, BOB]);
+    scene.deaf.insert(1);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(2000);
+    let now = scene.now;
+    scene.edges[0].handle_edge_connected(now, node_of(1));
+    scene.run(4000);
+    let at = scene.first(ALICE, "480");
+    assert!((5000..5100).contains(&at), "{at}");
+}
+
+#[test]
 fn an_edge_that_cannot_be_reached_fails_at_once() {
     let mut scene = Scene::new(2, &[ALICE, BOB]);
     scene.deaf.insert(1);
