@@ -101,9 +101,26 @@ impl Store {
     /// # Cancel safety
     /// Dropped while the queue is full, nothing is written; dropped later, the batch is written all the same.
     pub async fn apply(&self, batch: Batch) -> Result<(), FlushError> {
+        self.submit(batch).await?.await
+    }
+
+    /// Puts a batch into the queue, behind those before it, and returns what becomes ready when it is flushed. So one
+    /// task keeps the order of many batches without waiting for each.
+    ///
+    /// # Errors
+    /// [`FlushError`] is fatal: end the process.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, nothing is written. What it returns may be dropped: the batch is written all the same.
+    pub async fn submit(
+        &self,
+        batch: Batch,
+    ) -> Result<impl Future<Output = Result<(), FlushError>> + Send + use<>, FlushError> {
         let (job, done) = Job::new(batch);
         self.inner.queue()?.send(job).await.map_err(|_| self.inner.stopped())?;
-        done.await.unwrap_or_else(|_| Err(self.inner.stopped()))
+        // Not the store itself: it would keep the folder locked for as long as somebody holds the future.
+        let stopped = self.inner.stopped();
+        Ok(async move { done.await.unwrap_or(Err(stopped)) })
     }
 
     /// Writes a batch and blocks the thread until it is flushed.

@@ -1,0 +1,144 @@
+//! The component from its start to its end.
+
+use std::{path::PathBuf, time::Duration};
+
+use rpc::{Served, proto::storage::v1::storage_server::StorageServer};
+use storage_core::{Core, LoadError, Settings, Tree};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle, task::TaskTracker};
+use wire::NodeId;
+
+use crate::{
+    config::Config,
+    driver::{Driver, now, tree_of},
+    service::Service,
+};
+
+/// The storage of one peer, running.
+#[derive(Debug)]
+pub struct Server {
+    served: Served,
+    driver: Option<AbortOnDropHandle<Result<(), kv::FlushError>>>,
+    sessions: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Why storage does not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] kv::OpenError),
+    /// The folder belongs to another peer.
+    #[error(transparent)]
+    Owner(#[from] kv::OwnerError),
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Read(#[from] kv::ReadError),
+    /// A later version of this program wrote the data.
+    #[error("data folder {folder}: {source}")]
+    Load {
+        /// The folder.
+        folder: PathBuf,
+        /// What it is.
+        source: LoadError,
+    },
+    /// A write did not reach the disk.
+    #[error(transparent)]
+    Flush(#[from] kv::FlushError),
+    /// The store has no identity and none can be drawn.
+    #[error("no randomness for the identity of a new store: {0}")]
+    Random(#[from] identity::KeyError),
+    /// A task of the component panicked.
+    #[error("storage ended by a panic")]
+    Panicked,
+}
+
+impl Server {
+    /// Opens the folder, loads what is in it, and starts. If the Node-ID is known already, the folder must be its own;
+    /// otherwise the first session decides.
+    ///
+    /// # Errors
+    /// [`Error`] says what to do about the folder; nothing runs then.
+    ///
+    /// # Cancel safety
+    /// Dropping it starts nothing; the folder is free once loading has come to its end.
+    pub async fn bind(config: Config, node_id: Option<NodeId>) -> Result<Self, Error> {
+        let loading = tokio::task::spawn_blocking(move || load(&config));
+        let (core, store) = loading.await.map_err(|_| Error::Panicked)??;
+        if let Some(node_id) = node_id {
+            store.claim(*node_id.as_bytes()).await?;
+        }
+        let (inputs, queue) = mpsc::channel(QUEUE);
+        let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
+        let builder = Served::builder();
+        let service = Service { driver: inputs, sessions: sessions.clone(), draining: builder.draining() };
+        let served = builder.service(StorageServer::new(service)).build();
+        let driver = tokio::spawn(Driver::new(core, store, queue, stop.clone()).run());
+        served.set_health(SERVICE, true).await;
+        Ok(Self { served, driver: Some(AbortOnDropHandle::new(driver)), sessions, stop })
+    }
+
+    /// Gives the services, for a channel or a socket.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.served.clone()
+    }
+
+    /// Waits until storage ends. It does so by itself only when the disk fails: end the process then.
+    ///
+    /// # Errors
+    /// Why it ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: call it again.
+    pub async fn join(&mut self) -> Result<(), Error> {
+        let Some(driver) = &mut self.driver else { return Ok(()) };
+        let ended = driver.await;
+        self.driver = None;
+        ended.map_err(|_| Error::Panicked)??;
+        Ok(())
+    }
+
+    /// Ends: no new calls, sessions are told, what was begun is flushed.
+    ///
+    /// # Errors
+    /// A write that did not reach the disk.
+    ///
+    /// # Cancel safety
+    /// Dropping it aborts what is left.
+    pub async fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
+        self.served.close(grace).await;
+        self.sessions.close();
+        // Sessions end with the signal to drain, which `close` gave.
+        let _ = tokio::time::timeout(grace, self.sessions.wait()).await;
+        self.stop.cancel();
+        self.join().await
+    }
+}
+
+fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
+    let store = kv::Store::open(&config.data, config.options())?;
+    let store_id = identity::issue::random_node_id()?;
+    let settings =
+        Settings { store_id: *store_id.as_bytes(), capacity: config.capacity, ..Settings::default() };
+    let mut core = Core::new(now(), settings);
+    for tree in Tree::ALL {
+        for entry in store.iter(tree_of(tree)) {
+            let (key, value) = entry?;
+            match core.load(tree, key, value) {
+                Ok(()) => {}
+                // The replicas have it; what is damaged stays where it is, to be looked at.
+                Err(error @ LoadError::Damaged { .. }) => tracing::error!(%error, "an entry of the disk is left alone"),
+                Err(source) => return Err(Error::Load { folder: config.data.clone(), source }),
+            }
+        }
+    }
+    core.start(now());
+    Ok((core, store))
+}
+
+const SERVICE: &str = "p2psip.storage.v1.Storage";
+
+/// Commands of all sessions that wait for the driver; when it is full, the tasks of the sessions wait.
+const QUEUE: usize = 256;

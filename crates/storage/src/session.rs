@@ -1,0 +1,99 @@
+//! The task of one session: reads commands and passes them on, in order.
+
+use std::sync::Arc;
+
+use rpc::proto::storage::v1 as pb;
+use storage_core::Command;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use tracing::Span;
+use wire::MessageCode;
+
+use crate::{
+    driver::{Given, Input, Line, Opening},
+    proto,
+};
+
+/// A session from its first message to its end.
+pub(crate) struct Session {
+    pub(crate) requests: Streaming<pb::SessionRequest>,
+    pub(crate) driver: mpsc::Sender<Input>,
+    pub(crate) line: Line,
+    pub(crate) draining: CancellationToken,
+}
+
+impl Session {
+    /// Reads until either side ends.
+    pub(crate) async fn run(mut self) {
+        let line = self.line.clone();
+        let ended = tokio::select! {
+            biased;
+            () = line.over.cancelled() => return,
+            () = line.answers.closed() => Ok(()),
+            () = self.draining.clone().cancelled_owned() => Err(Status::unavailable("draining")),
+            ended = self.read() => ended,
+        };
+        if let Err(status) = ended {
+            // Beyond the places of the commands there is one for the reason.
+            let _ = line.answers.try_send((Err(status), None));
+        }
+        // A driver that has ended has no session to close.
+        let _ = self.driver.send(Input::Close(line)).await;
+    }
+
+    async fn read(&mut self) -> Result<(), Status> {
+        let places = Arc::new(Semaphore::new(IN_PROGRESS));
+        let mut is_open = false;
+        while let Some(request) = self.requests.message().await? {
+            let place = Arc::clone(&places).acquire_owned().await;
+            let permit = place.map_err(|_| Status::internal("the session's bound is closed"))?;
+            let pb::SessionRequest { id, traceparent, command } = request;
+            let line = self.line.clone();
+            let input = match command.ok_or_else(|| proto::invalid("a command"))? {
+                pb::session_request::Command::Open(open) if !is_open => {
+                    is_open = true;
+                    let pb::Open { node_id, instance, document } = open;
+                    let node_id = proto::node_id(&node_id)?;
+                    Input::Open(Opening { id, node_id, instance, document, line, permit })
+                }
+                _ if !is_open => return Err(Status::invalid_argument("the first command of a session is Open")),
+                command => {
+                    let command = proto::command(command)?;
+                    let span = span(&command, &traceparent);
+                    Input::Command(Given { id, command, line, permit, span })
+                }
+            };
+            self.driver.send(input).await.map_err(|_| Status::unavailable("storage has ended"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The span of a command, from its arrival until its answer.
+fn span(command: &Command, traceparent: &str) -> Span {
+    let span = match command {
+        Command::Apply { code, body, .. } if MessageCode(*code) == MessageCode::STORE_REQ && is_replica(body) => {
+            tracing::debug_span!(parent: None, "storage replicate", bytes = body.len())
+        }
+        Command::Apply { code, .. } => {
+            let method = MessageCode(*code);
+            tracing::debug_span!(parent: None, "storage apply", reload.method = %method)
+        }
+        Command::Scan { .. } => tracing::debug_span!(parent: None, "storage handoff"),
+        Command::Keep { .. } | Command::Clock { .. } | Command::Document { .. } => return Span::none(),
+    };
+    rpc::set_parent(&span, traceparent);
+    span
+}
+
+/// Looks at the replica number, which stands behind the length and the octets of the Resource-ID.
+fn is_replica(body: &bytes::Bytes) -> bool {
+    body.get(REPLICA_NUMBER).is_some_and(|number| *number != 0)
+}
+
+/// Where a StoreReq has its replica number (RFC 6940 §7.4.1.1).
+const REPLICA_NUMBER: usize = 17;
+
+/// Commands of a session that may be in progress; then its stream is read no further, which slows the overlay down.
+pub(crate) const IN_PROGRESS: usize = 256;
