@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use cargo_metadata::MetadataCommand;
 
 use crate::step::{Done, Step};
-use crate::{arch, packages, tools};
+use crate::{arch, packages, sim, tools};
 
 /// Runs all steps and prints what each took.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -20,7 +20,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     done.push(arch_step()?);
     done.push(clippy().run()?);
     done.push(unit_tests().run_tests()?);
-    done.push(simulator(&[]).run()?);
+    done.push(sim::step(&sim::Arguments::default()).run_tests()?);
     done.push(phones_build().run()?);
     done.push(phones(None).run_tests()?);
     done.push(documentation().run()?);
@@ -37,23 +37,6 @@ pub(crate) fn end_to_end(filter: Option<&str>) -> anyhow::Result<()> {
     let done = phones(filter).run_tests()?;
     summary(std::slice::from_ref(&done), done.took);
     Ok(())
-}
-
-/// The simulator with its arguments; without any, what a change must pass.
-pub(crate) fn simulator(arguments: &[String]) -> Step {
-    let step = Step::cargo(
-        "sim",
-        &[
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--package",
-            "p2psip-sim",
-            "--",
-        ],
-    );
-    step.arguments(arguments.iter().map(String::as_str))
 }
 
 /// Runs each fuzz target for a while.
@@ -105,14 +88,21 @@ fn clippy() -> Step {
     )
 }
 
-/// Everything but the phones, which need the program as it is shipped.
+/// Everything but the simulator and the phones, which have steps of their own in an optimised profile.
 fn unit_tests() -> Step {
     let runner: &[&str] = if tools::has_cargo("nextest") {
         &["nextest", "run"]
     } else {
         &["test"]
     };
-    Step::cargo("test", runner).arguments(["--workspace", "--locked", "--exclude", "p2psip-e2e"])
+    Step::cargo("test", runner).arguments([
+        "--workspace",
+        "--locked",
+        "--exclude",
+        "p2psip-sim",
+        "--exclude",
+        "p2psip-e2e",
+    ])
 }
 
 /// The phones' tests look for the program beside themselves, so both are built in one profile.

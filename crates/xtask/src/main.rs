@@ -4,6 +4,7 @@
 mod arch;
 mod ci;
 mod packages;
+mod sim;
 mod step;
 mod tools;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "The project's own tasks")]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "The project's own tasks")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -25,11 +26,7 @@ enum Task {
     /// Checks which crate names which
     Arch,
     /// Runs the simulator in an optimised profile
-    Sim {
-        /// Passed on to it, such as `--seeds 500` or `--seed 42` to replay one
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Sim(sim::Arguments),
     /// Real phones against the real program
     E2e {
         /// Only tests whose names contain this
@@ -49,7 +46,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Ci => ci::run(),
         Task::Arch => arch::run(),
-        Task::Sim { arguments } => ci::simulator(&arguments).run().map(drop),
+        Task::Sim(arguments) => sim::run(&arguments),
         Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
         Task::Fuzz { target, seconds } => ci::fuzz(target.as_deref(), seconds),
     };
