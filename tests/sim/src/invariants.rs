@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::NodeId;
 
 /// One member as the checks see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its successor list.
     pub successors: Vec<NodeId>,

@@ -2,9 +2,10 @@
 //!
 //! Two worlds stand on the same queue. [`ring`] has only topology plug-ins that talk to each other directly: thousands
 //! of runs a minute, to prove the ring. The whole nodes, overlay and storage with certificates, bytes and disks, are in
-//! `overlay`. Both check [`invariants`] after each event, and both replay exactly from their seed.
+//! [`overlay`]. Both check [`invariants`] after each event, and both replay exactly from their seed.
 
 pub mod invariants;
+pub mod overlay;
 pub mod queue;
 pub mod random;
 pub mod ring;

@@ -76,4 +76,4 @@ impl<E> Queue<E> {
 }
 
 /// Calendar time at the start of each run: 2026-01-01.
-const EPOCH_MS: u64 = 1_767_225_600_000;
+pub const EPOCH_MS: u64 = 1_767_225_600_000;

@@ -1,0 +1,379 @@
+//! Whole nodes: `overlay-core` and `storage-core` of many peers, with certificates, bytes and disks.
+//!
+//! Both cores of a peer crash alone; what was not flushed is lost with the power; links are late, or cut, or end. Users
+//! store, delete and read registrations all the time. After each event the ring's invariants hold; each read gives what
+//! was acknowledged before it began, or something newer; at the end everything is where it should be.
+
+mod check;
+pub mod credentials;
+mod disk;
+mod fault;
+mod host;
+mod network;
+mod seam;
+mod workload;
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use overlay_core::LinkId;
+use wire::NodeId;
+
+pub use self::workload::Tally;
+use self::{
+    credentials::Credentials,
+    host::{Host, LIST_LENGTH},
+    network::{Network, Side, WireId},
+    workload::Model,
+};
+use crate::{
+    invariants::{self, Member, Members, Violation},
+    queue::Queue,
+    random::Random,
+    scope::Scope,
+};
+
+/// The simulated peers, and what is between them.
+pub struct World<'a> {
+    credentials: &'a Credentials,
+    queue: Queue<Event>,
+    random: Random,
+    hosts: BTreeMap<NodeId, Host>,
+    network: Network,
+    model: Model,
+    /// What each live overlay says of its tables.
+    views: BTreeMap<NodeId, View>,
+    has_new_view: bool,
+    /// Since when each member is one.
+    settled: BTreeMap<NodeId, Duration>,
+    is_i2_due: bool,
+    has_faults: bool,
+    fault_percent: u64,
+    calm_until: Duration,
+    disks_lost: usize,
+    /// What holders said when they were asked directly.
+    copies: BTreeMap<u64, Bytes>,
+    violation: Option<Violation>,
+    log: Vec<String>,
+    /// Folds all that happened into a number, to compare two runs.
+    digest: u64,
+    events: u64,
+}
+
+#[derive(Clone, PartialEq)]
+struct View {
+    is_member: bool,
+    member: Member,
+}
+
+#[derive(Debug)]
+enum Event {
+    Dial {
+        host: NodeId,
+        life: u32,
+        link: LinkId,
+        address: SocketAddr,
+        expected: Option<NodeId>,
+    },
+    Opened {
+        wire: WireId,
+    },
+    Bytes {
+        wire: WireId,
+        side: Side,
+        bytes: Bytes,
+    },
+    Closed {
+        wire: WireId,
+        side: Side,
+    },
+    OverlayTimer {
+        host: NodeId,
+        life: u32,
+        at: Duration,
+    },
+    StorageTimer {
+        host: NodeId,
+        life: u32,
+        at: Duration,
+    },
+    Session {
+        host: NodeId,
+        lives: (u32, u32),
+    },
+    Command {
+        host: NodeId,
+        session: u64,
+        id: storage_core::CommandId,
+        command: storage_core::Command,
+    },
+    Answer {
+        host: NodeId,
+        session: u64,
+        id: overlay_core::CommandId,
+        answer: overlay_core::Answer,
+    },
+    Flush {
+        host: NodeId,
+        life: u32,
+    },
+    StartOverlay(NodeId),
+    StartStorage(NodeId),
+    Operate,
+    Faults,
+}
+
+/// What a run found wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Replays the run.
+    pub seed: u64,
+    /// When it happened.
+    pub elapsed: Duration,
+    /// What happened.
+    pub violation: Violation,
+    /// What was done to the peers, and what was read, before.
+    pub log: Vec<String>,
+}
+
+/// What a good run did.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// Equal for two runs in which the same happened.
+    pub digest: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Outcomes of calls.
+    pub tally: Tally,
+}
+
+impl<'a> World<'a> {
+    /// Runs one seed: the overlay forms, faults happen for the time of the scope, everything comes back and to rest.
+    ///
+    /// # Errors
+    /// The first [`Failure`].
+    pub fn run(seed: u64, scope: &Scope, credentials: &'a Credentials) -> Result<Summary, Failure> {
+        let mut world = Self::new(seed, scope.peers, credentials);
+        match world.live(scope) {
+            Ok(()) => Ok(Summary {
+                digest: world.digest,
+                events: world.events,
+                tally: world.model.tally,
+            }),
+            Err(violation) => Err(Failure {
+                seed,
+                elapsed: world.queue.elapsed(),
+                violation,
+                log: world.log,
+            }),
+        }
+    }
+
+    fn new(seed: u64, peers: usize, credentials: &'a Credentials) -> Self {
+        let mut random = Random::new(seed);
+        let mut queue = Queue::new();
+        let mut hosts = BTreeMap::new();
+        let mut pool: Vec<usize> = (0..POOL.max(peers)).collect();
+        for number in 0..peers {
+            let index = pool.swap_remove(random.below(pool.len()));
+            let peer = credentials.peer(index);
+            let wait = if number == 0 {
+                Duration::ZERO
+            } else {
+                random.millis(500, 5000)
+            };
+            queue.after(wait, Event::StartStorage(peer.node_id));
+            queue.after(wait, Event::StartOverlay(peer.node_id));
+            hosts.insert(peer.node_id, Host::new(peer, index));
+        }
+        queue.at(BEGINS, Event::Operate);
+        queue.at(BEGINS, Event::Faults);
+        let fault_percent = 4 + random.next() % 30;
+        Self {
+            credentials,
+            queue,
+            random,
+            hosts,
+            network: Network::default(),
+            model: Model::default(),
+            views: BTreeMap::new(),
+            has_new_view: false,
+            settled: BTreeMap::new(),
+            is_i2_due: false,
+            has_faults: true,
+            fault_percent,
+            calm_until: Duration::ZERO,
+            disks_lost: 0,
+            copies: BTreeMap::new(),
+            violation: None,
+            log: Vec::new(),
+            digest: 0,
+            events: 0,
+        }
+    }
+
+    fn live(&mut self, scope: &Scope) -> Result<(), Violation> {
+        self.run_until(BEGINS)?;
+        self.check_complete(scope.peers)?;
+        self.run_until(scope.duration)?;
+        self.has_faults = false;
+        self.run_until(scope.duration + CALM)?;
+        self.check_rest(scope)
+    }
+
+    fn run_until(&mut self, end: Duration) -> Result<(), Violation> {
+        while let Some(event) = self.queue.pop(end) {
+            self.fold(&event);
+            self.handle(event);
+            self.check_ring()?;
+            if let Some(violation) = self.violation.take() {
+                return Err(violation);
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, event: &Event) {
+        self.events += 1;
+        let what = match event {
+            Event::Bytes { bytes, .. } => bytes
+                .iter()
+                .fold(0, |sum: u64, octet| sum.rotate_left(5) ^ u64::from(*octet)),
+            _ => 1,
+        };
+        let time = u64::try_from(self.queue.elapsed().as_micros()).unwrap_or(0);
+        self.digest = (self.digest.rotate_left(7) ^ what ^ time).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.queue.now();
+        match event {
+            Event::Dial {
+                host,
+                life,
+                link,
+                address,
+                expected,
+            } => self.handle_dial((host, life), link, address, expected),
+            Event::Opened { wire } => self.opened(wire),
+            Event::Bytes { wire, side, bytes } => self.receive(wire, side, &bytes),
+            Event::Closed { wire, side } => self.closed(wire, side),
+            Event::OverlayTimer { host, life, at } => self.overlay_timer(host, life, at),
+            Event::StorageTimer { host, life, at } => self.storage_timer(host, life, at),
+            Event::Session { host, lives } => self.session_opened(host, lives),
+            Event::Command {
+                host,
+                session,
+                id,
+                command,
+            } if self.has_session(host, session) => {
+                self.with_storage(host, |core| core.handle_command(now, id, command));
+            }
+            Event::Answer {
+                host,
+                session,
+                id,
+                answer,
+            } if self.has_session(host, session) => {
+                self.with_overlay(host, |core| core.handle_storage(now, id, answer));
+            }
+            Event::Command { .. } | Event::Answer { .. } => {}
+            Event::Flush { host, life } => self.flush(host, life),
+            Event::StartOverlay(host) => self.start_overlay(host),
+            Event::StartStorage(host) => self.start_storage(host),
+            Event::Operate => self.operate(),
+            Event::Faults => self.inject(),
+        }
+    }
+
+    /// A message takes some milliseconds, and now and then much longer.
+    fn latency(&mut self) -> Duration {
+        if self.random.next() % 500 == 0 {
+            self.random.millis(50, 200)
+        } else {
+            self.random.millis(1, 20)
+        }
+    }
+
+    /// Notes what an overlay says of its tables, if it changed.
+    fn refresh_view(&mut self, host: NodeId) {
+        let view = self
+            .hosts
+            .get(&host)
+            .and_then(|state| state.overlay.as_ref())
+            .map(|core| {
+                let status = core.status();
+                let after = status.range.map(|(after, _)| after);
+                let member = Member {
+                    successors: status.successors,
+                    predecessors: status.predecessors,
+                    after,
+                };
+                View {
+                    is_member: status.joined,
+                    member,
+                }
+            });
+        if self.views.get(&host) != view.as_ref() {
+            self.has_new_view = true;
+            match view {
+                Some(view) => self.views.insert(host, view),
+                None => self.views.remove(&host),
+            };
+        }
+    }
+
+    /// Lists the live members, and who is entering: admitted, and not told yet.
+    fn members(&self) -> Members {
+        let mut members = Members::new();
+        for (node, view) in &self.views {
+            if view.is_member {
+                members.insert(*node, view.member.clone());
+                continue;
+            }
+            let names = |(_, peer): &(&NodeId, &View)| peer.is_member && peer.member.predecessors.first() == Some(node);
+            if let Some((peer, _)) = self
+                .views
+                .iter()
+                .find(|entry| names(entry) && self.network.is_up(*node, *entry.0))
+            {
+                members.insert(
+                    *node,
+                    Member {
+                        successors: vec![*peer],
+                        predecessors: Vec::new(),
+                        after: None,
+                    },
+                );
+            }
+        }
+        members
+    }
+
+    fn check_ring(&mut self) -> Result<(), Violation> {
+        if !std::mem::take(&mut self.has_new_view) {
+            return Ok(());
+        }
+        let members = self.members();
+        invariants::check(&members)?;
+        let count = invariants::unskipped(&members).count();
+        if self.is_i2_due && count <= LIST_LENGTH {
+            return Err(Violation::new("I2", format!("{count} members unskipped")));
+        }
+        self.is_i2_due |= count > LIST_LENGTH && invariants::check_quiet(&members, LIST_LENGTH).is_ok();
+        self.settled.retain(|node, _| members.contains_key(node));
+        for node in members.keys() {
+            self.settled.entry(*node).or_insert(self.queue.elapsed());
+        }
+        Ok(())
+    }
+}
+
+/// Peers to choose from: their places on the ring differ from seed to seed.
+const POOL: usize = 64;
+
+/// When users and faults begin: the overlay is complete.
+const BEGINS: Duration = Duration::from_secs(20);
+
+/// Time without faults before the last checks.
+const CALM: Duration = Duration::from_secs(40);

@@ -1,0 +1,158 @@
+//! What goes wrong, within the budget that the overlay promises to bear: no list loses its last live entry, at least
+//! r + 1 members stay unskipped, and at most two disks are lost between two repairs.
+
+use std::time::Duration;
+
+use wire::NodeId;
+
+use super::{Event, World, host::LIST_LENGTH};
+use crate::invariants::{self, Members};
+
+impl World<'_> {
+    pub(super) fn inject(&mut self) {
+        if !self.has_faults {
+            return;
+        }
+        self.queue.after(FAULT_PERIOD, Event::Faults);
+        if self.is_repaired() {
+            self.disks_lost = 0;
+        }
+        if self.queue.elapsed() < self.calm_until || !self.random.is_lucky(self.fault_percent) {
+            return;
+        }
+        let hosts: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let Some(host) = self.random.pick(&hosts).copied() else {
+            return;
+        };
+        match self.random.below(100) {
+            0..40 => self.crash_host(host),
+            40..60 => self.crash_one_overlay(host),
+            60..80 => self.crash_one_storage(host),
+            80..90 => self.interrupt_session(host),
+            _ => self.cut_link(),
+        }
+    }
+
+    fn crash_host(&mut self, host: NodeId) {
+        if !self.may_lose(&[host]) {
+            return;
+        }
+        let loses_disk = self.disks_lost < DISKS && self.random.is_lucky(30);
+        self.disks_lost += usize::from(loses_disk);
+        let is_silent = self.random.is_lucky(50);
+        self.log.push(format!(
+            "{:?} crash of {}, disk lost: {loses_disk}, silent: {is_silent}",
+            self.queue.elapsed(),
+            host.short()
+        ));
+        self.crash_overlay(host, is_silent);
+        self.crash_storage(host, loses_disk);
+        let wait = self.random.millis(200, 20_000);
+        self.queue.after(wait, Event::StartStorage(host));
+        self.queue.after(wait, Event::StartOverlay(host));
+    }
+
+    fn crash_one_overlay(&mut self, host: NodeId) {
+        if !self.may_lose(&[host]) {
+            return;
+        }
+        self.log.push(format!(
+            "{:?} crash of the overlay of {}",
+            self.queue.elapsed(),
+            host.short()
+        ));
+        self.crash_overlay(host, false);
+        let wait = self.random.millis(50, 5_000);
+        self.queue.after(wait, Event::StartOverlay(host));
+    }
+
+    fn crash_one_storage(&mut self, host: NodeId) {
+        if self.hosts.get(&host).is_none_or(|state| state.storage.is_none()) {
+            return;
+        }
+        self.log.push(format!(
+            "{:?} crash of the storage of {}",
+            self.queue.elapsed(),
+            host.short()
+        ));
+        self.crash_storage(host, false);
+        let wait = self.random.millis(50, 1_500);
+        self.queue.after(wait, Event::StartStorage(host));
+    }
+
+    fn interrupt_session(&mut self, host: NodeId) {
+        self.log.push(format!(
+            "{:?} session of {} interrupted",
+            self.queue.elapsed(),
+            host.short()
+        ));
+        self.drop_session(host);
+        self.open_session(host);
+    }
+
+    /// A link that dies between two live peers is no crash: Zave's proof says nothing of it. So one at a time, and in a
+    /// ring that would bear to miss both ends.
+    fn cut_link(&mut self) {
+        let pairs = self.network.pairs();
+        let Some((a, b)) = self.random.pick(&pairs).copied() else {
+            return;
+        };
+        if self.may_lose(&[a, b]) && invariants::check_quiet(&self.members(), LIST_LENGTH).is_ok() {
+            self.log.push(format!(
+                "{:?} cut between {} and {}",
+                self.queue.elapsed(),
+                a.short(),
+                b.short()
+            ));
+            self.calm_until = self.queue.elapsed() + CUT_HEALS;
+            self.cut(a, b);
+        }
+    }
+
+    /// Tells whether every copy is where it should be.
+    fn is_repaired(&self) -> bool {
+        self.hosts
+            .values()
+            .all(|host| host.overlay.as_ref().is_some_and(|core| core.status().ready))
+    }
+
+    fn may_lose(&self, victims: &[NodeId]) -> bool {
+        let mut members = self.members();
+        members.retain(|node, _| !victims.contains(node));
+        self.is_bearable(&members)
+    }
+
+    fn is_bearable(&self, members: &Members) -> bool {
+        let has_live = |node: NodeId, list: &[NodeId]| {
+            list.iter()
+                .any(|entry| members.contains_key(entry) && self.network.is_up(node, *entry))
+        };
+        let lists_live = members.iter().all(|(node, member)| {
+            let is_entering = member.predecessors.is_empty();
+            has_live(*node, &member.successors) && (is_entering || has_live(*node, &member.predecessors))
+        });
+        let mut seen = members.clone();
+        for (node, member) in &mut seen {
+            member
+                .successors
+                .retain(|entry| members.contains_key(entry) && self.network.is_up(*node, *entry));
+        }
+        let is_settled = |node: &NodeId| {
+            self.settled
+                .get(node)
+                .is_some_and(|since| *since + SETTLES <= self.queue.elapsed())
+        };
+        lists_live && invariants::unskipped(&seen).filter(is_settled).count() > LIST_LENGTH
+    }
+}
+
+const FAULT_PERIOD: Duration = Duration::from_millis(500);
+
+/// Disks that may be lost between two repairs: one copy of three is left.
+const DISKS: usize = 2;
+
+/// Time after which every neighbour knows a new member.
+const SETTLES: Duration = Duration::from_secs(3);
+
+/// Time in which both ends of a cut link have noticed, and attached anew.
+const CUT_HEALS: Duration = Duration::from_secs(8);

@@ -1,0 +1,408 @@
+//! What users do: edges store and delete registrations, anyone reads them; and what must be read.
+//!
+//! A *slot* is one dictionary key of one Resource: the registration of one user at one edge. Its edge writes it in
+//! sequence, each time with a greater storage time, so what must be read is easy to say: from the acknowledgement of a
+//! Store on, that value or a later one of the same slot. A deletion is a value like any other.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use identity::{Sign, sign_message, sign_value};
+use overlay_core::{Call, CallId, CallResult};
+use wire::{
+    Body, DataValue, Decode, Destination, Encode, ErrorCode, FetchAns, FetchReq, KindId, MessageCode, MessageContents,
+    ModelSpecifier, NodeId, ResourceId, StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue,
+    TransactionId, WellKnown,
+};
+
+use super::{Event, World, credentials::user_name};
+use crate::invariants::Violation;
+
+/// A user's number, and the Node-ID of the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot {
+    user: usize,
+    edge: NodeId,
+}
+
+impl Slot {
+    pub(super) fn resource(self) -> ResourceId {
+        ResourceId::of(user_name(self.user).as_bytes())
+    }
+}
+
+/// All that was ever asked to be stored.
+#[derive(Default)]
+pub(super) struct Model {
+    slots: BTreeMap<Slot, History>,
+    calls: BTreeMap<(NodeId, CallId), Operation>,
+    /// How the calls ended.
+    pub(super) tally: Tally,
+}
+
+/// Counts of outcomes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Stores that were acknowledged.
+    pub acknowledged: u64,
+    /// Stores that were not.
+    pub unknown: u64,
+    /// Reads that were answered.
+    pub read: u64,
+    /// Reads that were not.
+    pub unread: u64,
+}
+
+#[derive(Default)]
+struct History {
+    /// By storage time; `None` for a deletion.
+    values: BTreeMap<u64, Option<Bytes>>,
+    /// Storage time of the latest value that was acknowledged.
+    acknowledged: Option<u64>,
+    is_busy: bool,
+    /// Whether the final read has answered.
+    is_checked: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    Store { slot: Slot, time: u64 },
+    Fetch { slot: Slot, floor: Option<u64> },
+}
+
+impl World<'_> {
+    pub(super) fn operate(&mut self) {
+        if !self.has_faults {
+            return;
+        }
+        let wait = self.random.millis(100, 600);
+        self.queue.after(wait, Event::Operate);
+        let hosts: Vec<NodeId> = self
+            .hosts
+            .values()
+            .filter(|host| host.overlay.is_some())
+            .map(|host| host.peer.node_id)
+            .collect();
+        let Some(host) = self.random.pick(&hosts).copied() else {
+            return;
+        };
+        let user = self.random.below(USERS);
+        match self.random.below(100) {
+            0..45 => self.store(host, user, false),
+            45..55 => self.store(host, user, true),
+            _ => {
+                let slots: Vec<Slot> = self.model.slots.keys().copied().collect();
+                if let Some(slot) = self.random.pick(&slots).copied() {
+                    self.fetch(host, slot);
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, host: NodeId, user: usize, is_deletion: bool) {
+        let now = self.queue.now();
+        let Some(state) = self.hosts.get(&host) else { return };
+        let slot = Slot {
+            user,
+            edge: state.peer.edge,
+        };
+        let signer = self.credentials.minted(user, state.index);
+        let history = self.model.slots.entry(slot).or_default();
+        if history.is_busy {
+            return;
+        }
+        history.is_busy = true;
+        let time = history
+            .values
+            .last_key_value()
+            .map_or(0, |(time, _)| time + 1)
+            .max(now.unix_ms);
+        let value = (!is_deletion).then(|| Bytes::from(format!("{user} {time} {}", self.random.next())));
+        history.values.insert(time, value.clone());
+        let (destination, contents) = store_request(slot, time, value, signer.as_ref());
+        let transaction_id = TransactionId(self.random.next());
+        let security = sign_message(signer.as_ref(), super::credentials::OVERLAY, transaction_id, &contents);
+        let signed = Some((transaction_id, security));
+        let call = Call {
+            destination: vec![destination],
+            contents,
+            signed,
+            from_client: Some(slot.edge),
+            deadline: now.instant + PATIENCE,
+            trace: None,
+        };
+        self.call(host, call, Operation::Store { slot, time });
+    }
+
+    /// Reads a slot through a peer.
+    pub(super) fn fetch(&mut self, host: NodeId, slot: Slot) {
+        let now = self.queue.now();
+        let floor = self.model.slots.get(&slot).and_then(|history| history.acknowledged);
+        let contents = MessageContents::of(&Body::FetchReq(fetch_request(slot))).to_bytes();
+        let call = Call {
+            destination: vec![Destination::Resource(slot.resource())],
+            contents,
+            signed: None,
+            from_client: None,
+            deadline: now.instant + PATIENCE,
+            trace: None,
+        };
+        self.call(host, call, Operation::Fetch { slot, floor });
+    }
+
+    fn call(&mut self, host: NodeId, call: Call, operation: Operation) {
+        let now = self.queue.now();
+        let mut id = None;
+        if let Some(core) = self.hosts.get_mut(&host).and_then(|state| state.overlay.as_mut()) {
+            id = Some(core.call(now, call));
+        }
+        if let Some(id) = id {
+            self.model.calls.insert((host, id), operation);
+        }
+        self.drain_overlay(host);
+    }
+
+    pub(super) fn call_done(&mut self, host: NodeId, id: CallId, result: CallResult) {
+        let Some(operation) = self.model.calls.remove(&(host, id)) else {
+            return;
+        };
+        match (operation, result) {
+            (Operation::Store { slot, time }, CallResult::Answered { .. }) => {
+                self.model.tally.acknowledged += 1;
+                if let Some(history) = self.model.slots.get_mut(&slot) {
+                    history.is_busy = false;
+                    history.acknowledged = history.acknowledged.max(Some(time));
+                }
+            }
+            (Operation::Store { slot, .. }, CallResult::Refused(refusal)) => {
+                self.model.tally.unknown += 1;
+                if let Some(history) = self.model.slots.get_mut(&slot) {
+                    history.is_busy = false;
+                }
+                if !EXCUSES.contains(&refusal.code) {
+                    self.accuse(
+                        "refusal",
+                        format!("Store in {}: {:?}", slot.resource().short(), refusal),
+                    );
+                }
+            }
+            (
+                Operation::Fetch { slot, floor },
+                CallResult::Answered {
+                    contents, responder, ..
+                },
+            ) => {
+                self.model.tally.read += 1;
+                let read = read_of(slot, &contents);
+                self.log.push(format!(
+                    "{:?} {} read {slot:?} from {}: {read:?}",
+                    self.queue.elapsed(),
+                    host.short(),
+                    responder.short()
+                ));
+                self.judge(slot, floor, read, responder);
+            }
+            (Operation::Fetch { slot, floor }, CallResult::Refused(refusal)) if refusal.code == ErrorCode::NotFound => {
+                self.model.tally.read += 1;
+                self.judge(slot, floor, None, host);
+            }
+            (Operation::Fetch { slot, .. }, CallResult::Refused(refusal)) => {
+                self.model.tally.unread += 1;
+                if !EXCUSES.contains(&refusal.code) {
+                    self.accuse(
+                        "refusal",
+                        format!("Fetch in {}: {:?}", slot.resource().short(), refusal),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Forgets the calls of a process that died: their outcome is unknown.
+    pub(super) fn forget_calls(&mut self, host: NodeId) {
+        let lost: Vec<_> = self.model.calls.keys().filter(|(of, _)| *of == host).copied().collect();
+        for key in lost {
+            if let Some(Operation::Store { slot, .. }) = self.model.calls.remove(&key) {
+                self.model.tally.unknown += 1;
+                if let Some(history) = self.model.slots.get_mut(&slot) {
+                    history.is_busy = false;
+                }
+            }
+        }
+    }
+
+    /// Compares what was read with what must be read.
+    fn judge(&mut self, slot: Slot, floor: Option<u64>, read: Option<StoredData>, from: NodeId) {
+        let Some(history) = self.model.slots.get_mut(&slot) else {
+            return;
+        };
+        history.is_checked = true;
+        let verdict = verdict(history, floor, read.as_ref());
+        if let Err(fault) = verdict {
+            let known = &history.values;
+            let detail = format!(
+                "{slot:?} read from {}: {fault}; floor {floor:?}, read {:?}, known {known:?}",
+                from.short(),
+                read.map(|read| (read.storage_time, read.value))
+            );
+            self.accuse("D1", detail);
+        }
+    }
+
+    /// Reads every slot that has an acknowledged value and was not read well since `forget_checks`.
+    pub(super) fn check_slots(&mut self) -> usize {
+        let waiting: Vec<Slot> = self
+            .model
+            .slots
+            .iter()
+            .filter(|(_, history)| history.must_be_read())
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in &waiting {
+            let hosts: Vec<NodeId> = self.hosts.keys().copied().collect();
+            if let Some(host) = self.random.pick(&hosts).copied() {
+                self.fetch(host, *slot);
+            }
+        }
+        waiting.len()
+    }
+
+    pub(super) fn forget_checks(&mut self) {
+        self.model
+            .slots
+            .values_mut()
+            .for_each(|history| history.is_checked = false);
+    }
+
+    /// Lists the slots with an acknowledged value, and its storage time.
+    pub(super) fn acknowledged(&self) -> Vec<(Slot, u64)> {
+        let slots = self.model.slots.iter();
+        slots
+            .filter_map(|(slot, history)| Some((*slot, history.acknowledged?)))
+            .collect()
+    }
+
+    /// Judges what a single holder has of a slot, by the same rule.
+    pub(super) fn judge_copy(&self, slot: Slot, contents: &Bytes) -> Result<(), String> {
+        let Some(history) = self.model.slots.get(&slot) else {
+            return Ok(());
+        };
+        let answer = FetchAns::from_bytes_with(contents, &WellKnown).map_err(|error| error.to_string())?;
+        verdict(history, history.acknowledged, found(slot, answer).as_ref())
+    }
+
+    pub(super) fn slots_waiting(&self) -> Vec<String> {
+        self.model
+            .slots
+            .iter()
+            .filter(|(_, history)| history.must_be_read())
+            .map(|(slot, _)| format!("{slot:?} at {}", slot.resource().short()))
+            .collect()
+    }
+
+    fn accuse(&mut self, invariant: &'static str, detail: String) {
+        self.violation.get_or_insert(Violation::new(invariant, detail));
+    }
+}
+
+impl History {
+    fn must_be_read(&self) -> bool {
+        self.acknowledged.is_some() && !self.is_checked
+    }
+}
+
+fn verdict(history: &History, floor: Option<u64>, read: Option<&StoredData>) -> Result<(), String> {
+    let Some(read) = read else {
+        let may_be_absent = floor.is_none_or(|floor| history.values.range(floor..).any(|(_, value)| value.is_none()));
+        return if may_be_absent {
+            Ok(())
+        } else {
+            Err("nothing is there".into())
+        };
+    };
+    if floor.is_some_and(|floor| read.storage_time < floor) {
+        return Err("an older value is there".into());
+    }
+    let Some(stored) = history.values.get(&read.storage_time) else {
+        return Err("nobody stored that".into());
+    };
+    let value = read
+        .value
+        .value()
+        .filter(|value| value.exists)
+        .map(|value| &value.value);
+    if value == stored.as_ref() {
+        Ok(())
+    } else {
+        Err("another value is there".into())
+    }
+}
+
+fn store_request(slot: Slot, storage_time: u64, value: Option<Bytes>, signer: &dyn Sign) -> (Destination, Bytes) {
+    let (resource, kind) = (slot.resource(), KindId::SIP_REGISTRATION);
+    let value = StoredDataValue::Dictionary {
+        key: Bytes::copy_from_slice(slot.edge.as_bytes()),
+        value: value.map_or_else(DataValue::none, DataValue::of),
+    };
+    let signature = sign_value(signer, resource, kind, storage_time, &value);
+    let values = vec![StoredData {
+        storage_time,
+        lifetime: LIFETIME,
+        value,
+        signature,
+    }];
+    let kind_data = vec![StoreKindData {
+        kind,
+        generation_counter: 0,
+        values,
+    }];
+    let body = Body::StoreReq(StoreReq {
+        resource,
+        replica_number: 0,
+        kind_data,
+    });
+    (Destination::Resource(resource), MessageContents::of(&body).to_bytes())
+}
+
+/// Asks for one slot.
+pub(super) fn fetch_request(slot: Slot) -> FetchReq {
+    let keys = vec![Bytes::copy_from_slice(slot.edge.as_bytes())];
+    let specifier = StoredDataSpecifier {
+        kind: KindId::SIP_REGISTRATION,
+        generation: 0,
+        model: ModelSpecifier::Dictionary(keys),
+    };
+    FetchReq {
+        resource: slot.resource(),
+        specifiers: vec![specifier],
+    }
+}
+
+fn read_of(slot: Slot, contents: &Bytes) -> Option<StoredData> {
+    let contents = MessageContents::from_bytes(contents)
+        .ok()
+        .filter(|contents| contents.code == MessageCode::FETCH_ANS)?;
+    match contents.body().ok()? {
+        Body::FetchAns(answer) => found(slot, answer),
+        _ => None,
+    }
+}
+
+fn found(slot: Slot, answer: FetchAns) -> Option<StoredData> {
+    let values = answer.kind_responses.into_iter().flat_map(|response| response.values);
+    let mut of_edge = values.filter(
+        |data| matches!(&data.value, StoredDataValue::Dictionary { key, .. } if **key == *slot.edge.as_bytes()),
+    );
+    of_edge.next()
+}
+
+/// Answers that say nothing about the value.
+const EXCUSES: [ErrorCode; 3] = [ErrorCode::RequestTimeout, ErrorCode::TtlExceeded, ErrorCode::InProgress];
+
+const USERS: usize = 12;
+
+/// Longer than any run.
+const LIFETIME: u32 = 3600;
+
+/// How long a user waits.
+const PATIENCE: Duration = Duration::from_secs(5);
