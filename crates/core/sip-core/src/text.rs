@@ -21,7 +21,7 @@ pub(crate) const fn is_blank(byte: u8) -> bool {
 
 /// Removes blanks at both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    text.trim_ascii()
 }
 
 /// Finds the first `wanted` sign outside quoted strings and angle brackets.

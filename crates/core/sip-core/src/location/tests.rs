@@ -208,7 +208,8 @@ fn an_older_request_fails_as_a_whole() {
 #[test]
 fn a_star_clears_all_but_only_alone_with_expires_zero() {
     let flow = udp("192.0.2.4:5060");
-    let cases: [(&[(Name<'_>, &str)], u16, usize); 5] = [
+    type Headers = &'static [(Name<'static>, &'static str)];
+    let cases: [(Headers, u16, usize); 5] = [
         (&[(Name::Contact, "*")], 400, 1),
         (&[(Name::Contact, "*"), (Name::Expires, "1")], 400, 1),
         (&[(Name::Contact, "*, <sip:a@192.0.2.4>"), (Name::Expires, "0")], 400, 1),

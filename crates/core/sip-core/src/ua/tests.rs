@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::aor::Aor;
 use crate::digest::{Authenticator, Secrets, Side, Verdict};
 use crate::location::Table;
 use crate::message::Reply;
