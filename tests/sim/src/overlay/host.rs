@@ -8,6 +8,7 @@ use std::{
 };
 
 use overlay_core::{LinkId, SessionEvent};
+use storage_core::{Command, CommandId};
 use wire::NodeId;
 
 use super::{Event, World, credentials::Peer, disk::Disk, seam};
@@ -143,10 +144,13 @@ impl World<'_> {
         if state.overlay.is_some() {
             state.sessions += 1;
             state.session = Some(state.sessions);
-            let event = SessionEvent::Up {
-                session: state.sessions,
-                store_id,
-            };
+            let session = state.sessions;
+            // The session is opened with the document in force.
+            let xml = self.credentials.document.xml().clone();
+            self.with_storage(host, |core| {
+                core.handle_command(now, OPENING, Command::Document { xml })
+            });
+            let event = SessionEvent::Up { session, store_id };
             self.with_overlay(host, |core| core.handle_storage_session(now, event));
         }
     }
@@ -340,6 +344,9 @@ impl World<'_> {
         }
     }
 }
+
+/// The document at the beginning of a session; the overlay hears of no answer to it.
+const OPENING: CommandId = CommandId(u64::MAX);
 
 /// Entries in a list of neighbours: 8 peers are too few for our default of 8.
 pub(super) const LIST_LENGTH: usize = 3;
