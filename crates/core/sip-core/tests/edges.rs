@@ -94,9 +94,10 @@ impl Edge {
             Ok(Verdict::Right) => Ok(aor),
             other => {
                 let is_stale = other == Ok(Verdict::Stale);
-                Err(self
+                let challenge = self
                     .authenticator
-                    .challenge_response(now, request, (DOMAIN, side), is_stale))
+                    .challenge_response(now, request, (DOMAIN, side), is_stale);
+                Err(Box::new(challenge))
             }
         }
     }
