@@ -59,12 +59,18 @@ impl Batch {
 
     /// Sets a key.
     pub fn put(&mut self, tree: Tree, key: &[u8], value: impl Into<Bytes>) {
-        self.changes.push(Change { key: tree.key(key), value: Some(value.into()) });
+        self.changes.push(Change {
+            key: tree.key(key),
+            value: Some(value.into()),
+        });
     }
 
     /// Removes a key, if it is there.
     pub fn delete(&mut self, tree: Tree, key: &[u8]) {
-        self.changes.push(Change { key: tree.key(key), value: None });
+        self.changes.push(Change {
+            key: tree.key(key),
+            value: None,
+        });
     }
 
     /// Number of changes.

@@ -19,7 +19,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, durability: Durability::Disk }
+        Self {
+            cache_bytes: 64 << 20,
+            durability: Durability::Disk,
+        }
     }
 }
 
@@ -50,11 +53,19 @@ pub(crate) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError>
         Durability::Disk => Some(sync_all(folder)?),
         Durability::System => None,
     };
-    Ok(Opened { folder: folder.to_path_buf(), database, file, lock })
+    Ok(Opened {
+        folder: folder.to_path_buf(),
+        database,
+        file,
+        lock,
+    })
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
-    let unwritable = |source| OpenError::Folder { folder: folder.to_path_buf(), source };
+    let unwritable = |source| OpenError::Folder {
+        folder: folder.to_path_buf(),
+        source,
+    };
     std::fs::create_dir_all(folder).map_err(unwritable)?;
     let file = File::options()
         .create(true)
@@ -64,7 +75,9 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         .map_err(unwritable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { folder: folder.to_path_buf() }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            folder: folder.to_path_buf(),
+        }),
         Err(TryLockError::Error(source)) => Err(unwritable(source)),
     }
 }
@@ -84,7 +97,12 @@ fn database(folder: &Path, options: Options) -> Result<sled::Db, OpenError> {
         match config().open() {
             Ok(database) => return Ok(database),
             Err(sled::Error::Io(_)) if started.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_RETRY),
-            Err(sled::Error::Io(source)) => return Err(OpenError::Folder { folder: folder.to_path_buf(), source }),
+            Err(sled::Error::Io(source)) => {
+                return Err(OpenError::Folder {
+                    folder: folder.to_path_buf(),
+                    source,
+                });
+            }
             Err(error) => return Err(damaged(folder, &error)),
         }
     }
@@ -94,15 +112,24 @@ fn check_format(folder: &Path, database: &sled::Db) -> Result<(), OpenError> {
     let key = META.key(FORMAT_KEY);
     match database.get(&key).map_err(|error| damaged(folder, &error))? {
         None => {
-            let written = database.insert(key, &FORMAT.to_be_bytes()).and_then(|_| database.flush());
+            let written = database
+                .insert(key, &FORMAT.to_be_bytes())
+                .and_then(|_| database.flush());
             written.map(|_| ()).map_err(|error| damaged(folder, &error))
         }
         Some(octets) => match <[u8; 4]>::try_from(&*octets).map(u32::from_be_bytes) {
             Ok(found) if found <= FORMAT => Ok(()),
-            Ok(found) => Err(OpenError::Newer { folder: folder.to_path_buf(), found, known: FORMAT }),
+            Ok(found) => Err(OpenError::Newer {
+                folder: folder.to_path_buf(),
+                found,
+                known: FORMAT,
+            }),
             Err(_) => {
                 let reason = "its format version is not a number".to_owned();
-                Err(OpenError::Damaged { folder: folder.to_path_buf(), reason })
+                Err(OpenError::Damaged {
+                    folder: folder.to_path_buf(),
+                    reason,
+                })
             }
         },
     }
@@ -119,11 +146,17 @@ fn sync_all(folder: &Path) -> Result<File, OpenError> {
         }
         Ok(file)
     });
-    synced.map_err(|source| OpenError::Folder { folder: folder.to_path_buf(), source })
+    synced.map_err(|source| OpenError::Folder {
+        folder: folder.to_path_buf(),
+        source,
+    })
 }
 
 fn damaged(folder: &Path, error: &sled::Error) -> OpenError {
-    OpenError::Damaged { folder: folder.to_path_buf(), reason: error.to_string() }
+    OpenError::Damaged {
+        folder: folder.to_path_buf(),
+        reason: error.to_string(),
+    }
 }
 
 /// Keys of this crate itself.

@@ -31,7 +31,12 @@ impl Store {
     /// # Errors
     /// [`OpenError`] names the folder and says what to do about it.
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
-        let Opened { folder, database, file, lock } = open(folder.as_ref(), options)?;
+        let Opened {
+            folder,
+            database,
+            file,
+            lock,
+        } = open(folder.as_ref(), options)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failed = Arc::new(OnceLock::new());
         let writer = Writer {
@@ -44,8 +49,18 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("kv-writer".to_owned())
             .spawn(|| writer.run())
-            .map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
-        let inner = Inner { folder, database, jobs: Some(jobs), thread: Some(thread), failed, _lock: lock };
+            .map_err(|source| OpenError::Folder {
+                folder: folder.clone(),
+                source,
+            })?;
+        let inner = Inner {
+            folder,
+            database,
+            jobs: Some(jobs),
+            thread: Some(thread),
+            failed,
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -60,7 +75,11 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when the disk or the file is broken.
     pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        let value = self.inner.database.get(tree.key(key)).map_err(|error| self.inner.unreadable(&error))?;
+        let value = self
+            .inner
+            .database
+            .get(tree.key(key))
+            .map_err(|error| self.inner.unreadable(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -68,7 +87,11 @@ impl Store {
     #[must_use]
     pub fn iter(&self, tree: Tree) -> Entries {
         let prefix = tree.prefix();
-        Entries { skip: prefix.len(), entries: self.inner.database.scan_prefix(prefix), inner: Arc::clone(&self.inner) }
+        Entries {
+            skip: prefix.len(),
+            entries: self.inner.database.scan_prefix(prefix),
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     /// Goes through the keys of a tree that begin with these octets.
@@ -76,7 +99,11 @@ impl Store {
     pub fn prefix(&self, tree: Tree, prefix: &[u8]) -> Entries {
         let skip = tree.prefix().len();
         let entries = self.inner.database.scan_prefix(tree.key(prefix));
-        Entries { skip, entries, inner: Arc::clone(&self.inner) }
+        Entries {
+            skip,
+            entries,
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     /// Goes through the keys of a tree after the given one.
@@ -90,7 +117,11 @@ impl Store {
             *last += 1;
         }
         let bounds = (Bound::Excluded(tree.key(key)), Bound::Excluded(end));
-        Entries { skip, entries: self.inner.database.range(bounds), inner: Arc::clone(&self.inner) }
+        Entries {
+            skip,
+            entries: self.inner.database.range(bounds),
+            inner: Arc::clone(&self.inner),
+        }
     }
 
     /// Writes a batch and waits until it is flushed.
@@ -132,7 +163,10 @@ impl Store {
     /// Inside an asynchronous task; there, use [`Store::apply`].
     pub fn apply_blocking(&self, batch: Batch) -> Result<(), FlushError> {
         let (job, done) = Job::new(batch);
-        self.inner.queue()?.blocking_send(job).map_err(|_| self.inner.stopped())?;
+        self.inner
+            .queue()?
+            .blocking_send(job)
+            .map_err(|_| self.inner.stopped())?;
         done.blocking_recv().unwrap_or_else(|_| Err(self.inner.stopped()))
     }
 
@@ -204,18 +238,26 @@ impl Inner {
     }
 
     fn stopped(&self) -> FlushError {
-        let stopped = || FlushError { folder: self.folder.clone(), reason: "its writer thread has ended".to_owned() };
+        let stopped = || FlushError {
+            folder: self.folder.clone(),
+            reason: "its writer thread has ended".to_owned(),
+        };
         self.failed.get().cloned().unwrap_or_else(stopped)
     }
 
     fn unreadable(&self, error: &sled::Error) -> ReadError {
-        ReadError { folder: self.folder.clone(), reason: error.to_string() }
+        ReadError {
+            folder: self.folder.clone(),
+            reason: error.to_string(),
+        }
     }
 }
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 

@@ -53,7 +53,10 @@ impl Writer {
             }
         }
         self.flush(whole).map_err(|reason| {
-            let error = FlushError { folder: self.folder.clone(), reason };
+            let error = FlushError {
+                folder: self.folder.clone(),
+                reason,
+            };
             tracing::error!(%error, "a write did not reach the disk");
             self.failed.get_or_init(|| error).clone()
         })
@@ -63,7 +66,10 @@ impl Writer {
         self.database.apply_batch(whole).map_err(|error| error.to_string())?;
         self.database.flush().map_err(|error| error.to_string())?;
         // On Linux the database only starts the write-out of its pages; the disk's cache and the file's length need this.
-        self.file.as_ref().map_or(Ok(()), File::sync_data).map_err(|error| error.to_string())
+        self.file
+            .as_ref()
+            .map_or(Ok(()), File::sync_data)
+            .map_err(|error| error.to_string())
     }
 }
 

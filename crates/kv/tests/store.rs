@@ -108,7 +108,10 @@ fn a_newer_format_is_refused() {
     database.flush().unwrap();
     drop(database);
     let refused = Store::open(folder.path(), Options::default()).unwrap_err();
-    assert!(matches!(refused, OpenError::Newer { found: 7, known: 1, .. }), "{refused}");
+    assert!(
+        matches!(refused, OpenError::Newer { found: 7, known: 1, .. }),
+        "{refused}"
+    );
 }
 
 /// A child process writes the same number to both trees, again and again, and says each number that was acknowledged;
@@ -123,17 +126,26 @@ fn a_killed_process_loses_nothing_acknowledged_and_no_half_batch_stays() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let number = |line: String| line.strip_prefix("kept ").and_then(|number| number.parse::<u32>().ok());
         let early = lines.by_ref().filter_map(number).take(25).last();
         child.kill().unwrap();
         child.wait().unwrap();
-        let acknowledged = lines.filter_map(number).last().or(early).expect("the child wrote something");
+        let acknowledged = lines
+            .filter_map(number)
+            .last()
+            .or(early)
+            .expect("the child wrote something");
         assert!(acknowledged >= round * 25, "round {round}: {acknowledged}");
 
         let store = open(&folder);
         for n in 1..=acknowledged {
-            assert!(store.get(LEFT, &n.to_be_bytes()).unwrap().is_some(), "round {round}: {n} is lost");
+            assert!(
+                store.get(LEFT, &n.to_be_bytes()).unwrap().is_some(),
+                "round {round}: {n} is lost"
+            );
         }
         let keys = |tree| store.iter(tree).map(|entry| entry.unwrap().0).collect::<Vec<_>>();
         assert_eq!(keys(LEFT), keys(RIGHT), "round {round}");
@@ -144,7 +156,14 @@ fn a_killed_process_loses_nothing_acknowledged_and_no_half_batch_stays() {
 #[test]
 fn child_that_writes() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
-    let store = Store::open(folder, Options { durability: Durability::System, ..Options::default() }).unwrap();
+    let store = Store::open(
+        folder,
+        Options {
+            durability: Durability::System,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let done = u32::try_from(store.iter(LEFT).count()).unwrap();
     for n in done + 1.. {
         let mut batch = Batch::new();

@@ -49,6 +49,9 @@ impl Config {
             Durability::Disk => kv::Durability::Disk,
             Durability::System => kv::Durability::System,
         };
-        kv::Options { cache_bytes: self.cache, durability }
+        kv::Options {
+            cache_bytes: self.cache,
+            durability,
+        }
     }
 }

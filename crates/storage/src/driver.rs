@@ -177,7 +177,14 @@ impl Driver {
 
     /// Begins a session and ends the one before; its answer comes after every write of the older one.
     async fn begin(&mut self, opening: Opening) -> Result<(), FlushError> {
-        let Opening { id, node_id, instance, document, line, permit } = opening;
+        let Opening {
+            id,
+            node_id,
+            instance,
+            document,
+            line,
+            permit,
+        } = opening;
         match self.store.claim(*node_id.as_bytes()).await {
             Ok(()) => {}
             Err(OwnerError::Flush(error)) => return Err(error),
@@ -194,20 +201,48 @@ impl Driver {
             end(&older.line, Status::failed_precondition(text));
         }
         tracing::info!(session = self.sessions, node_id = node_id.short(), "session opened");
-        self.open = Some(Session { number: self.sessions, node_id, instance, line });
+        self.open = Some(Session {
+            number: self.sessions,
+            node_id,
+            instance,
+            line,
+        });
         let session = self.sessions;
-        let pending = Pending { session, id, is_open: true, permit, _span: Span::none() };
+        let pending = Pending {
+            session,
+            id,
+            is_open: true,
+            permit,
+            _span: Span::none(),
+        };
         self.command(Command::Document { xml: document }, pending);
         Ok(())
     }
 
     fn give(&mut self, given: Given) {
-        let Given { id, command, line, permit, span } = given;
+        let Given {
+            id,
+            command,
+            line,
+            permit,
+            span,
+        } = given;
         // Commands of a session that is over are not carried out: it is the lease.
         let holder = self.open.as_ref().filter(|session| session.line.is(&line));
-        let Some(session) = holder.map(|session| session.number) else { return };
+        let Some(session) = holder.map(|session| session.number) else {
+            return;
+        };
         let entered = span.clone().entered();
-        self.command(command, Pending { session, id, is_open: false, permit, _span: span });
+        self.command(
+            command,
+            Pending {
+                session,
+                id,
+                is_open: false,
+                permit,
+                _span: span,
+            },
+        );
         drop(entered);
     }
 
@@ -219,12 +254,26 @@ impl Driver {
     }
 
     fn answer(&mut self, id: CommandId, answer: Answer) {
-        let Some(Pending { session, id, is_open, permit, _span }) = self.pending.remove(&id) else { return };
-        let Some(open) = self.open.as_ref().filter(|open| open.number == session) else { return };
+        let Some(Pending {
+            session,
+            id,
+            is_open,
+            permit,
+            _span,
+        }) = self.pending.remove(&id)
+        else {
+            return;
+        };
+        let Some(open) = self.open.as_ref().filter(|open| open.number == session) else {
+            return;
+        };
         let answer = if is_open {
             match refusal_of(&answer) {
                 Some(text) => {
-                    end(&open.line, Status::invalid_argument(format!("configuration document: {text}")));
+                    end(
+                        &open.line,
+                        Status::invalid_argument(format!("configuration document: {text}")),
+                    );
                     self.open = None;
                     return;
                 }
@@ -234,7 +283,11 @@ impl Driver {
             proto::answer(answer)
         };
         let document_sequence = self.core.document_sequence().unwrap_or_default().into();
-        let response = pb::SessionResponse { id, document_sequence, answer: Some(answer) };
+        let response = pb::SessionResponse {
+            id,
+            document_sequence,
+            answer: Some(answer),
+        };
         // There is a place for each permit. If the caller has gone, its session ends by itself.
         let _ = open.line.answers.try_send((Ok(response), Some(permit)));
     }
@@ -287,8 +340,13 @@ pub(crate) fn tree_of(tree: storage_core::Tree) -> Tree {
 }
 
 pub(crate) fn now() -> Now {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Now { instant: Instant::now(), unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX) }
+    let since_epoch = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        instant: Instant::now(),
+        unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 const META: Tree = Tree::new("meta");

@@ -19,15 +19,31 @@ pub(crate) fn command(command: pb::session_request::Command) -> Result<Command, 
     use pb::session_request::Command as Told;
     Ok(match command {
         Told::Open(_) => return Err(Status::invalid_argument("a session is opened once")),
-        Told::Apply(pb::Apply { code, body, certificates, signer }) => {
+        Told::Apply(pb::Apply {
+            code,
+            body,
+            certificates,
+            signer,
+        }) => {
             let code = u16::try_from(code).map_err(|_| invalid("a message code"))?;
-            Command::Apply { code, body, certificates, signer }
+            Command::Apply {
+                code,
+                body,
+                certificates,
+                signer,
+            }
         }
         Told::Scan(pb::Scan { after, range: arc }) => {
             let after = after.map(|after| ResourceId::try_from(&*after)).transpose();
-            Command::Scan { after: after.map_err(|_| invalid("a Resource-ID"))?, range: range(arc)? }
+            Command::Scan {
+                after: after.map_err(|_| invalid("a Resource-ID"))?,
+                range: range(arc)?,
+            }
         }
-        Told::Keep(pb::Keep { own, replica }) => Command::Keep { own: range(own)?, replica: range(replica)? },
+        Told::Keep(pb::Keep { own, replica }) => Command::Keep {
+            own: range(own)?,
+            replica: range(replica)?,
+        },
         Told::Clock(pb::Clock { unix_ms }) => Command::Clock { unix_ms },
         Told::Document(pb::Document { xml }) => Command::Document { xml },
     })
@@ -36,13 +52,21 @@ pub(crate) fn command(command: pb::session_request::Command) -> Result<Command, 
 pub(crate) fn answer(answer: Answer) -> pb::session_response::Answer {
     use pb::session_response::Answer as Told;
     match answer {
-        Answer::Applied { code, body, certificates, replicas } => Told::Applied(pb::Applied {
+        Answer::Applied {
+            code,
+            body,
+            certificates,
+            replicas,
+        } => Told::Applied(pb::Applied {
             code: code.into(),
             body,
             certificates,
             replicas: replicas.into_iter().map(replica_store).collect(),
         }),
-        Answer::Refused { code, info } => Told::Refusal(pb::Refusal { code: code.into(), info }),
+        Answer::Refused { code, info } => Told::Refusal(pb::Refusal {
+            code: code.into(),
+            info,
+        }),
         Answer::Scanned { stores, next } => Told::Scanned(pb::Scanned {
             stores: stores.into_iter().map(replica_store).collect(),
             next: next.map(|next| Bytes::copy_from_slice(next.as_bytes())),
@@ -68,6 +92,14 @@ fn range(range: Option<pb::Range>) -> Result<(NodeId, NodeId), Status> {
 }
 
 fn replica_store(store: ReplicaStore) -> pb::ReplicaStore {
-    let ReplicaStore { resource, body, certificates } = store;
-    pb::ReplicaStore { resource_id: Bytes::copy_from_slice(resource.as_bytes()), body, certificates }
+    let ReplicaStore {
+        resource,
+        body,
+        certificates,
+    } = store;
+    pb::ReplicaStore {
+        resource_id: Bytes::copy_from_slice(resource.as_bytes()),
+        body,
+        certificates,
+    }
 }

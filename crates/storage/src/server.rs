@@ -72,11 +72,20 @@ impl Server {
         let (inputs, queue) = mpsc::channel(QUEUE);
         let (sessions, stop) = (TaskTracker::new(), CancellationToken::new());
         let builder = Served::builder();
-        let service = Service { driver: inputs, sessions: sessions.clone(), draining: builder.draining() };
+        let service = Service {
+            driver: inputs,
+            sessions: sessions.clone(),
+            draining: builder.draining(),
+        };
         let served = builder.service(StorageServer::new(service)).build();
         let driver = tokio::spawn(Driver::new(core, store, queue, stop.clone()).run());
         served.set_health(SERVICE, true).await;
-        Ok(Self { served, driver: Some(AbortOnDropHandle::new(driver)), sessions, stop })
+        Ok(Self {
+            served,
+            driver: Some(AbortOnDropHandle::new(driver)),
+            sessions,
+            stop,
+        })
     }
 
     /// Gives the services, for a channel or a socket.
@@ -120,8 +129,11 @@ impl Server {
 fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
     let store = kv::Store::open(&config.data, config.options())?;
     let store_id = identity::issue::random_node_id()?;
-    let settings =
-        Settings { store_id: *store_id.as_bytes(), capacity: config.capacity, ..Settings::default() };
+    let settings = Settings {
+        store_id: *store_id.as_bytes(),
+        capacity: config.capacity,
+        ..Settings::default()
+    };
     let mut core = Core::new(now(), settings);
     for tree in Tree::ALL {
         for entry in store.iter(tree_of(tree)) {
@@ -130,7 +142,12 @@ fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
                 Ok(()) => {}
                 // The replicas have it; what is damaged stays where it is, to be looked at.
                 Err(error @ LoadError::Damaged { .. }) => tracing::error!(%error, "an entry of the disk is left alone"),
-                Err(source) => return Err(Error::Load { folder: config.data.clone(), source }),
+                Err(source) => {
+                    return Err(Error::Load {
+                        folder: config.data.clone(),
+                        source,
+                    });
+                }
             }
         }
     }

@@ -3,9 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
-use rpc::proto::storage::v1::{
-    SessionRequest, SessionResponse, StatsRequest, StatsResponse, storage_server::Storage,
-};
+use rpc::proto::storage::v1::{SessionRequest, SessionResponse, StatsRequest, StatsResponse, storage_server::Storage};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,7 +34,10 @@ impl Storage for Service {
         let session = Session {
             requests: request.into_inner(),
             driver: self.driver.clone(),
-            line: Line { answers, over: CancellationToken::new() },
+            line: Line {
+                answers,
+                over: CancellationToken::new(),
+            },
             draining: self.draining.clone(),
         };
         self.sessions.spawn(session.run().in_current_span());

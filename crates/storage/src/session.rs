@@ -48,23 +48,47 @@ impl Session {
         while let Some(request) = self.requests.message().await? {
             let place = Arc::clone(&places).acquire_owned().await;
             let permit = place.map_err(|_| Status::internal("the session's bound is closed"))?;
-            let pb::SessionRequest { id, traceparent, command } = request;
+            let pb::SessionRequest {
+                id,
+                traceparent,
+                command,
+            } = request;
             let line = self.line.clone();
             let input = match command.ok_or_else(|| proto::invalid("a command"))? {
                 pb::session_request::Command::Open(open) if !is_open => {
                     is_open = true;
-                    let pb::Open { node_id, instance, document } = open;
+                    let pb::Open {
+                        node_id,
+                        instance,
+                        document,
+                    } = open;
                     let node_id = proto::node_id(&node_id)?;
-                    Input::Open(Opening { id, node_id, instance, document, line, permit })
+                    Input::Open(Opening {
+                        id,
+                        node_id,
+                        instance,
+                        document,
+                        line,
+                        permit,
+                    })
                 }
                 _ if !is_open => return Err(Status::invalid_argument("the first command of a session is Open")),
                 command => {
                     let command = proto::command(command)?;
                     let span = span(&command, &traceparent);
-                    Input::Command(Given { id, command, line, permit, span })
+                    Input::Command(Given {
+                        id,
+                        command,
+                        line,
+                        permit,
+                        span,
+                    })
                 }
             };
-            self.driver.send(input).await.map_err(|_| Status::unavailable("storage has ended"))?;
+            self.driver
+                .send(input)
+                .await
+                .map_err(|_| Status::unavailable("storage has ended"))?;
         }
         Ok(())
     }

@@ -28,7 +28,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { store_id: [0; 16], capacity: 1 << 30, scan_batch: 256 << 10 }
+        Self {
+            store_id: [0; 16],
+            capacity: 1 << 30,
+            scan_batch: 256 << 10,
+        }
     }
 }
 

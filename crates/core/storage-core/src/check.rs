@@ -53,7 +53,11 @@ pub(crate) struct Came<'a> {
 impl Context<'_> {
     /// Checks all values of a Kind, and makes slots of them.
     pub(crate) fn check(&self, data: &StoreKindData, came: &mut Came<'_>) -> Result<Vec<Slot>, Refusal> {
-        let kind = self.in_force.kinds.get(data.kind).ok_or_else(|| Refusal::UnknownKinds(vec![data.kind]))?;
+        let kind = self
+            .in_force
+            .kinds
+            .get(data.kind)
+            .ok_or_else(|| Refusal::UnknownKinds(vec![data.kind]))?;
         let requester = match came.sender {
             Sender::Original { signer } => Some(self.requester(kind, signer, came.bucket)?),
             Sender::Replica | Sender::Ourselves => None,
@@ -64,7 +68,9 @@ impl Context<'_> {
                 return Ok(());
             }
             let (node, kind) = (signer.node_id(), data.kind);
-            Err(Refusal::Forbidden(format!("{node} may not write kind {kind} at {resource}")))
+            Err(Refusal::Forbidden(format!(
+                "{node} may not write kind {kind} at {resource}"
+            )))
         };
         let held = came.held.and_then(|record| record.kinds.get(&data.kind));
         let mut slots = Vec::with_capacity(data.values.len());
@@ -89,13 +95,24 @@ impl Context<'_> {
     // RFC 6940 §7.3: in an original Store the signer of the request must conform to the policy, too.
     fn requester(&self, kind: &Kind, signer: Option<&Bytes>, bucket: &[Bytes]) -> Result<Arc<Identity>, Refusal> {
         let signer = signer.ok_or_else(|| Refusal::Forbidden("an original Store needs a signer".to_owned()))?;
-        let verified = self.in_force.verifier.verify(signer, bucket, self.now.unix_ms, kind.use_());
+        let verified = self
+            .in_force
+            .verifier
+            .verify(signer, bucket, self.now.unix_ms, kind.use_());
         verified.map_err(|error| Refusal::Forbidden(format!("request signer: {error}")))
     }
 
     fn signer(&self, id: KindId, kind: &Kind, value: &StoredData, came: &Came<'_>) -> Result<Arc<Identity>, Refusal> {
         let (verifier, resource) = (&self.in_force.verifier, came.resource);
-        let verified = verify_value(verifier, resource, id, value, came.bucket, self.now.unix_ms, kind.use_());
+        let verified = verify_value(
+            verifier,
+            resource,
+            id,
+            value,
+            came.bucket,
+            self.now.unix_ms,
+            kind.use_(),
+        );
         verified.map_err(|error| Refusal::Forbidden(format!("value of kind {id} at {resource}: {error}")))
     }
 
@@ -105,12 +122,18 @@ impl Context<'_> {
         // The own time stands in for a calendar that was lost.
         let latest = self.now.unix_ms.max(self.own_ms).saturating_add(slack);
         if data.storage_time > latest {
-            return Err(Refusal::Forbidden(format!("storage time {} is in the future", data.storage_time)));
+            return Err(Refusal::Forbidden(format!(
+                "storage time {} is in the future",
+                data.storage_time
+            )));
         }
         let longest = kind.longest_life(exists(data)).map(milliseconds);
         let end = longest.map(|longest| data.storage_time.saturating_add(longest).saturating_add(slack));
         if end.is_some_and(|end| end < self.now.unix_ms.min(self.own_ms)) {
-            return Err(Refusal::Forbidden(format!("storage time {} is long past", data.storage_time)));
+            return Err(Refusal::Forbidden(format!(
+                "storage time {} is long past",
+                data.storage_time
+            )));
         }
         Ok(())
     }
@@ -124,11 +147,18 @@ impl Context<'_> {
         }
         // RFC 6940 §7.1: a signature is worth nothing after its certificate's end.
         let valid = signer.until_ms.saturating_sub(self.now.unix_ms);
-        let chain: Vec<(Hash, Bytes)> =
-            signer.chain.iter().map(|der| (Sha256::digest(der).into(), der.clone())).collect();
+        let chain: Vec<(Hash, Bytes)> = signer
+            .chain
+            .iter()
+            .map(|der| (Sha256::digest(der).into(), der.clone()))
+            .collect();
         let hashes = chain.iter().map(|(hash, _)| *hash).collect();
         came.fresh.extend(chain);
-        Slot { data: compact(data), expires: self.own_ms.saturating_add(milliseconds(life).min(valid)), chain: hashes }
+        Slot {
+            data: compact(data),
+            expires: self.own_ms.saturating_add(milliseconds(life).min(valid)),
+            chain: hashes,
+        }
     }
 }
 

@@ -37,11 +37,17 @@ impl Clock {
             None => now.unix_ms,
         };
         let heard = saved.and_then(|saved| saved.heard);
-        Self { own_ms, instant: now.instant, heard, asks_overlay: heard.is_some() }
+        Self {
+            own_ms,
+            instant: now.instant,
+            heard,
+            asks_overlay: heard.is_some(),
+        }
     }
 
     pub(crate) fn own_ms(&self, now: Now) -> u64 {
-        self.own_ms.saturating_add(milliseconds(now.instant.saturating_duration_since(self.instant)))
+        self.own_ms
+            .saturating_add(milliseconds(now.instant.saturating_duration_since(self.instant)))
     }
 
     /// Takes the time of the overlay.
@@ -60,7 +66,11 @@ impl Clock {
     }
 
     pub(crate) fn save(&self, now: Now) -> Saved {
-        Saved { own_ms: self.own_ms(now), unix_ms: now.unix_ms, heard: self.heard }
+        Saved {
+            own_ms: self.own_ms(now),
+            unix_ms: now.unix_ms,
+            heard: self.heard,
+        }
     }
 }
 
@@ -105,7 +115,10 @@ mod tests {
     }
 
     fn epoch() -> Now {
-        #[allow(clippy::disallowed_methods, reason = "any instant will do, there is no other way to one")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "any instant will do, there is no other way to one"
+        )]
         at(Instant::now(), 1_000 * HOUR_MS)
     }
 
@@ -122,7 +135,10 @@ mod tests {
         let start = epoch();
         let saved = Clock::start(start, None).save(start);
         let again = start.plus(HOUR * 2);
-        assert_eq!(Clock::start(again, Some(saved)).own_ms(again), start.unix_ms + 2 * HOUR_MS);
+        assert_eq!(
+            Clock::start(again, Some(saved)).own_ms(again),
+            start.unix_ms + 2 * HOUR_MS
+        );
     }
 
     #[test]
@@ -138,6 +154,10 @@ mod tests {
         clock.hear(again, start.unix_ms + 5 + 3 * HOUR_MS);
         assert_eq!(clock.own_ms(again), start.unix_ms + 3 * HOUR_MS);
         clock.hear(again, start.unix_ms + 90 * HOUR_MS);
-        assert_eq!(clock.own_ms(again), start.unix_ms + 3 * HOUR_MS, "only the first word after a restart counts");
+        assert_eq!(
+            clock.own_ms(again),
+            start.unix_ms + 3 * HOUR_MS,
+            "only the first word after a restart counts"
+        );
     }
 }

@@ -110,7 +110,11 @@ impl Core {
                 Err(error) => self.mourn(resource, &error.to_string()),
             }
         }
-        let context = Context { in_force: &self.in_force, now, own_ms };
+        let context = Context {
+            in_force: &self.in_force,
+            now,
+            own_ms,
+        };
         // What a Store would be refused for is not read from the own disk, either.
         let mut is_timely = |kind, slot: &Slot| {
             let kind = context.in_force.kinds.get(kind);
@@ -121,7 +125,8 @@ impl Core {
         if self.damaged == 0 {
             self.state.certificates.sweep(&mut self.housekeeping);
         }
-        self.housekeeping.put(Tree::Meta, STORE_ID, disk::versioned(&self.settings.store_id));
+        self.housekeeping
+            .put(Tree::Meta, STORE_ID, disk::versioned(&self.settings.store_id));
         self.tick(now);
     }
 
@@ -129,8 +134,17 @@ impl Core {
     pub fn handle_command(&mut self, now: Now, id: CommandId, command: Command) {
         self.state.expire(self.clock.own_ms(now), &mut self.housekeeping);
         let answer = match command {
-            Command::Apply { code, body, certificates, signer } => {
-                let request = Request { body: &body, certificates: &certificates, signer: signer.as_ref() };
+            Command::Apply {
+                code,
+                body,
+                certificates,
+                signer,
+            } => {
+                let request = Request {
+                    body: &body,
+                    certificates: &certificates,
+                    signer: signer.as_ref(),
+                };
                 self.apply(now, MessageCode(code), &request)
             }
             Command::Scan { after, range } => Ok(self.scan(now, after, range)),
@@ -197,7 +211,11 @@ impl Core {
     }
 
     fn apply(&mut self, now: Now, code: MessageCode, request: &Request<'_>) -> Result<Answer, Refusal> {
-        let context = Context { in_force: &self.in_force, now, own_ms: self.clock.own_ms(now) };
+        let context = Context {
+            in_force: &self.in_force,
+            now,
+            own_ms: self.clock.own_ms(now),
+        };
         let read = match code {
             MessageCode::STORE_REQ => {
                 let stored = store::store(&self.state, &self.settings, context, request)?;
@@ -210,11 +228,22 @@ impl Core {
         };
         let Read { body, chain } = read;
         let certificates = replica::ders(&self.state.certificates, chain.iter());
-        Ok(Answer::Applied { code: code.0 + 1, body, certificates, replicas: Vec::new() })
+        Ok(Answer::Applied {
+            code: code.0 + 1,
+            body,
+            certificates,
+            replicas: Vec::new(),
+        })
     }
 
     fn commit(&mut self, now: Now, stored: Stored) -> Answer {
-        let Stored { resource, record, fresh, answer, replicate } = stored;
+        let Stored {
+            resource,
+            record,
+            fresh,
+            answer,
+            replicate,
+        } = stored;
         if let Some(record) = record {
             self.state.replace(resource, record, &fresh, &mut self.housekeeping);
             self.write();
@@ -228,7 +257,12 @@ impl Core {
             _ => Vec::new(),
         };
         let (code, body) = (MessageCode::STORE_ANS.0, answer.to_bytes());
-        Answer::Applied { code, body, certificates: Vec::new(), replicas }
+        Answer::Applied {
+            code,
+            body,
+            certificates: Vec::new(),
+            replicas,
+        }
     }
 
     fn scan(&self, now: Now, after: Option<ResourceId>, range: (NodeId, NodeId)) -> Answer {
@@ -246,13 +280,19 @@ impl Core {
             let stores: Vec<_> = stores.collect();
             let more: usize = stores.iter().map(replica::size).sum();
             if !batch.is_empty() && size + more > self.settings.scan_batch {
-                return Answer::Scanned { stores: batch, next: last };
+                return Answer::Scanned {
+                    stores: batch,
+                    next: last,
+                };
             }
             size += more;
             last = Some(resource);
             batch.extend(stores);
         }
-        Answer::Scanned { stores: batch, next: None }
+        Answer::Scanned {
+            stores: batch,
+            next: None,
+        }
     }
 
     fn document(&mut self, now: Now, xml: Bytes) -> Result<Answer, Refusal> {
@@ -269,8 +309,14 @@ impl Core {
     fn drop_disowned(&mut self, now: Now) {
         let mut disowned: BTreeSet<(KindId, Vec<Hash>)> = BTreeSet::new();
         for (id, chain) in self.state.chains() {
-            let Some(kind) = self.in_force.kinds.get(id) else { continue };
-            let ders: Vec<_> = chain.iter().filter_map(|hash| self.state.certificates.der(hash)).cloned().collect();
+            let Some(kind) = self.in_force.kinds.get(id) else {
+                continue;
+            };
+            let ders: Vec<_> = chain
+                .iter()
+                .filter_map(|hash| self.state.certificates.der(hash))
+                .cloned()
+                .collect();
             let Some(leaf) = ders.first() else { continue };
             match self.in_force.verifier.verify(leaf, &ders, now.unix_ms, kind.use_()) {
                 // Time is not the document's matter: values end with their certificates anyway, and our calendar may
@@ -282,7 +328,10 @@ impl Core {
         if !disowned.is_empty() {
             let mut keep = |kind, slot: &Slot| !disowned.contains(&(kind, slot.chain.clone()));
             self.state.retain_all(&mut keep, &mut self.housekeeping);
-            tracing::info!(signers = disowned.len(), "dropped the values of signers that the document disowns");
+            tracing::info!(
+                signers = disowned.len(),
+                "dropped the values of signers that the document disowns"
+            );
         }
     }
 
@@ -311,7 +360,10 @@ impl Core {
         let puts = self.housekeeping.take();
         if !puts.is_empty() {
             self.written = BatchId(self.written.0 + 1);
-            self.outputs.push_back(Output::Write { batch: self.written, puts });
+            self.outputs.push_back(Output::Write {
+                batch: self.written,
+                puts,
+            });
         }
     }
 
@@ -332,13 +384,19 @@ impl Core {
 
     fn mourn(&mut self, resource: ResourceId, reason: &str) {
         self.damaged += 1;
-        tracing::error!(resource_id = resource.short(), reason, "record on the disk cannot be read and is left alone");
+        tracing::error!(
+            resource_id = resource.short(),
+            reason,
+            "record on the disk cannot be read and is left alone"
+        );
     }
 }
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("summary", &self.summary()).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("summary", &self.summary())
+            .finish_non_exhaustive()
     }
 }
 

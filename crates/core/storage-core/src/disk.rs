@@ -62,7 +62,10 @@ pub(crate) fn decode(octets: &Bytes) -> Result<Record, DecodeError> {
     for _ in 0..u16::decode(&mut reader)? {
         let kind = KindId::decode(&mut reader)?;
         let model = model(&mut reader)?;
-        let mut values = Values { generation: u64::decode(&mut reader)?, ..Values::new(model) };
+        let mut values = Values {
+            generation: u64::decode(&mut reader)?,
+            ..Values::new(model)
+        };
         for _ in 0..u32::decode(&mut reader)? {
             let slot = slot(&mut reader, model)?;
             if let Some(place) = Place::of(&slot.data.value) {
@@ -84,13 +87,22 @@ pub(crate) fn versioned(octets: &[u8]) -> Bytes {
 pub(crate) fn unversioned(what: &'static str, key: &[u8], value: &Bytes) -> Result<Bytes, LoadError> {
     match value.first() {
         Some(&FORMAT) => Ok(value.slice(1..)),
-        Some(&found) if found > FORMAT => Err(LoadError::Newer { what, key: hex(key), found, known: FORMAT }),
+        Some(&found) if found > FORMAT => Err(LoadError::Newer {
+            what,
+            key: hex(key),
+            found,
+            known: FORMAT,
+        }),
         Some(_) | None => Err(damaged(what, key, "it has no format version")),
     }
 }
 
 pub(crate) fn damaged(what: &'static str, key: &[u8], reason: impl ToString) -> LoadError {
-    LoadError::Damaged { what, key: hex(key), reason: reason.to_string() }
+    LoadError::Damaged {
+        what,
+        key: hex(key),
+        reason: reason.to_string(),
+    }
 }
 
 fn slot(reader: &mut Reader<'_>, model: DataModel) -> Result<Slot, DecodeError> {
@@ -99,7 +111,11 @@ fn slot(reader: &mut Reader<'_>, model: DataModel) -> Result<Slot, DecodeError> 
     for _ in 0..u8::decode(reader)? {
         chain.push(reader.array::<{ size_of::<Hash>() }>()?);
     }
-    Ok(Slot { data: StoredData::read(reader, Some(model))?, expires, chain })
+    Ok(Slot {
+        data: StoredData::read(reader, Some(model))?,
+        expires,
+        chain,
+    })
 }
 
 fn model_number(model: DataModel) -> u8 {
@@ -116,13 +132,19 @@ fn model(reader: &mut Reader<'_>) -> Result<DataModel, DecodeError> {
         1 => Ok(DataModel::Single),
         2 => Ok(DataModel::Array),
         3 => Ok(DataModel::Dictionary),
-        other => Err(DecodeError { at, what: wire::Fault::Value(u64::from(other)), field: "model" }),
+        other => Err(DecodeError {
+            at,
+            what: wire::Fault::Value(u64::from(other)),
+            field: "model",
+        }),
     }
 }
 
 /// Numbers of Kinds, values and certificates are bounded far below what their fields can say.
 fn length<T: TryFrom<usize>>(length: usize) -> T {
-    T::try_from(length).ok().expect("bounded by the size of a message and the limits of a Kind")
+    T::try_from(length)
+        .ok()
+        .expect("bounded by the size of a message and the limits of a Kind")
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -139,24 +161,55 @@ mod tests {
 
     /// As version 1 wrote it; every later version must read it.
     const VERSION_1: &str = concat!(
-        "01", "0001", "00000001", "03", "0000000000000007", "00000001", // one Kind, one value
-        "0000000000002710", "01", "abababababababababababababababababababababababababababababababab",
-        "0000001f", "0000000000000064", "0000003c", "0002", "6b31", "01", "00000003", "616263", // the value
-        "0000", "03", "0000", "0000", // its signature
+        "01",
+        "0001",
+        "00000001",
+        "03",
+        "0000000000000007",
+        "00000001", // one Kind, one value
+        "0000000000002710",
+        "01",
+        "abababababababababababababababababababababababababababababababab",
+        "0000001f",
+        "0000000000000064",
+        "0000003c",
+        "0002",
+        "6b31",
+        "01",
+        "00000003",
+        "616263", // the value
+        "0000",
+        "03",
+        "0000",
+        "0000", // its signature
     );
 
     #[test]
     fn a_record_of_version_1_is_read_and_written() {
-        let octets = Bytes::from(wire::hex::decode(&VERSION_1.replace("0000001f", "0000001f")).unwrap());
+        let octets = Bytes::from(wire::hex::decode(VERSION_1).unwrap());
         let value = StoredDataValue::Dictionary {
             key: Bytes::from_static(b"k1"),
             value: DataValue::of(Bytes::from_static(b"abc")),
         };
-        let data = StoredData { storage_time: 100, lifetime: 60, value, signature: Signature::none() };
-        let mut values = Values { generation: 7, ..Values::new(DataModel::Dictionary) };
-        let slot = Slot { data, expires: 10_000, chain: vec![[0xab; 32]] };
+        let data = StoredData {
+            storage_time: 100,
+            lifetime: 60,
+            value,
+            signature: Signature::none(),
+        };
+        let mut values = Values {
+            generation: 7,
+            ..Values::new(DataModel::Dictionary)
+        };
+        let slot = Slot {
+            data,
+            expires: 10_000,
+            chain: vec![[0xab; 32]],
+        };
         values.slots.insert(Place::Key(Bytes::from_static(b"k1")), slot);
-        let record = Record { kinds: [(KindId::SIP_REGISTRATION, values)].into() };
+        let record = Record {
+            kinds: [(KindId::SIP_REGISTRATION, values)].into(),
+        };
         assert_eq!(wire::hex::encode(&encode(&record)), wire::hex::encode(&octets));
         assert_eq!(decode(&octets), Ok(record));
     }
@@ -165,7 +218,10 @@ mod tests {
     fn a_later_format_is_told_from_damage() {
         let later = unversioned("record", b"k", &Bytes::from_static(&[2, 0]));
         assert!(matches!(later, Err(LoadError::Newer { found: 2, known: 1, .. })));
-        assert!(matches!(unversioned("record", b"k", &Bytes::new()), Err(LoadError::Damaged { .. })));
+        assert!(matches!(
+            unversioned("record", b"k", &Bytes::new()),
+            Err(LoadError::Damaged { .. })
+        ));
         assert!(decode(&Bytes::from_static(&[1, 0, 9])).is_err());
     }
 }

@@ -22,7 +22,11 @@ pub(crate) struct InForce {
 impl InForce {
     /// Begins without a document: no Kind is known.
     pub(crate) fn nothing() -> Self {
-        Self { document: None, kinds: Kinds::default(), verifier: Verifier::new(identity::Trust::default()) }
+        Self {
+            document: None,
+            kinds: Kinds::default(),
+            verifier: Verifier::new(identity::Trust::default()),
+        }
     }
 
     pub(crate) fn sequence(&self) -> Option<u16> {
@@ -66,10 +70,17 @@ impl InForce {
 /// configuration root that it names itself, and every later one against it.
 fn first(xml: &Bytes, now_ms: u64) -> Result<SignedDocument, Error> {
     let unverified = Document::from_xml(&String::from_utf8_lossy(xml))?;
-    let roots = unverified.root_certs.iter().filter(|root| root.path_length() == Some(0));
+    let roots = unverified
+        .root_certs
+        .iter()
+        .filter(|root| root.path_length() == Some(0));
     let tries = roots.map(|root| SignedDocument::parse_and_verify(xml.clone(), Basis::Root(root.hash()), now_ms));
     let best = tries.reduce(|best, next| if best.is_ok() { best } else { next });
-    best.unwrap_or_else(|| Err(Error::Missing { element: "root-cert of the configuration root".to_owned() }))
+    best.unwrap_or_else(|| {
+        Err(Error::Missing {
+            element: "root-cert of the configuration root".to_owned(),
+        })
+    })
 }
 
 fn rules(definition: &KindDefinition) -> (KindId, Kind) {
@@ -82,12 +93,16 @@ fn rules(definition: &KindDefinition) -> (KindId, Kind) {
             AccessPolicy::NodeMultiple => {
                 let most = definition.max_node_multiple.unwrap_or(1);
                 // The counter is one octet (deviation D6).
-                Access::NodeMultiple { most: u8::try_from(most).unwrap_or(u8::MAX) }
+                Access::NodeMultiple {
+                    most: u8::try_from(most).unwrap_or(u8::MAX),
+                }
             }
         },
         max_count: usize::try_from(definition.max_count).unwrap_or(usize::MAX),
         max_size: usize::try_from(definition.max_size).unwrap_or(usize::MAX),
-        longest: definition.longest_lifetime.map(|seconds| Duration::from_secs(seconds.into())),
+        longest: definition
+            .longest_lifetime
+            .map(|seconds| Duration::from_secs(seconds.into())),
         writer: definition.writer,
     };
     (definition.id, kind)

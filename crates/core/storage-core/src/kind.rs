@@ -61,7 +61,12 @@ impl Kind {
     /// Tells whether the signer may write this value at this Resource; signer of the value and, for an original Store,
     /// signer of the request alike (RFC 6940 §7.3).
     pub(crate) fn permits(&self, signer: &Identity, resource: ResourceId, value: &StoredDataValue) -> bool {
-        let is_users = || signer.user.as_ref().is_some_and(|user| ResourceId::of(user.as_bytes()) == resource);
+        let is_users = || {
+            signer
+                .user
+                .as_ref()
+                .is_some_and(|user| ResourceId::of(user.as_bytes()) == resource)
+        };
         let key = || match value {
             StoredDataValue::Dictionary { key, .. } => NodeId::try_from(&**key).ok(),
             _ => None,
@@ -70,7 +75,10 @@ impl Kind {
             // RFC 6940 §7.3.1
             Access::UserMatch => is_users(),
             // RFC 6940 §7.3.2
-            Access::NodeMatch => signer.node_ids.iter().any(|node| ResourceId::of(node.as_bytes()) == resource),
+            Access::NodeMatch => signer
+                .node_ids
+                .iter()
+                .any(|node| ResourceId::of(node.as_bytes()) == resource),
             // RFC 6940 §7.3.3
             Access::UserNodeMatch => is_users() && key().is_some_and(|key| signer.is_node(&key)),
             // RFC 6940 §7.3.4, with i as one octet from 1 (deviation D6)
@@ -78,7 +86,9 @@ impl Kind {
                 (1..=most).any(|i| ResourceId::of(&[node.as_bytes().as_slice(), &[i]].concat()) == resource)
             }),
         };
-        let by_writer = self.writer.is_none_or(|writer| signer.is_node(&writer) && key() == Some(writer));
+        let by_writer = self
+            .writer
+            .is_none_or(|writer| signer.is_node(&writer) && key() == Some(writer));
         by_policy && by_writer
     }
 

@@ -40,7 +40,12 @@ impl Values {
     pub(crate) fn store(&mut self, kind: &Kind, slots: Vec<Slot>) -> Result<bool, Conflict> {
         let mut has_changed = false;
         for mut slot in slots {
-            if slot.data.value.value().is_none_or(|value| value.value.len() > kind.max_size) {
+            if slot
+                .data
+                .value
+                .value()
+                .is_none_or(|value| value.value.len() > kind.max_size)
+            {
                 return Err(Conflict::Large);
             }
             let place = match place(&slot.data).ok_or(Conflict::Misplaced)? {
@@ -74,7 +79,9 @@ impl Values {
     ) -> Result<bool, Conflict> {
         let mut incoming: BTreeMap<Place, Slot> = BTreeMap::new();
         for slot in slots {
-            let Some(Wanted::At(place)) = place(&slot.data) else { return Err(Conflict::Misplaced) };
+            let Some(Wanted::At(place)) = place(&slot.data) else {
+                return Err(Conflict::Misplaced);
+            };
             if matches!(place, Place::Index(index) if index >= longest(kind)) {
                 return Err(Conflict::Large);
             }
@@ -103,7 +110,9 @@ impl Values {
     }
 
     fn find_appended(&self, data: &StoredData) -> Option<&Slot> {
-        let StoredDataValue::Array { value, .. } = &data.value else { return None };
+        let StoredDataValue::Array { value, .. } = &data.value else {
+            return None;
+        };
         let is_it = |held: &StoredData| {
             held.storage_time == data.storage_time
                 && held.signature == data.signature
@@ -123,9 +132,7 @@ impl Values {
 
     /// Tells whether the Kind's limits are kept (RFC 6940 §7.4.1.1). Tombstones are no values, but not free either.
     fn are_within(&self, kind: &Kind) -> bool {
-        self.existing() <= kind.max_count
-            && self.slots.len() <= most_places(kind)
-            && self.length() <= longest(kind)
+        self.existing() <= kind.max_count && self.slots.len() <= most_places(kind) && self.length() <= longest(kind)
     }
 }
 

@@ -21,6 +21,9 @@ impl Puts {
 
     /// Takes all of them out.
     pub(crate) fn take(&mut self) -> Vec<Put> {
-        std::mem::take(&mut self.0).into_iter().map(|((tree, key), value)| (tree, key, value)).collect()
+        std::mem::take(&mut self.0)
+            .into_iter()
+            .map(|((tree, key), value)| (tree, key, value))
+            .collect()
     }
 }

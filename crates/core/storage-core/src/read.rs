@@ -29,29 +29,58 @@ pub(crate) fn fetch(state: &State, context: Context<'_>, body: &Bytes) -> Result
     let mut chain = BTreeSet::new();
     let kind_responses = select(state, context, request.resource, &request.specifiers)?
         .into_iter()
-        .map(|Selected { kind, generation, values }| {
-            let values = values.into_iter().map(|value| {
-                if let Selection::Held(slot) = &value {
-                    chain.extend(slot.chain.iter().copied());
+        .map(
+            |Selected {
+                 kind,
+                 generation,
+                 values,
+             }| {
+                let values = values.into_iter().map(|value| {
+                    if let Selection::Held(slot) = &value {
+                        chain.extend(slot.chain.iter().copied());
+                    }
+                    value.data(context.own_ms)
+                });
+                FetchKindResponse {
+                    kind,
+                    generation,
+                    values: values.collect(),
                 }
-                value.data(context.own_ms)
-            });
-            FetchKindResponse { kind, generation, values: values.collect() }
-        })
+            },
+        )
         .collect();
-    Ok(Read { body: encode(&FetchAns { kind_responses })?, chain })
+    Ok(Read {
+        body: encode(&FetchAns { kind_responses })?,
+        chain,
+    })
 }
 
 pub(crate) fn stat(state: &State, context: Context<'_>, body: &Bytes) -> Result<Read, Refusal> {
     let request = StatReq::from_bytes_with(body, &context.in_force.kinds)?;
     let kind_responses = select(state, context, request.resource, &request.specifiers)?
         .into_iter()
-        .map(|Selected { kind, generation, values }| {
-            let values = values.into_iter().map(|value| meta_data(&value.data(context.own_ms))).collect();
-            StatKindResponse { kind, generation, values }
-        })
+        .map(
+            |Selected {
+                 kind,
+                 generation,
+                 values,
+             }| {
+                let values = values
+                    .into_iter()
+                    .map(|value| meta_data(&value.data(context.own_ms)))
+                    .collect();
+                StatKindResponse {
+                    kind,
+                    generation,
+                    values,
+                }
+            },
+        )
         .collect();
-    Ok(Read { body: encode(&StatAns { kind_responses })?, chain: BTreeSet::new() })
+    Ok(Read {
+        body: encode(&StatAns { kind_responses })?,
+        chain: BTreeSet::new(),
+    })
 }
 
 pub(crate) fn find(state: &State, body: &Bytes) -> Result<Read, Refusal> {
@@ -62,8 +91,18 @@ pub(crate) fn find(state: &State, body: &Bytes) -> Result<Read, Refusal> {
     }
     // RFC 6940 §7.4.4.2: zero for a Kind that is not known, and where nothing is.
     let closest = |kind: KindId| state.closest(kind, request.resource).unwrap_or(ResourceId::ZERO);
-    let results = request.kinds.iter().map(|kind| FindKindData { kind: *kind, closest: closest(*kind) }).collect();
-    Ok(Read { body: encode(&FindAns { results })?, chain: BTreeSet::new() })
+    let results = request
+        .kinds
+        .iter()
+        .map(|kind| FindKindData {
+            kind: *kind,
+            closest: closest(*kind),
+        })
+        .collect();
+    Ok(Read {
+        body: encode(&FindAns { results })?,
+        chain: BTreeSet::new(),
+    })
 }
 
 /// What a specifier asks for.
@@ -87,7 +126,11 @@ fn select<'a>(
     specifiers: &[StoredDataSpecifier],
 ) -> Result<Vec<Selected<'a>>, Refusal> {
     let kinds: BTreeSet<_> = specifiers.iter().map(|specifier| specifier.kind).collect();
-    let unknown: Vec<_> = kinds.iter().copied().filter(|kind| context.in_force.kinds.get(*kind).is_none()).collect();
+    let unknown: Vec<_> = kinds
+        .iter()
+        .copied()
+        .filter(|kind| context.in_force.kinds.get(*kind).is_none())
+        .collect();
     if !unknown.is_empty() {
         return Err(Refusal::UnknownKinds(unknown));
     }
@@ -100,8 +143,16 @@ fn select<'a>(
         let generation = values.map_or(0, |values| values.generation);
         // RFC 6940 §7.4.2.1: who has seen this generation gets no values; 0 means that nothing was seen.
         let is_current = generation != 0 && specifier.generation == generation;
-        let values = if is_current { Vec::new() } else { pick(values, &specifier.model)? };
-        Ok(Selected { kind: specifier.kind, generation, values })
+        let values = if is_current {
+            Vec::new()
+        } else {
+            pick(values, &specifier.model)?
+        };
+        Ok(Selected {
+            kind: specifier.kind,
+            generation,
+            values,
+        })
     };
     specifiers.iter().map(select).collect()
 }
@@ -114,16 +165,21 @@ fn pick<'a>(values: Option<&'a Values>, model: &ModelSpecifier) -> Result<Vec<Se
     match model {
         ModelSpecifier::Single => Ok(vec![at(Place::Single)]),
         // RFC 6940 §7.4.2.1: without keys, all.
-        ModelSpecifier::Dictionary(keys) if keys.is_empty() => {
-            Ok(values.into_iter().flat_map(|values| values.slots.values()).map(Selection::Held).collect())
-        }
+        ModelSpecifier::Dictionary(keys) if keys.is_empty() => Ok(values
+            .into_iter()
+            .flat_map(|values| values.slots.values())
+            .map(Selection::Held)
+            .collect()),
         ModelSpecifier::Dictionary(keys) => {
             let keys: BTreeSet<_> = keys.iter().cloned().collect();
             Ok(keys.into_iter().map(|key| at(Place::Key(key))).collect())
         }
         ModelSpecifier::Array(ranges) => {
             let length = values.map_or(0, Values::length);
-            Ok(indices(ranges, length)?.into_iter().map(|index| at(Place::Index(index))).collect())
+            Ok(indices(ranges, length)?
+                .into_iter()
+                .map(|index| at(Place::Index(index)))
+                .collect())
         }
         ModelSpecifier::Opaque(_) => Err(Refusal::Malformed("a Kind without a data model".to_owned())),
     }
@@ -137,9 +193,14 @@ fn indices(ranges: &[ArrayRange], length: u32) -> Result<BTreeSet<u32>, Refusal>
     let mut sorted: Vec<_> = ranges.iter().map(|range| (range.first, range.last)).collect();
     sorted.sort_unstable();
     let is_good = sorted.iter().all(|(first, last)| first <= last);
-    let is_apart = sorted.iter().zip(sorted.iter().skip(1)).all(|(left, right)| left.1 < right.0);
+    let is_apart = sorted
+        .iter()
+        .zip(sorted.iter().skip(1))
+        .all(|(left, right)| left.1 < right.0);
     if !is_good || !is_apart {
-        return Err(Refusal::Malformed("ranges of an array are turned or overlap".to_owned()));
+        return Err(Refusal::Malformed(
+            "ranges of an array are turned or overlap".to_owned(),
+        ));
     }
     let each = |(first, last): (u32, u32)| match (first, last) {
         (u32::MAX, _) => length.saturating_sub(1)..length,
@@ -152,15 +213,24 @@ fn indices(ranges: &[ArrayRange], length: u32) -> Result<BTreeSet<u32>, Refusal>
 impl Selection<'_> {
     fn data(&self, own_ms: u64) -> StoredData {
         match self {
-            Self::Held(slot) => StoredData { lifetime: slot.lifetime(own_ms), ..slot.data.clone() },
+            Self::Held(slot) => StoredData {
+                lifetime: slot.lifetime(own_ms),
+                ..slot.data.clone()
+            },
             // RFC 6940 §7.4.2.2: what is not there is shown as a value that nobody signed.
             Self::Missing(place) => StoredData {
                 storage_time: 0,
                 lifetime: 0,
                 value: match place {
                     Place::Single => StoredDataValue::Single(DataValue::none()),
-                    Place::Index(index) => StoredDataValue::Array { index: *index, value: DataValue::none() },
-                    Place::Key(key) => StoredDataValue::Dictionary { key: key.clone(), value: DataValue::none() },
+                    Place::Index(index) => StoredDataValue::Array {
+                        index: *index,
+                        value: DataValue::none(),
+                    },
+                    Place::Key(key) => StoredDataValue::Dictionary {
+                        key: key.clone(),
+                        value: DataValue::none(),
+                    },
                 },
                 signature: Signature::none(),
             },
@@ -172,7 +242,10 @@ fn meta_data(data: &StoredData) -> StoredMetaData {
     let about = |value: &DataValue| {
         let length = u32::try_from(value.value.len()).unwrap_or(u32::MAX);
         // RFC 6940 §7.4.3.2: the digest covers the four octets of the length, too.
-        let digest = Sha256::new().chain_update(length.to_be_bytes()).chain_update(&value.value).finalize();
+        let digest = Sha256::new()
+            .chain_update(length.to_be_bytes())
+            .chain_update(&value.value)
+            .finalize();
         MetaData {
             exists: value.exists,
             value_length: length,
@@ -182,15 +255,24 @@ fn meta_data(data: &StoredData) -> StoredMetaData {
     };
     let metadata = match &data.value {
         StoredDataValue::Single(value) => MetaDataValue::Single(about(value)),
-        StoredDataValue::Array { index, value } => MetaDataValue::Array { index: *index, value: about(value) },
-        StoredDataValue::Dictionary { key, value } => {
-            MetaDataValue::Dictionary { key: key.clone(), value: about(value) }
-        }
+        StoredDataValue::Array { index, value } => MetaDataValue::Array {
+            index: *index,
+            value: about(value),
+        },
+        StoredDataValue::Dictionary { key, value } => MetaDataValue::Dictionary {
+            key: key.clone(),
+            value: about(value),
+        },
         StoredDataValue::Opaque(octets) => MetaDataValue::Opaque(octets.clone()),
     };
-    StoredMetaData { storage_time: data.storage_time, lifetime: data.lifetime, metadata }
+    StoredMetaData {
+        storage_time: data.storage_time,
+        lifetime: data.lifetime,
+        metadata,
+    }
 }
 
 fn encode(body: &impl Encode) -> Result<Bytes, Refusal> {
-    body.checked_bytes().map_err(|error| Refusal::TooLarge(error.to_string()))
+    body.checked_bytes()
+        .map_err(|error| Refusal::TooLarge(error.to_string()))
 }

@@ -65,7 +65,11 @@ impl Record {
 
 impl Values {
     pub(crate) fn new(model: DataModel) -> Self {
-        Self { model, generation: 0, slots: BTreeMap::new() }
+        Self {
+            model,
+            generation: 0,
+            slots: BTreeMap::new(),
+        }
     }
 
     /// Number of values that exist.
@@ -120,7 +124,9 @@ pub(crate) fn is_same(left: &StoredData, right: &StoredData) -> bool {
 // deleted comes back, then the greater octets, so that two peers never refuse each other for ever (deviation D4).
 pub(crate) fn precedence(left: &StoredData, right: &StoredData) -> Ordering {
     let by_time = left.storage_time.cmp(&right.storage_time);
-    by_time.then_with(|| exists(right).cmp(&exists(left))).then_with(|| octets(left).cmp(&octets(right)))
+    by_time
+        .then_with(|| exists(right).cmp(&exists(left)))
+        .then_with(|| octets(left).cmp(&octets(right)))
 }
 
 fn octets(data: &StoredData) -> Vec<u8> {

@@ -36,7 +36,10 @@ impl Refusal {
             Self::TooLarge(text) => (ErrorCode::DataTooLarge, text.into()),
             Self::OldDocument(text) => (ErrorCode::ConfigTooOld, Bytes::from(text)),
         };
-        Answer::Refused { code: code.number(), info }
+        Answer::Refused {
+            code: code.number(),
+            info,
+        }
     }
 }
 

@@ -21,14 +21,21 @@ pub(crate) fn stores<'a>(
     own_ms: u64,
     kinds: impl Fn(KindId) -> bool + 'a,
 ) -> impl Iterator<Item = ReplicaStore> + 'a {
-    let copies = Copies { resource, certificates, own_ms };
+    let copies = Copies {
+        resource,
+        certificates,
+        own_ms,
+    };
     let wanted = record.kinds.iter().filter(move |(kind, _)| kinds(**kind));
     wanted.flat_map(move |(kind, values)| copies.kind(*kind, values))
 }
 
 /// Octets that a replica Store takes on the way.
 pub(crate) fn size(store: &ReplicaStore) -> usize {
-    store.certificates.iter().fold(store.body.len(), |sum, der| sum + der.len())
+    store
+        .certificates
+        .iter()
+        .fold(store.body.len(), |sum, der| sum + der.len())
 }
 
 struct Copies<'a> {
@@ -46,25 +53,49 @@ impl Copies<'_> {
         }
         let last = slots.len().saturating_sub(1);
         let generation = |place: usize| if place == last { values.generation } else { 1 };
-        slots.iter().enumerate().map(|(place, slot)| self.store(kind, generation(place), &[slot])).collect()
+        slots
+            .iter()
+            .enumerate()
+            .map(|(place, slot)| self.store(kind, generation(place), &[slot]))
+            .collect()
     }
 
     fn store(&self, kind: KindId, generation: u64, slots: &[&Slot]) -> ReplicaStore {
         let values = slots
             .iter()
-            .map(|slot| StoredData { lifetime: slot.lifetime(self.own_ms), ..slot.data.clone() })
+            .map(|slot| StoredData {
+                lifetime: slot.lifetime(self.own_ms),
+                ..slot.data.clone()
+            })
             .collect();
-        let kind_data = vec![StoreKindData { kind, generation_counter: generation, values }];
-        let body = StoreReq { resource: self.resource, replica_number: 1, kind_data }.to_bytes();
+        let kind_data = vec![StoreKindData {
+            kind,
+            generation_counter: generation,
+            values,
+        }];
+        let body = StoreReq {
+            resource: self.resource,
+            replica_number: 1,
+            kind_data,
+        }
+        .to_bytes();
         let hashes = slots.iter().flat_map(|slot| slot.chain.iter());
-        ReplicaStore { resource: self.resource, body, certificates: ders(self.certificates, hashes) }
+        ReplicaStore {
+            resource: self.resource,
+            body,
+            certificates: ders(self.certificates, hashes),
+        }
     }
 }
 
 /// Gives the certificates behind hashes, each once.
 pub(crate) fn ders<'a>(certificates: &Certificates, hashes: impl Iterator<Item = &'a Hash>) -> Vec<Bytes> {
     let hashes: std::collections::BTreeSet<_> = hashes.collect();
-    hashes.into_iter().filter_map(|hash| certificates.der(hash)).cloned().collect()
+    hashes
+        .into_iter()
+        .filter_map(|hash| certificates.der(hash))
+        .cloned()
+        .collect()
 }
 
 /// Half of a message of the size that our documents allow: the other half is for the message around it.

@@ -85,8 +85,15 @@ impl State {
     }
 
     fn retain(&mut self, resource: ResourceId, keep: &mut dyn FnMut(KindId, &Slot) -> bool, puts: &mut Puts) {
-        let Some(held) = self.records.get(&resource) else { return };
-        if held.record.kinds.iter().all(|(kind, values)| values.slots.values().all(|slot| keep(*kind, slot))) {
+        let Some(held) = self.records.get(&resource) else {
+            return;
+        };
+        if held
+            .record
+            .kinds
+            .iter()
+            .all(|(kind, values)| values.slots.values().all(|slot| keep(*kind, slot)))
+        {
             return;
         }
         let mut record = held.record.clone();
@@ -103,8 +110,13 @@ impl State {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         // An arc that passes zero has two parts; with equal ends it is the whole ring.
         let wraps = after >= until;
-        let first = self.records.range((Excluded(after), if wraps { Unbounded } else { Included(until) }));
-        let second = wraps.then(|| self.records.range((Unbounded, Included(until)))).into_iter().flatten();
+        let first = self
+            .records
+            .range((Excluded(after), if wraps { Unbounded } else { Included(until) }));
+        let second = wraps
+            .then(|| self.records.range((Unbounded, Included(until))))
+            .into_iter()
+            .flatten();
         first.chain(second).map(|(resource, held)| (*resource, &held.record))
     }
 
@@ -135,7 +147,9 @@ impl State {
     /// Lists who signed what is held: each chain once for each Kind.
     pub(crate) fn chains(&self) -> BTreeSet<(KindId, Vec<Hash>)> {
         let kinds = self.records.values().flat_map(|held| &held.record.kinds);
-        kinds.flat_map(|(kind, values)| values.slots.values().map(|slot| (*kind, slot.chain.clone()))).collect()
+        kinds
+            .flat_map(|(kind, values)| values.slots.values().map(|slot| (*kind, slot.chain.clone())))
+            .collect()
     }
 
     fn take(&mut self, resource: ResourceId) -> Option<Record> {

@@ -50,16 +50,30 @@ pub(crate) fn store(
     check_kinds(&context, &body)?;
 
     let held = state.record(body.resource);
-    let mut came =
-        Came { resource: body.resource, sender, bucket: request.certificates, held, fresh: Fresh::new() };
+    let mut came = Came {
+        resource: body.resource,
+        sender,
+        bucket: request.certificates,
+        held,
+        fresh: Fresh::new(),
+    };
     let mut checked = Vec::with_capacity(body.kind_data.len());
     for data in &body.kind_data {
         let slots = context.check(data, &mut came)?;
-        checked.push(Checked { kind: data.kind, generation: data.generation_counter, slots });
+        checked.push(Checked {
+            kind: data.kind,
+            generation: data.generation_counter,
+            slots,
+        });
     }
 
     let record = held.cloned().unwrap_or_default();
-    let mut store = Staged { context, resource: body.resource, record, asked: &body };
+    let mut store = Staged {
+        context,
+        resource: body.resource,
+        record,
+        asked: &body,
+    };
     match sender {
         Sender::Original { .. } => store.originals(checked, state.bytes > settings.capacity / 5 * 4)?,
         Sender::Replica => store.copies(checked, Losers::Refuse)?,
@@ -75,7 +89,13 @@ pub(crate) fn store(
         None => !store.record.kinds.is_empty(),
     };
     let record = has_changed.then_some(store.record);
-    Ok(Stored { resource: body.resource, record, fresh: came.fresh, answer, replicate })
+    Ok(Stored {
+        resource: body.resource,
+        record,
+        fresh: came.fresh,
+        answer,
+        replicate,
+    })
 }
 
 struct Checked {
@@ -112,9 +132,17 @@ impl Staged<'_> {
             return Err(Refusal::TooLarge("this store is nearly full".to_owned()));
         }
         for Checked { kind: id, slots, .. } in checked {
-            let kind = self.context.in_force.kinds.get(id).ok_or_else(|| Refusal::UnknownKinds(vec![id]))?;
+            let kind = self
+                .context
+                .in_force
+                .kinds
+                .get(id)
+                .ok_or_else(|| Refusal::UnknownKinds(vec![id]))?;
             let mut values = self.values(id, kind.model);
-            if values.store(kind, slots).map_err(|conflict| self.refuse(id, conflict))? {
+            if values
+                .store(kind, slots)
+                .map_err(|conflict| self.refuse(id, conflict))?
+            {
                 // RFC 6940 §7.4.1.1: at least one more; no less than the time, so that no counter of another owner of
                 // this place is met again by accident (deviation D13).
                 values.generation = values.generation.saturating_add(1).max(self.context.now.unix_ms);
@@ -125,21 +153,39 @@ impl Staged<'_> {
     }
 
     fn copies(&mut self, checked: Vec<Checked>, losers: Losers) -> Result<(), Refusal> {
-        for Checked { kind: id, generation, slots } in checked {
+        for Checked {
+            kind: id,
+            generation,
+            slots,
+        } in checked
+        {
             // RFC 6940 §7.4.1.1: replica Stores never have the counter 0.
             if generation == 0 {
-                return Err(Refusal::Malformed(format!("a replica of kind {id} has the generation counter 0")));
+                return Err(Refusal::Malformed(format!(
+                    "a replica of kind {id} has the generation counter 0"
+                )));
             }
-            let kind = self.context.in_force.kinds.get(id).ok_or_else(|| Refusal::UnknownKinds(vec![id]))?;
+            let kind = self
+                .context
+                .in_force
+                .kinds
+                .get(id)
+                .ok_or_else(|| Refusal::UnknownKinds(vec![id]))?;
             let mut values = self.values(id, kind.model);
-            values.merge(kind, generation, slots, losers).map_err(|conflict| self.refuse(id, conflict))?;
+            values
+                .merge(kind, generation, slots, losers)
+                .map_err(|conflict| self.refuse(id, conflict))?;
             self.keep(id, values);
         }
         Ok(())
     }
 
     fn values(&self, kind: KindId, model: wire::DataModel) -> Values {
-        self.record.kinds.get(&kind).cloned().unwrap_or_else(|| Values::new(model))
+        self.record
+            .kinds
+            .get(&kind)
+            .cloned()
+            .unwrap_or_else(|| Values::new(model))
     }
 
     fn keep(&mut self, kind: KindId, values: Values) {
@@ -167,13 +213,17 @@ impl Staged<'_> {
             generation_counter: self.generation(kind),
             replicas: Vec::new(),
         };
-        StoreAns { kind_responses: self.asked.kind_data.iter().map(|data| response(data.kind)).collect() }
+        StoreAns {
+            kind_responses: self.asked.kind_data.iter().map(|data| response(data.kind)).collect(),
+        }
     }
 }
 
 fn check_kinds(context: &Context<'_>, body: &StoreReq) -> Result<(), Refusal> {
     let kinds = || body.kind_data.iter().map(|data| data.kind);
-    let unknown: Vec<_> = kinds().filter(|kind| context.in_force.kinds.get(*kind).is_none()).collect();
+    let unknown: Vec<_> = kinds()
+        .filter(|kind| context.in_force.kinds.get(*kind).is_none())
+        .collect();
     if !unknown.is_empty() {
         return Err(Refusal::UnknownKinds(unknown));
     }

@@ -1,5 +1,7 @@
 //! State is a join: copies may come in any order and any number of times.
 
+#![allow(clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 mod rig;
 
 use bytes::Bytes;
@@ -74,7 +76,10 @@ fn a_scan_in_batches_gives_every_record_once() {
     for user in 0..40 {
         let signer = setup.world.signer(&format!("minted:user{user}/edge0"));
         let resource = ResourceId::of(user_name(&format!("user{user}")).as_bytes());
-        let value = StoredDataValue::Dictionary { key: key(0), value: DataValue::of(Bytes::from(vec![1; 500])) };
+        let value = StoredDataValue::Dictionary {
+            key: key(0),
+            value: DataValue::of(Bytes::from(vec![1; 500])),
+        };
         let data = signed(&signer, resource, KIND, (EPOCH, 600), value);
         let body = store_body(resource, 0, KIND, 0, vec![data]);
         let answer = rig.run(apply(MessageCode::STORE_REQ, body, bucket(&[&signer]), Some(&signer)));
@@ -84,7 +89,9 @@ fn a_scan_in_batches_gives_every_record_once() {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let Answer::Scanned { stores, next } = rig.run(Command::Scan { after, range }) else { panic!("scanned") };
+            let Answer::Scanned { stores, next } = rig.run(Command::Scan { after, range }) else {
+                panic!("scanned")
+            };
             assert!(stores.iter().map(|store| store.body.len()).sum::<usize>() <= 256 << 10);
             seen.extend(stores.iter().map(|store| store.resource));
             after = next;
@@ -94,10 +101,19 @@ fn a_scan_in_batches_gives_every_record_once() {
         }
         let from = |resource: &ResourceId| resource.to_u128().wrapping_sub(range.0.to_u128()).wrapping_sub(1);
         assert_eq!(seen.len(), 40);
-        assert!(seen.windows(2).all(|pair| from(&pair[0]) < from(&pair[1])), "in the order of the ring");
+        assert!(
+            seen.windows(2).all(|pair| from(&pair[0]) < from(&pair[1])),
+            "in the order of the ring"
+        );
     }
-    let half = rig.run(Command::Scan { after: None, range: (NodeId::ZERO, NodeId::from_u128(u128::MAX / 2)) });
-    let other = rig.run(Command::Scan { after: None, range: (NodeId::from_u128(u128::MAX / 2), NodeId::ZERO) });
+    let half = rig.run(Command::Scan {
+        after: None,
+        range: (NodeId::ZERO, NodeId::from_u128(u128::MAX / 2)),
+    });
+    let other = rig.run(Command::Scan {
+        after: None,
+        range: (NodeId::from_u128(u128::MAX / 2), NodeId::ZERO),
+    });
     let count = |answer: Answer| match answer {
         Answer::Scanned { stores, .. } => stores.len(),
         _ => 0,
@@ -149,7 +165,11 @@ impl Setup {
         let mut state: Vec<StoredData> = Vec::new();
         for (edge, time, octet, exists) in values {
             let signer = self.world.signer(&format!("minted:alice/edge{edge}"));
-            let value = if *exists { DataValue::of(Bytes::from(vec![*octet; size])) } else { DataValue::none() };
+            let value = if *exists {
+                DataValue::of(Bytes::from(vec![*octet; size]))
+            } else {
+                DataValue::none()
+            };
             let value = StoredDataValue::Dictionary { key: key(*edge), value };
             if !state.iter().any(|data| key_of(data) == key(*edge)) {
                 state.push(signed(&signer, resource(), KIND, (EPOCH + time, 600), value));
@@ -188,12 +208,17 @@ impl Setup {
     }
 
     fn bucket(&mut self) -> Vec<Bytes> {
-        let signers: Vec<_> = (0..16).map(|edge| self.world.signer(&format!("minted:alice/edge{edge}"))).collect();
+        let signers: Vec<_> = (0..16)
+            .map(|edge| self.world.signer(&format!("minted:alice/edge{edge}")))
+            .collect();
         bucket(&signers.iter().collect::<Vec<_>>())
     }
 
     fn scan(&self, rig: &mut Rig) -> Vec<ReplicaStore> {
-        match rig.run(Command::Scan { after: None, range: (NodeId::ZERO, NodeId::ZERO) }) {
+        match rig.run(Command::Scan {
+            after: None,
+            range: (NodeId::ZERO, NodeId::ZERO),
+        }) {
             Answer::Scanned { stores, .. } => stores,
             other => panic!("{other:?}"),
         }
@@ -202,12 +227,19 @@ impl Setup {
     fn requests(&self, rig: &mut Rig) -> Vec<StoreReq> {
         let stores = self.scan(rig);
         let decode = |store: &ReplicaStore| StoreReq::from_bytes_with(&store.body, &models(&self.world));
-        stores.iter().map(|store| decode(store).expect("a good request")).collect()
+        stores
+            .iter()
+            .map(|store| decode(store).expect("a good request"))
+            .collect()
     }
 
     fn values(&self, rig: &mut Rig) -> Vec<StoredData> {
-        let mut values: Vec<_> =
-            self.requests(rig).into_iter().flat_map(|request| request.kind_data).flat_map(|data| data.values).collect();
+        let mut values: Vec<_> = self
+            .requests(rig)
+            .into_iter()
+            .flat_map(|request| request.kind_data)
+            .flat_map(|data| data.values)
+            .collect();
         sort(&mut values);
         values
     }
@@ -218,14 +250,23 @@ impl Setup {
 }
 
 fn replica_command(store: &ReplicaStore) -> Command {
-    apply(MessageCode::STORE_REQ, store.body.clone(), store.certificates.clone(), None)
+    apply(
+        MessageCode::STORE_REQ,
+        store.body.clone(),
+        store.certificates.clone(),
+        None,
+    )
 }
 
 /// Tells whether a value loses against another of the same place.
 fn is_beaten(loser: &StoredData, winner: &StoredData) -> bool {
     let rank = |data: &StoredData| {
         let exists = data.value.value().is_some_and(|value| value.exists);
-        let octets = [wire::Encode::to_bytes(&data.value), wire::Encode::to_bytes(&data.signature)].concat();
+        let octets = [
+            wire::Encode::to_bytes(&data.value),
+            wire::Encode::to_bytes(&data.signature),
+        ]
+        .concat();
         (data.storage_time, !exists, octets)
     };
     key_of(loser) == key_of(winner) && rank(loser) < rank(winner)

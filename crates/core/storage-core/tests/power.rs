@@ -1,5 +1,7 @@
 //! A disk that forgets what was not flushed: whatever was acknowledged is there after a restart.
 
+#![allow(clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 mod rig;
 
 use std::collections::BTreeMap;
@@ -22,8 +24,14 @@ use rig::{
 #[derive(Clone, Debug)]
 enum Step {
     /// Edge 0 or 1 stores for a user, or deletes; not yet flushed.
-    Store { user: usize, edge: usize, exists: bool },
-    Fetch { user: usize },
+    Store {
+        user: usize,
+        edge: usize,
+        exists: bool,
+    },
+    Fetch {
+        user: usize,
+    },
     Flush,
     LosePower,
 }
@@ -85,7 +93,10 @@ fn an_answer_waits_for_the_flush_of_what_it_tells() {
     let second = rig.give(fetch(0));
     assert!(rig.answers.is_empty());
     rig.flush_one();
-    assert_eq!(rig.answers.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(
+        rig.answers.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        [first, second]
+    );
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -99,7 +110,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn store(signer: &Signer, user: usize, edge: usize, time: u64, exists: bool) -> Command {
-    let value = if exists { DataValue::of(Bytes::from_static(b"x")) } else { DataValue::none() };
+    let value = if exists {
+        DataValue::of(Bytes::from_static(b"x"))
+    } else {
+        DataValue::none()
+    };
     let value = StoredDataValue::Dictionary { key: key(edge), value };
     let data = signed(signer, resource(user), KindId::SIP_REGISTRATION, (time, 600), value);
     let body = store_body(resource(user), 0, KindId::SIP_REGISTRATION, 0, vec![data]);
@@ -112,7 +127,11 @@ fn fetch(user: usize) -> Command {
         generation: 0,
         model: ModelSpecifier::Dictionary(Vec::new()),
     };
-    let body = FetchReq { resource: resource(user), specifiers: vec![specifier] }.to_bytes();
+    let body = FetchReq {
+        resource: resource(user),
+        specifiers: vec![specifier],
+    }
+    .to_bytes();
     apply(MessageCode::FETCH_REQ, body, Vec::new(), None)
 }
 

@@ -8,6 +8,8 @@
 //! ```
 //! Times count from the start. `gen=last` is the counter that the last Store has answered.
 
+#![allow(clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 mod rig;
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
@@ -27,10 +29,16 @@ use rig::{
 #[test]
 fn scripts_come_out_as_written() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     let mut faults = String::new();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "txt")) {
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "txt"))
+    {
         let mut script = Script::new();
         for (number, line) in std::fs::read_to_string(file).unwrap().lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
@@ -40,7 +48,12 @@ fn scripts_come_out_as_written() {
             };
             let (actual, expected) = (script.run(command), expected.trim());
             if actual != expected {
-                let _ = writeln!(faults, "{}:{}: {command}=> {actual}, not {expected}", file.display(), number + 1);
+                let _ = writeln!(
+                    faults,
+                    "{}:{}: {command}=> {actual}, not {expected}",
+                    file.display(),
+                    number + 1
+                );
             }
         }
     }
@@ -56,7 +69,11 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let world = World::new();
-        Self { rig: Rig::new(&world), world, last_generation: 0 }
+        Self {
+            rig: Rig::new(&world),
+            world,
+            last_generation: 0,
+        }
     }
 
     fn run(&mut self, line: &str) -> String {
@@ -108,9 +125,18 @@ impl Script {
             text => DataValue::of(Bytes::copy_from_slice(text.as_bytes())),
         };
         let value = match (options.get("key"), options.get("index")) {
-            (Some(key), _) => StoredDataValue::Dictionary { key: key_of(key), value: data },
-            (_, Some(&"end")) => StoredDataValue::Array { index: StoredDataValue::APPEND, value: data },
-            (_, Some(index)) => StoredDataValue::Array { index: index.parse().expect("an index"), value: data },
+            (Some(key), _) => StoredDataValue::Dictionary {
+                key: key_of(key),
+                value: data,
+            },
+            (_, Some(&"end")) => StoredDataValue::Array {
+                index: StoredDataValue::APPEND,
+                value: data,
+            },
+            (_, Some(index)) => StoredDataValue::Array {
+                index: index.parse().expect("an index"),
+                value: data,
+            },
             _ => StoredDataValue::Single(data),
         };
         let time = EPOCH.saturating_add_signed(options["t"].parse().expect("milliseconds"));
@@ -131,20 +157,35 @@ impl Script {
             let answer: StoreAns = decode(body, &self.world);
             self.last_generation = answer.kind_responses[0].generation_counter;
         }
-        outcome(&answer, |_, replicas| if replicas == 0 { "ok".to_owned() } else { format!("ok+{replicas}") })
+        outcome(&answer, |_, replicas| {
+            if replicas == 0 {
+                "ok".to_owned()
+            } else {
+                format!("ok+{replicas}")
+            }
+        })
     }
 
     fn read(&mut self, verb: &str, words: &[&str], options: &BTreeMap<&str, &str>) -> String {
         let (kind, resource) = (kind(words[0]), resource(options["at"]));
         let models = self.world.document.kind(kind).map(|kind| kind.data_model);
-        let keys = options.get("key").into_iter().flat_map(|keys| keys.split(',')).map(key_of).collect();
+        let keys = options
+            .get("key")
+            .into_iter()
+            .flat_map(|keys| keys.split(','))
+            .map(key_of)
+            .collect();
         let ranges = options.get("index").unwrap_or(&"0-end").split(',').map(range).collect();
         let model = match models {
             Some(wire::DataModel::Dictionary) => ModelSpecifier::Dictionary(keys),
             Some(wire::DataModel::Array) => ModelSpecifier::Array(ranges),
             _ => ModelSpecifier::Single,
         };
-        let specifiers = vec![StoredDataSpecifier { kind, generation: self.generation(options, 0), model }];
+        let specifiers = vec![StoredDataSpecifier {
+            kind,
+            generation: self.generation(options, 0),
+            model,
+        }];
         let (code, body) = match verb {
             "fetch" => (MessageCode::FETCH_REQ, FetchReq { resource, specifiers }.to_bytes()),
             _ => (MessageCode::STAT_REQ, StatReq { resource, specifiers }.to_bytes()),
@@ -180,13 +221,19 @@ impl Script {
     }
 
     fn find(&mut self, words: &[&str], options: &BTreeMap<&str, &str>) -> String {
-        let body = FindReq { resource: resource(options["at"]), kinds: vec![kind(words[0])] }.to_bytes();
+        let body = FindReq {
+            resource: resource(options["at"]),
+            kinds: vec![kind(words[0])],
+        }
+        .to_bytes();
         let answer = self.rig.run(apply(MessageCode::FIND_REQ, body, Vec::new(), None));
         outcome(&answer, |body, _| {
             let answer: FindAns = decode(body, &self.world);
             let closest = answer.results[0].closest;
             let users = ["alice", "bob"].into_iter().find(|user| resource(user) == closest);
-            users.unwrap_or(if closest == ResourceId::ZERO { "none" } else { "?" }).to_owned()
+            users
+                .unwrap_or(if closest == ResourceId::ZERO { "none" } else { "?" })
+                .to_owned()
         })
     }
 
@@ -212,7 +259,11 @@ fn show(value: &StoredDataValue, is_signed: bool) -> String {
         StoredDataValue::Array { index, .. } => index.to_string(),
         StoredDataValue::Dictionary { key, .. } => {
             let names = ["e1", "e2", "n1", "u"];
-            names.into_iter().find(|name| key_of(name) == key).unwrap_or("?").to_owned()
+            names
+                .into_iter()
+                .find(|name| key_of(name) == key)
+                .unwrap_or("?")
+                .to_owned()
         }
         _ => String::new(),
     };
@@ -225,9 +276,18 @@ fn show(value: &StoredDataValue, is_signed: bool) -> String {
 }
 
 fn range(text: &str) -> ArrayRange {
-    let index = |text: &str| if text == "end" { u32::MAX } else { text.parse().expect("an index") };
+    let index = |text: &str| {
+        if text == "end" {
+            u32::MAX
+        } else {
+            text.parse().expect("an index")
+        }
+    };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    ArrayRange { first: index(first), last: index(last) }
+    ArrayRange {
+        first: index(first),
+        last: index(last),
+    }
 }
 
 fn kind(name: &str) -> KindId {

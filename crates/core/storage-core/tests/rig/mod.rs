@@ -32,13 +32,37 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(world: &World) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "any instant will do, there is no other way to one")]
-        let now = Now { instant: Instant::now(), unix_ms: world::EPOCH };
-        let core = Core::new(now, Settings { store_id: [1; 16], ..Settings::default() });
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "any instant will do, there is no other way to one"
+        )]
+        let now = Now {
+            instant: Instant::now(),
+            unix_ms: world::EPOCH,
+        };
+        let core = Core::new(
+            now,
+            Settings {
+                store_id: [1; 16],
+                ..Settings::default()
+            },
+        );
         let (disk, unflushed, answers) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        let mut rig = Self { now, core, disk, unflushed, answers, next: 0 };
+        let mut rig = Self {
+            now,
+            core,
+            disk,
+            unflushed,
+            answers,
+            next: 0,
+        };
         rig.core.start(now);
-        assert_eq!(rig.run(Command::Document { xml: world.signed_document() }), Answer::Done);
+        assert_eq!(
+            rig.run(Command::Document {
+                xml: world.signed_document()
+            }),
+            Answer::Done
+        );
         rig
     }
 
@@ -71,7 +95,11 @@ impl Rig {
         while !self.unflushed.is_empty() {
             self.flush_one();
         }
-        let place = self.answers.iter().position(|(of, _)| *of == id).expect("every command is answered");
+        let place = self
+            .answers
+            .iter()
+            .position(|(of, _)| *of == id)
+            .expect("every command is answered");
         self.answers.remove(place).expect("it is there").1
     }
 
@@ -79,7 +107,13 @@ impl Rig {
     pub(crate) fn lose_power(&mut self) {
         self.unflushed.clear();
         self.answers.clear();
-        let mut core = Core::new(self.now, Settings { store_id: [2; 16], ..Settings::default() });
+        let mut core = Core::new(
+            self.now,
+            Settings {
+                store_id: [2; 16],
+                ..Settings::default()
+            },
+        );
         for ((tree, key), value) in &self.disk {
             core.load(*tree, key.clone(), value.clone()).expect("its own octets");
         }
@@ -114,7 +148,12 @@ pub(crate) fn signed(
     value: StoredDataValue,
 ) -> StoredData {
     let signature = sign_value(signer, resource, kind, storage_time, &value);
-    StoredData { storage_time, lifetime, value, signature }
+    StoredData {
+        storage_time,
+        lifetime,
+        value,
+        signature,
+    }
 }
 
 /// A Store of values of one Kind.
@@ -125,13 +164,27 @@ pub(crate) fn store_body(
     generation_counter: u64,
     values: Vec<StoredData>,
 ) -> Bytes {
-    let kind_data = vec![StoreKindData { kind, generation_counter, values }];
-    StoreReq { resource, replica_number, kind_data }.to_bytes()
+    let kind_data = vec![StoreKindData {
+        kind,
+        generation_counter,
+        values,
+    }];
+    StoreReq {
+        resource,
+        replica_number,
+        kind_data,
+    }
+    .to_bytes()
 }
 
 pub(crate) fn apply(code: MessageCode, body: Bytes, certificates: Vec<Bytes>, signer: Option<&Signer>) -> Command {
     let signer = signer.map(|signer| signer.certificates()[0].clone());
-    Command::Apply { code: code.0, body, certificates, signer }
+    Command::Apply {
+        code: code.0,
+        body,
+        certificates,
+        signer,
+    }
 }
 
 /// The document's data models, and the rig's own.

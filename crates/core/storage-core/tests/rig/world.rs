@@ -12,7 +12,7 @@ use wire::{DataModel, KindId, NodeId};
 
 pub(crate) const OVERLAY: &str = "dev.p2psip.test";
 
-/// When everything is issued, in milliseconds since 1970.
+/// A time to begin with, in milliseconds since 1970.
 pub(crate) const EPOCH: u64 = 1_800_000_000_000;
 
 /// A private Kind: one value, USER-MATCH, at most eight octets.
@@ -26,17 +26,30 @@ pub(crate) const NODE: KindId = KindId(0xf000_0012);
 pub(crate) struct World {
     ca: Authority,
     configuration: Signer,
+    /// When everything is issued.
+    pub(crate) epoch: u64,
     pub(crate) document: Document,
     signers: BTreeMap<String, Signer>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let root = configuration_root(&key(1), EPOCH, serial(1)).expect("a root");
-        let ca = enrollment_ca(&key(2), EPOCH, serial(2)).expect("a CA");
+        Self::at(EPOCH)
+    }
+
+    pub(crate) fn at(epoch: u64) -> Self {
+        let root = configuration_root(&key(1), epoch, serial(1)).expect("a root");
+        let ca = enrollment_ca(&key(2), epoch, serial(2)).expect("a CA");
         let (configuration, signer) = (node_id("configuration"), key(3));
-        let subject = Subject { key: &signer.public(), node_id: configuration, overlay: OVERLAY, user: None };
-        let leaf = root.issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3)).expect("a signer");
+        let subject = Subject {
+            key: &signer.public(),
+            node_id: configuration,
+            overlay: OVERLAY,
+            user: None,
+        };
+        let leaf = root
+            .issue(Class::ConfigurationSigner, &subject, epoch, serial(3))
+            .expect("a signer");
         let mut document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
             root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
@@ -50,12 +63,20 @@ impl World {
             kind(NODE, DataModel::Single, AccessPolicy::NodeMatch, 1),
         ]);
         let configuration = Signer::new(signer, &leaf, &[]).expect("its own key");
-        Self { ca, configuration, document, signers: BTreeMap::new() }
+        Self {
+            ca,
+            configuration,
+            epoch,
+            document,
+            signers: BTreeMap::new(),
+        }
     }
 
     /// Signs the document as it is now.
     pub(crate) fn signed_document(&self) -> Bytes {
-        SignedDocument::sign(self.document.clone(), &self.configuration).xml().clone()
+        SignedDocument::sign(self.document.clone(), &self.configuration)
+            .xml()
+            .clone()
     }
 
     /// Gives a signer by its name: `node:USER/NODE` is a user's own client, `minted:USER/EDGE` a user at an edge,
@@ -65,19 +86,35 @@ impl World {
             return signer.clone();
         }
         let (class, who) = name.split_once(':').expect("class:who");
-        let (user, node) = who.split_once('/').map_or((None, who), |(user, node)| (Some(user_name(user)), node));
+        let (user, node) = who
+            .split_once('/')
+            .map_or((None, who), |(user, node)| (Some(user_name(user)), node));
         let node_id = node_id(node);
         let seed = u8::try_from(self.signers.len() + 10).expect("few signers");
         let own = key(seed);
-        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user: user.as_deref() };
+        let subject = Subject {
+            key: &own.public(),
+            node_id,
+            overlay: OVERLAY,
+            user: user.as_deref(),
+        };
         let signer = match class {
             "minted" => {
                 let ca_key = key(seed + 100);
-                let delegated = Subject { key: &ca_key.public(), node_id, overlay: OVERLAY, user: None };
-                let certificate = self.ca.issue(Class::DelegatedSigner, &delegated, EPOCH, serial(seed + 100));
+                let delegated = Subject {
+                    key: &ca_key.public(),
+                    node_id,
+                    overlay: OVERLAY,
+                    user: None,
+                };
+                let certificate = self
+                    .ca
+                    .issue(Class::DelegatedSigner, &delegated, self.epoch, serial(seed + 100));
                 let certificate = certificate.expect("a delegated signer");
                 let edge = Authority::new(ca_key, certificate.clone()).expect("its own key");
-                let leaf = edge.issue(Class::Minted, &subject, EPOCH, serial(seed)).expect("a minted certificate");
+                let leaf = edge
+                    .issue(Class::Minted, &subject, self.epoch, serial(seed))
+                    .expect("a minted certificate");
                 Signer::new(own, &leaf, &[certificate.der().clone()])
             }
             "record" => Signer::new(own, &self.issue(Class::UserRecord, &subject, seed), &[]),
@@ -89,13 +126,18 @@ impl World {
     }
 
     fn issue(&self, class: Class, subject: &Subject<'_>, seed: u8) -> identity::Certificate {
-        self.ca.issue(class, subject, EPOCH, serial(seed)).expect("a certificate")
+        self.ca
+            .issue(class, subject, self.epoch, serial(seed))
+            .expect("a certificate")
     }
 }
 
 /// Gives the certificates that verify signatures of these signers.
 pub(crate) fn bucket(signers: &[&Signer]) -> Vec<Bytes> {
-    signers.iter().flat_map(|signer| signer.certificates().iter().cloned()).collect()
+    signers
+        .iter()
+        .flat_map(|signer| signer.certificates().iter().cloned())
+        .collect()
 }
 
 pub(crate) fn node_id(name: &str) -> NodeId {
