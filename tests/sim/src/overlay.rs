@@ -213,7 +213,7 @@ impl<'a> World<'a> {
     }
 
     fn live(&mut self, scope: &Scope) -> Result<(), Violation> {
-        self.run_until(BEGINS)?;
+        self.run_until(BEGINS.saturating_sub(Duration::from_millis(1)))?;
         self.check_complete(scope.peers)?;
         self.run_until(scope.duration)?;
         self.has_faults = false;
@@ -284,6 +284,11 @@ impl<'a> World<'a> {
             Event::Operate => self.operate(),
             Event::Faults => self.inject(),
         }
+    }
+
+    /// Writes into the log that a failure shows.
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        self.log.push(format!("{:?} {}", self.queue.elapsed(), what()));
     }
 
     /// A message takes some milliseconds, and now and then much longer.

@@ -40,11 +40,12 @@ impl World<'_> {
         let loses_disk = self.disks_lost < DISKS && self.random.is_lucky(30);
         self.disks_lost += usize::from(loses_disk);
         let is_silent = self.random.is_lucky(50);
-        self.log.push(format!(
-            "{:?} crash of {}, disk lost: {loses_disk}, silent: {is_silent}",
-            self.queue.elapsed(),
-            host.short()
-        ));
+        self.note(|| {
+            format!(
+                "crash of {}, disk lost: {loses_disk}, silent: {is_silent}",
+                host.short()
+            )
+        });
         self.crash_overlay(host, is_silent);
         self.crash_storage(host, loses_disk);
         let wait = self.random.millis(200, 20_000);
@@ -56,11 +57,7 @@ impl World<'_> {
         if !self.may_lose(&[host]) {
             return;
         }
-        self.log.push(format!(
-            "{:?} crash of the overlay of {}",
-            self.queue.elapsed(),
-            host.short()
-        ));
+        self.note(|| format!("crash of the overlay of {}", host.short()));
         self.crash_overlay(host, false);
         let wait = self.random.millis(50, 5_000);
         self.queue.after(wait, Event::StartOverlay(host));
@@ -70,22 +67,14 @@ impl World<'_> {
         if self.hosts.get(&host).is_none_or(|state| state.storage.is_none()) {
             return;
         }
-        self.log.push(format!(
-            "{:?} crash of the storage of {}",
-            self.queue.elapsed(),
-            host.short()
-        ));
+        self.note(|| format!("crash of the storage of {}", host.short()));
         self.crash_storage(host, false);
         let wait = self.random.millis(50, 1_500);
         self.queue.after(wait, Event::StartStorage(host));
     }
 
     fn interrupt_session(&mut self, host: NodeId) {
-        self.log.push(format!(
-            "{:?} session of {} interrupted",
-            self.queue.elapsed(),
-            host.short()
-        ));
+        self.note(|| format!("session of {} interrupted", host.short()));
         self.drop_session(host);
         self.open_session(host);
     }
@@ -98,12 +87,7 @@ impl World<'_> {
             return;
         };
         if self.may_lose(&[a, b]) && invariants::check_quiet(&self.members(), LIST_LENGTH).is_ok() {
-            self.log.push(format!(
-                "{:?} cut between {} and {}",
-                self.queue.elapsed(),
-                a.short(),
-                b.short()
-            ));
+            self.note(|| format!("cut between {} and {}", a.short(), b.short()));
             self.calm_until = self.queue.elapsed() + CUT_HEALS;
             self.cut(a, b);
         }

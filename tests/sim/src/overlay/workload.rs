@@ -11,8 +11,8 @@ use identity::{Sign, sign_message, sign_value};
 use overlay_core::{Call, CallId, CallResult};
 use wire::{
     Body, DataValue, Decode, Destination, Encode, ErrorCode, FetchAns, FetchReq, KindId, MessageCode, MessageContents,
-    ModelSpecifier, NodeId, ResourceId, StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue,
-    TransactionId, WellKnown,
+    ModelSpecifier, NodeId, ResourceId, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
+    StoredDataValue, TransactionId, WellKnown,
 };
 
 use super::{Event, World, credentials::user_name};
@@ -194,12 +194,8 @@ impl World<'_> {
             ) => {
                 self.model.tally.read += 1;
                 let read = read_of(slot, &contents);
-                self.log.push(format!(
-                    "{:?} {} read {slot:?} from {}: {read:?}",
-                    self.queue.elapsed(),
-                    host.short(),
-                    responder.short()
-                ));
+                let time = read.as_ref().map(|read| read.storage_time);
+                self.note(|| format!("{} read {slot:?} from {}: {time:?}", host.short(), responder.short()));
                 self.judge(slot, floor, read, responder);
             }
             (Operation::Fetch { slot, floor }, CallResult::Refused(refusal)) if refusal.code == ErrorCode::NotFound => {
@@ -390,9 +386,13 @@ fn read_of(slot: Slot, contents: &Bytes) -> Option<StoredData> {
 
 fn found(slot: Slot, answer: FetchAns) -> Option<StoredData> {
     let values = answer.kind_responses.into_iter().flat_map(|response| response.values);
-    let mut of_edge = values.filter(
-        |data| matches!(&data.value, StoredDataValue::Dictionary { key, .. } if **key == *slot.edge.as_bytes()),
-    );
+    // RFC 6940 §7.4.2.2: what was asked for and never stored comes as a value without a signer.
+    let mut of_edge = values.filter(|data| match &data.value {
+        StoredDataValue::Dictionary { key, .. } => {
+            **key == *slot.edge.as_bytes() && data.signature.identity != SignerIdentity::None
+        }
+        StoredDataValue::Single(_) | StoredDataValue::Array { .. } | StoredDataValue::Opaque(_) => false,
+    });
     of_edge.next()
 }
 
