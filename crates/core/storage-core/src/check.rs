@@ -62,32 +62,31 @@ impl Context<'_> {
             Sender::Original { signer } => Some(self.requester(kind, signer, came.bucket)?),
             Sender::Replica | Sender::Ourselves => None,
         };
-        let resource = came.resource;
-        let permit = |signer: &Identity, value: &StoredData| {
-            if kind.permits(signer, resource, &value.value) {
-                return Ok(());
-            }
-            let (node, kind) = (signer.node_id(), data.kind);
-            Err(Refusal::Forbidden(format!(
-                "{node} may not write kind {kind} at {resource}"
-            )))
-        };
         let held = came.held.and_then(|record| record.kinds.get(&data.kind));
         let mut slots = Vec::with_capacity(data.values.len());
         for value in &data.values {
-            check_form(value)?;
+            let about = About {
+                id: data.kind,
+                kind,
+                value,
+            };
             if let Some(requester) = &requester {
-                permit(requester, value)?;
+                about.permit(requester, came.resource)?;
             }
             // What is held was verified when it came: whole Kinds are sent again and again for one new value.
             if let Some(slot) = held.and_then(|held| held.find_same(value)) {
                 slots.push(slot.clone());
                 continue;
             }
-            self.check_time(kind, value)?;
-            let signer = self.signer(data.kind, kind, value, came)?;
-            permit(&signer, value)?;
-            slots.push(self.slot(kind, value, &signer, came));
+            match (self.slot(&about, came), came.sender) {
+                (Ok(slot), _) => slots.push(slot),
+                // RFC 6940 §7.4.2.2: of what was fetched, values that do not verify are discarded; so are those that
+                // the other peer made up for gaps.
+                (Err(refusal), Sender::Ourselves) => {
+                    tracing::debug!(kind_id = %data.kind, ?refusal, "a fetched value is left out of the merge");
+                }
+                (Err(refusal), _) => return Err(refusal),
+            }
         }
         Ok(slots)
     }
@@ -100,20 +99,6 @@ impl Context<'_> {
             .verifier
             .verify(signer, bucket, self.now.unix_ms, kind.use_());
         verified.map_err(|error| Refusal::Forbidden(format!("request signer: {error}")))
-    }
-
-    fn signer(&self, id: KindId, kind: &Kind, value: &StoredData, came: &Came<'_>) -> Result<Arc<Identity>, Refusal> {
-        let (verifier, resource) = (&self.in_force.verifier, came.resource);
-        let verified = verify_value(
-            verifier,
-            resource,
-            id,
-            value,
-            came.bucket,
-            self.now.unix_ms,
-            kind.use_(),
-        );
-        verified.map_err(|error| Refusal::Forbidden(format!("value of kind {id} at {resource}: {error}")))
     }
 
     /// Bounds the storage time: replays end, and nobody locks a place for ever (deviation D15).
@@ -138,11 +123,28 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn slot(&self, kind: &Kind, data: &StoredData, signer: &Identity, came: &mut Came<'_>) -> Slot {
-        let mut life = Duration::from_secs(data.lifetime.into());
-        if let Some(longest) = kind.longest_life(exists(data)) {
+    fn slot(&self, about: &About<'_>, came: &mut Came<'_>) -> Result<Slot, Refusal> {
+        let About { id, kind, value } = *about;
+        let (verifier, resource) = (&self.in_force.verifier, came.resource);
+        check_form(value)?;
+        self.check_time(kind, value)?;
+        let verified = verify_value(
+            verifier,
+            resource,
+            id,
+            value,
+            came.bucket,
+            self.now.unix_ms,
+            kind.use_(),
+        );
+        let signer =
+            verified.map_err(|error| Refusal::Forbidden(format!("value of kind {id} at {resource}: {error}")))?;
+        about.permit(&signer, resource)?;
+
+        let mut life = Duration::from_secs(value.lifetime.into());
+        if let Some(longest) = kind.longest_life(exists(value)) {
             // A deletion must outlive every copy that it could have missed, whatever its signer asked for.
-            let is_new_tombstone = matches!(came.sender, Sender::Original { .. }) && !exists(data);
+            let is_new_tombstone = matches!(came.sender, Sender::Original { .. }) && !exists(value);
             life = if is_new_tombstone { longest } else { life.min(longest) };
         }
         // RFC 6940 §7.1: a signature is worth nothing after its certificate's end.
@@ -154,11 +156,32 @@ impl Context<'_> {
             .collect();
         let hashes = chain.iter().map(|(hash, _)| *hash).collect();
         came.fresh.extend(chain);
-        Slot {
-            data: compact(data),
-            expires: self.own_ms.saturating_add(milliseconds(life).min(valid)),
+        let expires = self.own_ms.saturating_add(milliseconds(life).min(valid));
+        Ok(Slot {
+            data: compact(value),
+            expires,
             chain: hashes,
+        })
+    }
+}
+
+/// A value and its Kind.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    id: KindId,
+    kind: &'a Kind,
+    value: &'a StoredData,
+}
+
+impl About<'_> {
+    fn permit(&self, signer: &Identity, resource: ResourceId) -> Result<(), Refusal> {
+        if self.kind.permits(signer, resource, &self.value.value) {
+            return Ok(());
         }
+        let (node, kind) = (signer.node_id(), self.id);
+        Err(Refusal::Forbidden(format!(
+            "{node} may not write kind {kind} at {resource}"
+        )))
     }
 }
 

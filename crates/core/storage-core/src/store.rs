@@ -159,7 +159,12 @@ impl Staged<'_> {
             slots,
         } in checked
         {
-            // RFC 6940 §7.4.1.1: replica Stores never have the counter 0.
+            // RFC 6940 §7.4.1.1: replica Stores never have the counter 0. A Fetch answer has it where nothing is.
+            let generation = if losers == Losers::Ignore {
+                generation.max(1)
+            } else {
+                generation
+            };
             if generation == 0 {
                 return Err(Refusal::Malformed(format!(
                     "a replica of kind {id} has the generation counter 0"

@@ -21,7 +21,7 @@ use rig::{
 type Value = (usize, u64, u8, bool);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn merging_is_commutative_associative_and_idempotent(

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use bytes::Bytes;
 use identity::Signer;
-use p2psip_storage_core::{Answer, Command, CommandId};
+use p2psip_storage_core::{Answer, Command, CommandId, Tree};
 use wire::{
     DataValue, Encode, FetchAns, FetchReq, KindId, MessageCode, ModelSpecifier, ResourceId, StoredDataSpecifier,
     StoredDataValue,
@@ -97,6 +97,41 @@ fn an_answer_waits_for_the_flush_of_what_it_tells() {
         rig.answers.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
         [first, second]
     );
+}
+
+#[test]
+fn a_damaged_record_is_left_alone_and_the_others_are_served() {
+    let mut world = World::new();
+    let mut rig = Rig::new(&world);
+    for user in 0..2 {
+        rig.run(store(&world.signer(&name(user, 0)), user, 0, EPOCH, true));
+    }
+    let (records, certificates) = (Tree::Records, Tree::Certificates);
+    let spoiled = Bytes::copy_from_slice(resource(0).as_bytes());
+    let octets = rig.disk.get_mut(&(records, spoiled.clone())).expect("it is stored");
+    *octets = octets.slice(..octets.len() - 1);
+    rig.lose_power();
+    assert_eq!((rig.core.summary().damaged, rig.core.summary().records), (1, 1));
+    rig.run(fetch(1));
+    assert!(rig.disk.contains_key(&(records, spoiled)));
+    assert_eq!(
+        rig.disk.keys().filter(|(tree, _)| *tree == certificates).count(),
+        4,
+        "nothing of it is cleared away"
+    );
+}
+
+#[test]
+fn certificates_go_with_the_last_value_that_needs_them() {
+    let mut world = World::new();
+    let mut rig = Rig::new(&world);
+    let count = |rig: &Rig| rig.disk.keys().filter(|(tree, _)| *tree == Tree::Certificates).count();
+    rig.run(store(&world.signer(&name(0, 0)), 0, 0, EPOCH, true));
+    rig.run(store(&world.signer(&name(0, 1)), 0, 1, EPOCH, true));
+    assert_eq!(count(&rig), 4, "a leaf and a delegated signer each");
+    rig.wait(601);
+    rig.run(fetch(0));
+    assert_eq!(count(&rig), 0);
 }
 
 fn step() -> impl Strategy<Value = Step> {
