@@ -98,6 +98,7 @@ impl Driver {
             return;
         }
         tracing::debug!(edge = %peer.node_id().short(), is_dialer, "connected with an edge");
+        self.proxy.handle_edge_connected(now.instant, node);
         let dialer = if is_dialer { node_of(self.node) } else { node };
         for message in self.edges.connected(node, id, dialer) {
             self.carry_out(now, node, Verdict::Write(id, message));

@@ -9,7 +9,7 @@ use sip_core::flow::{self, Flow};
 use sip_core::proxy::{Outcome, Query, ResolveId, Resolved, Scope, Target};
 use usage::sip::{Found, Judge};
 use usage::user::State;
-use wire::{Body, Destination, Encode as _, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId, Now, ResourceId, StoredDataSpecifier};
+use wire::{Body, Destination, Encode as _, MessageContents, NodeId, Now};
 
 use super::registrations::unavailable;
 use super::{Done, Driver, Waiter};
@@ -158,13 +158,11 @@ impl Driver {
     }
 }
 
-/// Asks for the registrations and the record of an AOR (RFC 7904 §4.2: without dictionary keys, so that all entries come).
+/// Asks for all that the overlay knows of an AOR; the home peer signs it.
 fn fetch(aor: &str) -> Request {
-    let resource = ResourceId::of(aor.as_bytes());
-    let kinds = [KindId::SIP_REGISTRATION, KindId::P2PSIP_USER];
-    let specifiers = kinds.map(|kind| StoredDataSpecifier { kind, generation: 0, model: ModelSpecifier::Dictionary(Vec::new()) }).to_vec();
-    let contents = MessageContents::of(&Body::FetchReq(FetchReq { resource, specifiers })).to_bytes();
-    Request { destinations: vec![Destination::Resource(resource)], contents, signed: None }
+    let request = usage::sip::fetch(aor);
+    let destinations = vec![Destination::Resource(request.resource)];
+    Request { destinations, contents: MessageContents::of(&Body::FetchReq(request)).to_bytes(), signed: None }
 }
 
 fn phone(binding: &sip_core::location::Binding) -> Target {
