@@ -8,6 +8,7 @@ use wire::{Decode, ErrorCode, MessageContents, NodeId, Now, TraceContext};
 
 use crate::api::{Call, CallId, CallResult, Output, Refusal};
 use crate::core::Core;
+use crate::ladder;
 use crate::link::Carried;
 use crate::transaction::{Answered, Outcome, Purpose};
 
@@ -50,6 +51,9 @@ impl Core {
         packet.header.options.extend(call.trace.iter().map(TraceContext::to_option));
         if packet.payload.len() + ROUTE_ROOM > self.parameters.longest_message {
             return Err(too_large);
+        }
+        if let Some(client) = client {
+            ladder::step(self.own(), client, &packet);
         }
         let deadline = call.deadline.checked_sub(MARGIN).unwrap_or(now.instant);
         self.originate(now, id, Carried { packet, from: client, is_bulk: false }, deadline);

@@ -11,6 +11,7 @@ use wire::{Destination, Encode, ErrorCode, ForwardingOption, MessageCode, NodeId
 use crate::api::{Output, Traced, TracedKind};
 use crate::core::Core;
 use crate::fragments::{self, Key};
+use crate::ladder;
 use crate::link::{Cargo, Carried};
 
 impl Core {
@@ -29,6 +30,7 @@ impl Core {
             let why = (ErrorCode::TtlExceeded, "TTL above initial-ttl");
             return self.refuse_packet(now, &packet, Some(from), why);
         }
+        ladder::step(self.own(), from, &packet);
         self.route(now, Carried { packet, from: Some(from), is_bulk: false });
     }
 

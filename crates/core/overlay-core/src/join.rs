@@ -115,7 +115,22 @@ impl Core {
         self.joining.bootstrap = None;
         self.joining.phase = Phase::Connecting(now.instant + CONNECT);
         self.chord.begin_join(now);
-        // RFC 6940 §11.4: any of the bootstrap nodes will do, so all are tried.
+        self.dial_bootstrap(now);
+        self.seek(now);
+    }
+
+    /// Other addresses of the bootstrap nodes: their names were resolved again.
+    pub fn set_bootstrap(&mut self, now: Now, addresses: Vec<SocketAddr>) {
+        let is_new = addresses != self.settings.bootstrap;
+        self.settings.bootstrap = addresses;
+        if is_new && matches!(self.joining.phase, Phase::Connecting(_)) {
+            self.dial_bootstrap(now);
+        }
+        self.settle(now);
+    }
+
+    // RFC 6940 §11.4: any of the bootstrap nodes will do, so all are tried.
+    fn dial_bootstrap(&mut self, now: Now) {
         let addresses: BTreeSet<SocketAddr> =
             self.settings.bootstrap.iter().chain(&self.joining.known).copied().collect();
         let linked: BTreeSet<SocketAddr> =
@@ -125,7 +140,6 @@ impl Core {
                 self.dial(now, None, vec![*address], false);
             }
         }
-        self.seek(now);
     }
 
     fn begin_later(&mut self, now: Now, wait: Duration) {

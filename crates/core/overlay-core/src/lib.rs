@@ -26,6 +26,7 @@ mod core;
 mod forwarding;
 mod fragments;
 mod join;
+mod ladder;
 mod link;
 mod links;
 mod merge;

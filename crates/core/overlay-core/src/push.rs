@@ -198,7 +198,10 @@ impl Core {
             }
         }
         match outcome {
-            Outcome::Answered(_) => push.progress = now.instant,
+            Outcome::Answered(_) => {
+                push.progress = now.instant;
+                self.counters.handed_over += 1;
+            }
             Outcome::Refused(refusal) if refusal.code == ErrorCode::DataTooOld && push.may_merge() => {
                 push.progress = now.instant;
                 push.merges += 1;

@@ -84,6 +84,8 @@ pub struct Counters {
     pub links_died: u64,
     /// Requests sent again end to end.
     pub retransmitted: u64,
+    /// Records that other holders took over.
+    pub handed_over: u64,
 }
 
 impl Core {

@@ -1,0 +1,63 @@
+//! The section `[overlay]` of the configuration, and what a peer is besides.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use identity::{Key, Signer, Verifier};
+use overlay_config::SignedDocument;
+
+/// Settings of the component.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Addresses at which other peers connect.
+    pub bind: Vec<SocketAddr>,
+    /// Addresses that other peers are told; those of `bind` if there are none.
+    pub advertise: Vec<SocketAddr>,
+    /// Entries of the successor and of the predecessor list: so many neighbours less one may die at once. At least 3.
+    pub neighbors: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, RELOAD_PORT))],
+            advertise: Vec::new(),
+            neighbors: 8,
+        }
+    }
+}
+
+/// Who this peer is in which overlay.
+#[derive(Clone)]
+pub struct Member {
+    /// Its key, with the certificate that names it and what must travel with it.
+    pub signer: Arc<Signer>,
+    /// Its certificate chain, the leaf first, for its links.
+    pub chain: Vec<Bytes>,
+    /// The key of that leaf.
+    pub key: Key,
+    /// Judges the certificates of others by the document.
+    pub verifier: Arc<Verifier>,
+    /// The overlay configuration document.
+    pub document: Arc<SignedDocument>,
+    /// Whether this peer forms the ring at start. Only one peer of an overlay may.
+    pub founder: bool,
+    /// Whether the secrets of its links go to the file that `SSLKEYLOGFILE` names, for Wireshark.
+    pub key_log: bool,
+}
+
+/// The components that this one calls.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// Its storage.
+    pub storage: rpc::Channel,
+    /// The bootstrap service beside it, if there is one.
+    pub bootstrap: Option<rpc::Channel>,
+}
+
+// RFC 6940 §14.2.
+const RELOAD_PORT: u16 = 6084;

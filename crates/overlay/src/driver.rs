@@ -1,0 +1,309 @@
+//! The task that owns the core: it feeds it one input, carries out what it says, and waits for the next.
+//!
+//! Own work comes first, the network last: timers and the answers of storage decide about what peers wait for, and a
+//! flood from outside must not keep them waiting.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use overlay_config::SignedDocument;
+use overlay_core::{
+    Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent,
+};
+use wire::{NodeId, Now, SecurityBlock};
+
+use crate::network::{Arrival, Network};
+use crate::trace;
+use crate::view::View;
+
+/// What handlers and helpers ask of the driver.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Send a request through the overlay.
+    Call {
+        /// The request.
+        call: Call,
+        /// Where its result goes. Once it is closed nobody waits for one.
+        done: oneshot::Sender<Result<CallResult, Unaccepted>>,
+        /// Gets the id of the call, so that it can be cancelled.
+        id: Arc<AtomicU64>,
+    },
+    /// Nobody waits for this call any more.
+    Cancel(CallId),
+    /// An edge proved its Node-ID.
+    Attach(Edge),
+    /// An attachment ended.
+    Detach {
+        /// The edge.
+        node_id: NodeId,
+        /// Which of its attachments.
+        attachment: u64,
+    },
+    /// An edge answers a request.
+    Reply {
+        /// The request.
+        id: IncomingId,
+        /// The answer's contents.
+        contents: Bytes,
+        /// The edge's signature over them.
+        security: SecurityBlock,
+    },
+    /// Leave the ring.
+    Leave,
+    /// A storage session is open.
+    SessionUp {
+        /// Its number.
+        session: u64,
+        /// The disk behind it.
+        store_id: [u8; 16],
+        /// Where its commands go.
+        commands: mpsc::Sender<(CommandId, Command)>,
+    },
+    /// The storage session ended; if it will not come back by itself, why.
+    SessionDown(Option<String>),
+    /// Storage answered.
+    Storage(CommandId, Answer),
+    /// The bootstrap service has a newer document.
+    Document(Arc<SignedDocument>),
+    /// The names of the bootstrap nodes were resolved.
+    Bootstrap(Vec<std::net::SocketAddr>),
+}
+
+/// An edge that is attached, as the driver sees it.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) node_id: NodeId,
+    /// Tells apart the attachments of one edge.
+    pub(crate) attachment: u64,
+    /// Where requests for it go.
+    pub(crate) incoming: mpsc::Sender<Incoming>,
+    /// Ends the stream: a newer attachment of the same edge wins.
+    pub(crate) replaced: CancellationToken,
+}
+
+/// Why a call was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unaccepted {
+    /// Its edge is not attached.
+    NotAttached,
+    /// Too many calls are open.
+    TooMany,
+}
+
+/// The owner of the core.
+pub(crate) struct Driver {
+    core: Core,
+    network: Network,
+    inbox: mpsc::Receiver<Request>,
+    arrivals: mpsc::Receiver<Arrival>,
+    view: watch::Sender<Arc<View>>,
+    calls: HashMap<CallId, oneshot::Sender<Result<CallResult, Unaccepted>>>,
+    edges: BTreeMap<NodeId, Edge>,
+    storage: Option<mpsc::Sender<(CommandId, Command)>>,
+    storage_refusal: Option<String>,
+    epoch: u64,
+    was_joined: bool,
+    wake: Instant,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        network: Network,
+        inbox: mpsc::Receiver<Request>,
+        arrivals: mpsc::Receiver<Arrival>,
+        view: watch::Sender<Arc<View>>,
+    ) -> Self {
+        Self {
+            core,
+            network,
+            inbox,
+            arrivals,
+            view,
+            calls: HashMap::new(),
+            edges: BTreeMap::new(),
+            storage: None,
+            storage_refusal: None,
+            epoch: 0,
+            was_joined: false,
+            wake: Instant::now(),
+        }
+    }
+
+    /// Runs until the stop signal.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        self.drain();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(self.wake.into()) => self.core.handle_timeout(now()),
+                Some(request) = self.inbox.recv() => self.asked(request),
+                Some(arrival) = self.arrivals.recv() => self.arrived(arrival),
+            }
+            self.drain();
+        }
+    }
+
+    fn asked(&mut self, request: Request) {
+        let now = now();
+        match request {
+            Request::Call { call, done, id } => self.call(call, done, &id),
+            Request::Cancel(call) => {
+                self.calls.remove(&call);
+                self.core.cancel(now, call);
+            }
+            Request::Attach(edge) => {
+                let node_id = edge.node_id;
+                if let Some(older) = self.edges.insert(node_id, edge) {
+                    older.replaced.cancel();
+                }
+                self.core.attach_client(now, node_id);
+            }
+            Request::Detach { node_id, attachment } => {
+                if self.edges.get(&node_id).is_some_and(|edge| edge.attachment == attachment) {
+                    self.edges.remove(&node_id);
+                    self.core.detach_client(now, node_id);
+                }
+            }
+            Request::Reply { id, contents, security } => self.core.reply(now, id, contents, security),
+            Request::Leave => self.core.leave(now),
+            Request::SessionUp { session, store_id, commands } => {
+                self.storage = Some(commands);
+                self.storage_refusal = None;
+                self.core.handle_storage_session(now, SessionEvent::Up { session, store_id });
+            }
+            Request::SessionDown(refusal) => {
+                self.storage = None;
+                self.storage_refusal = refusal;
+                self.core.handle_storage_session(now, SessionEvent::Down);
+            }
+            Request::Storage(id, answer) => self.core.handle_storage(now, id, answer),
+            Request::Document(document) => self.core.handle_document(now, document),
+            Request::Bootstrap(addresses) => self.core.set_bootstrap(now, addresses),
+        }
+    }
+
+    fn call(&mut self, call: Call, done: oneshot::Sender<Result<CallResult, Unaccepted>>, id: &AtomicU64) {
+        let is_attached = |client: &NodeId| self.edges.contains_key(client);
+        let refusal = if done.is_closed() {
+            return;
+        } else if call.from_client.as_ref().is_some_and(|client| !is_attached(client)) {
+            Some(Unaccepted::NotAttached)
+        } else if self.calls.len() >= MOST_CALLS {
+            Some(Unaccepted::TooMany)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            // Whoever closed it in between does not want to know.
+            let _ = done.send(Err(refusal));
+            return;
+        }
+        let call = self.core.call(now(), call);
+        id.store(call.0, Ordering::Relaxed);
+        self.calls.insert(call, done);
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        let now = now();
+        match arrival {
+            Arrival::Connected { link, connection, is_initiator } => {
+                let (peer, remote) = (connection.peer().node_id(), connection.remote());
+                self.network.open(link, connection);
+                self.core.handle_connected(now, link, peer, remote, is_initiator);
+            }
+            Arrival::Failed { link, reason } => self.core.handle_connect_failed(now, link, reason),
+            Arrival::Bytes { link, bytes } => self.core.handle_received(now, link, &bytes),
+            Arrival::Closed { link } => {
+                self.network.close(link);
+                self.core.handle_disconnected(now, link);
+            }
+        }
+    }
+
+    /// Carries out what the core says, until it waits.
+    fn drain(&mut self) {
+        let mut is_changed = false;
+        loop {
+            match self.core.poll_output() {
+                Output::Connect { link, address, expected } => self.network.connect(link, address, expected),
+                Output::Send { link, bytes } => {
+                    if !self.network.send(link, bytes) {
+                        debug!(link_id = link.0, "peer reads nothing");
+                        self.network.close(link);
+                        self.core.handle_disconnected(now(), link);
+                    }
+                }
+                Output::Close { link } => self.network.close(link),
+                Output::Storage(id, command) => self.command(id, command),
+                Output::CallDone(id, result) => {
+                    if let Some(done) = self.calls.remove(&id) {
+                        // Whoever closed it in between does not want to know.
+                        let _ = done.send(Ok(result));
+                    }
+                }
+                Output::Incoming(incoming) => self.incoming(incoming),
+                Output::Changed => is_changed = true,
+                Output::Traced(traced) => trace::record(&traced),
+                Output::Document(_) => is_changed = true,
+                Output::Timeout(at) => {
+                    self.wake = at;
+                    break;
+                }
+            }
+        }
+        if is_changed {
+            self.show();
+        }
+    }
+
+    fn command(&mut self, id: CommandId, command: Command) {
+        let Some(storage) = &self.storage else { return };
+        if storage.try_send((id, command)).is_err() {
+            // The session cannot take what the core may have open: it is as good as lost. Its task notices that the
+            // sender is gone, opens a new one, and every open command is sent again.
+            warn!("storage session does not take commands");
+            self.storage = None;
+        }
+    }
+
+    fn incoming(&mut self, incoming: Incoming) {
+        let client = incoming.client;
+        let is_taken = self.edges.get(&client).is_some_and(|edge| edge.incoming.try_send(incoming).is_ok());
+        if !is_taken {
+            // An edge that takes nothing any more is gone, whatever its stream says.
+            debug!(node_id = %client.short(), "edge takes no requests");
+            if let Some(edge) = self.edges.remove(&client) {
+                edge.replaced.cancel();
+            }
+            self.core.detach_client(now(), client);
+        }
+    }
+
+    fn show(&mut self) {
+        let joined = self.core.status().joined;
+        if joined && !self.was_joined {
+            self.epoch += 1;
+        }
+        self.was_joined = joined;
+        let view = View::of(&self.core, self.epoch).with_refusal(self.storage_refusal.clone());
+        self.view.send_replace(Arc::new(view));
+    }
+}
+
+/// The time as the core gets it.
+pub(crate) fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Calls that wait for a result; further ones are refused. At 10 ms a call it is reached at 400 000 calls a second.
+const MOST_CALLS: usize = 4096;

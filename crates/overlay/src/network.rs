@@ -1,0 +1,287 @@
+//! Sockets: connections come in and are opened, their bytes go to the driver and come from it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, warn};
+
+use link::{Connection, Endpoint, LinkError};
+use overlay_core::{ConnectFailure, LinkId};
+use wire::NodeId;
+
+use crate::server::Error;
+
+/// What the network brings.
+pub(crate) enum Arrival {
+    /// A connection whose peer proved its Node-ID.
+    Connected {
+        /// Its id.
+        link: LinkId,
+        /// The connection.
+        connection: Box<Connection>,
+        /// Whether this peer opened it.
+        is_initiator: bool,
+    },
+    /// A connection did not come about.
+    Failed {
+        /// Its id.
+        link: LinkId,
+        /// Why.
+        reason: ConnectFailure,
+    },
+    /// Bytes.
+    Bytes {
+        /// Whence.
+        link: LinkId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// A connection has ended.
+    Closed {
+        /// Its id.
+        link: LinkId,
+    },
+}
+
+/// The connections of this peer. Clones share what new connections need, not the connections.
+pub(crate) struct Network {
+    endpoint: Endpoint,
+    arrivals: mpsc::Sender<Arrival>,
+    accepted: Arc<AtomicU64>,
+    handshakes: Arc<Semaphore>,
+    stop: CancellationToken,
+    open: HashMap<LinkId, Open>,
+    opening: HashMap<LinkId, AbortOnDropHandle<()>>,
+}
+
+/// A connection with its two tasks, which end with it.
+struct Open {
+    outgoing: mpsc::Sender<Bytes>,
+    _reader: AbortOnDropHandle<()>,
+    /// Not aborted at the end: what was said last still goes out.
+    _writer: tokio::task::JoinHandle<()>,
+}
+
+impl Clone for Network {
+    fn clone(&self) -> Self {
+        Self {
+            endpoint: self.endpoint.clone(),
+            arrivals: self.arrivals.clone(),
+            accepted: Arc::clone(&self.accepted),
+            handshakes: Arc::clone(&self.handshakes),
+            stop: self.stop.clone(),
+            open: HashMap::new(),
+            opening: HashMap::new(),
+        }
+    }
+}
+
+impl Network {
+    pub(crate) fn new(endpoint: Endpoint, stop: CancellationToken) -> (Self, mpsc::Receiver<Arrival>) {
+        let (arrivals, receiver) = mpsc::channel(ARRIVALS);
+        let network = Self {
+            endpoint,
+            arrivals,
+            // The core numbers its own connections with even numbers.
+            accepted: Arc::new(AtomicU64::new(1)),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            stop,
+            open: HashMap::new(),
+            opening: HashMap::new(),
+        };
+        (network, receiver)
+    }
+
+    /// Takes in connections until the stop signal.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => self.greet(stream),
+                Err(error) => {
+                    // Too many open files, most likely: there may be room again soon.
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Lets a connection prove its Node-ID, in a task of its own.
+    fn greet(&self, stream: TcpStream) {
+        let Ok(place) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            debug!("connection dropped: too many handshakes");
+            return;
+        };
+        let (endpoint, arrivals, stop) = (self.endpoint.clone(), self.arrivals.clone(), self.stop.clone());
+        let link = LinkId(self.accepted.fetch_add(2, Ordering::Relaxed));
+        tokio::spawn(async move {
+            let connection = tokio::select! {
+                () = stop.cancelled() => return,
+                connection = endpoint.accept(stream) => connection,
+            };
+            drop(place);
+            match connection {
+                Ok(connection) => {
+                    let connection = Box::new(connection);
+                    // If the driver is gone, so is the connection.
+                    let _ = arrivals.send(Arrival::Connected { link, connection, is_initiator: false }).await;
+                }
+                Err(error) => report(&error),
+            }
+        });
+    }
+
+    /// Opens a connection, in a task of its own.
+    pub(crate) fn connect(&mut self, link: LinkId, address: SocketAddr, expected: Option<NodeId>) {
+        let (endpoint, arrivals) = (self.endpoint.clone(), self.arrivals.clone());
+        let task = tokio::spawn(async move {
+            let arrival = match endpoint.connect(address, expected).await {
+                Ok(connection) => {
+                    Arrival::Connected { link, connection: Box::new(connection), is_initiator: true }
+                }
+                Err(error) => {
+                    report(&error);
+                    let reason = match error {
+                        LinkError::Peer { .. } => ConnectFailure::WrongPeer,
+                        LinkError::Connect { .. } | LinkError::TimedOut { .. } | LinkError::Tls { .. } => {
+                            ConnectFailure::Unreachable
+                        }
+                    };
+                    Arrival::Failed { link, reason }
+                }
+            };
+            // If the driver is gone, so is the connection.
+            let _ = arrivals.send(arrival).await;
+        });
+        self.opening.retain(|_, task| !task.is_finished());
+        self.opening.insert(link, AbortOnDropHandle::new(task));
+    }
+
+    /// Starts to read and write a connection.
+    pub(crate) fn open(&mut self, link: LinkId, connection: Box<Connection>) {
+        self.opening.remove(&link);
+        let (read, write) = tokio::io::split(*connection);
+        let (outgoing, queue) = mpsc::channel(OUTGOING);
+        let reader = tokio::spawn(read_all(link, read, self.arrivals.clone()));
+        let writer = tokio::spawn(write_all(write, queue));
+        self.open.insert(
+            link,
+            Open { outgoing, _reader: AbortOnDropHandle::new(reader), _writer: writer },
+        );
+    }
+
+    /// Writes to a connection. Tells whether it took the bytes; one that is not open is not to blame.
+    pub(crate) fn send(&self, link: LinkId, bytes: Bytes) -> bool {
+        self.open.get(&link).is_none_or(|open| open.outgoing.try_send(bytes).is_ok())
+    }
+
+    /// Closes a connection, or gives up opening it.
+    pub(crate) fn close(&mut self, link: LinkId) {
+        self.open.remove(&link);
+        self.opening.remove(&link);
+    }
+}
+
+async fn read_all(link: LinkId, mut connection: ReadHalf<Connection>, arrivals: mpsc::Sender<Arrival>) {
+    let mut buffer = BytesMut::with_capacity(READ);
+    loop {
+        buffer.reserve(READ);
+        match connection.read_buf(&mut buffer).await {
+            Ok(0) => break,
+            // The peer waits while the driver is busy.
+            Ok(_) if arrivals.send(Arrival::Bytes { link, bytes: buffer.split().freeze() }).await.is_ok() => {}
+            Ok(_) => return,
+            Err(error) => {
+                debug!(link_id = link.0, %error, "connection broke");
+                break;
+            }
+        }
+    }
+    // If the driver is gone, nobody needs to know.
+    let _ = arrivals.send(Arrival::Closed { link }).await;
+}
+
+async fn write_all(mut connection: WriteHalf<Connection>, mut queue: mpsc::Receiver<Bytes>) {
+    let mut pending = Vec::new();
+    while queue.recv_many(&mut pending, GATHER).await > 0 {
+        // One record for many small frames.
+        let octets: Bytes = match pending.as_mut_slice() {
+            [single] => std::mem::take(single),
+            many => many.concat().into(),
+        };
+        pending.clear();
+        let written = async {
+            connection.write_all(&octets).await?;
+            connection.flush().await
+        };
+        // The reader reports the end.
+        if written.await.is_err() {
+            return;
+        }
+    }
+    // Tells the peer that this is the end; it may be gone already.
+    let _ = tokio::time::timeout(PAUSE, connection.shutdown()).await;
+}
+
+/// Opens all sockets, or none.
+pub(crate) async fn listen(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, Error> {
+    if addresses.is_empty() {
+        return Err(Error::NoAddress);
+    }
+    let mut listeners = Vec::new();
+    for address in addresses.iter().copied() {
+        let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
+            let bound = listener.local_addr()?;
+            Ok((listener, bound))
+        };
+        listeners.push(bound().map_err(|source| Error::Bind { address, source })?);
+    }
+    Ok(listeners)
+}
+
+fn report(error: &LinkError) {
+    match error {
+        LinkError::Peer { .. } => warn!(%error, "link refused"),
+        LinkError::Connect { .. } | LinkError::TimedOut { .. } | LinkError::Tls { .. } => {
+            debug!(%error, "no link");
+        }
+    }
+}
+
+/// Arrivals that wait for the driver; when it is full, connections are not read.
+const ARRIVALS: usize = 1024;
+
+/// Messages that wait to be written: the core lets 256 KiB wait for their ACKs, the rest are ACKs. When it is full the
+/// peer reads nothing, and the link has failed.
+const OUTGOING: usize = 8192;
+
+/// Messages written together.
+const GATHER: usize = 64;
+
+/// Read at once: a TLS record.
+const READ: usize = 16 * 1024;
+
+/// Connections that prove their Node-ID at the same time; further ones are dropped, and try again.
+const HANDSHAKES: usize = 256;
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// After a failed accept, and for a last word.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,0 +1,208 @@
+//! The component from its start to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use identity::Sign as _;
+use link::Endpoint;
+use overlay_core::{Core, Settings};
+use rpc::Served;
+use rpc::proto::overlay::v1::overlay_server::OverlayServer;
+use runtime::{Failure, Reporter, Tasks};
+
+use crate::config::{Config, Member, Upstreams};
+use crate::driver::{Driver, Request, now};
+use crate::network::{self, Network};
+use crate::service::Service;
+use crate::view::View;
+use crate::{feed, names, storage};
+
+/// One peer of an overlay, running.
+#[derive(Debug)]
+pub struct Server {
+    served: Served,
+    addresses: Vec<SocketAddr>,
+    tasks: Tasks,
+    driver: mpsc::Sender<Request>,
+    view: watch::Receiver<Arc<View>>,
+}
+
+/// Why the overlay does not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be listened at.
+    #[error("cannot listen for RELOAD at {address} (key overlay.bind): {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is no address to listen at.
+    #[error("no address to listen for RELOAD at (key overlay.bind)")]
+    NoAddress,
+    /// The peer's certificate and key do not make a link.
+    #[error(transparent)]
+    Link(#[from] link::SetupError),
+    /// There is no randomness for transaction ids.
+    #[error("no randomness for transaction ids: {0}")]
+    Random(#[from] identity::KeyError),
+    /// A part of the component ended by itself.
+    #[error(transparent)]
+    Task(#[from] Failure),
+}
+
+impl Server {
+    /// Opens the sockets, then starts. The peer forms the ring or joins it as soon as its storage session is open.
+    ///
+    /// # Errors
+    /// [`Error`] names the address or key; nothing runs then.
+    ///
+    /// # Cancel safety
+    /// Dropping it starts nothing.
+    pub async fn bind(
+        config: Config,
+        member: Member,
+        upstreams: Upstreams,
+        health: Reporter,
+    ) -> Result<Self, Error> {
+        let listeners = network::listen(&config.bind).await?;
+        let addresses = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
+        let mut endpoint = Endpoint::new(Arc::clone(&member.verifier), &member.chain, &member.key)?;
+        if member.key_log {
+            endpoint = endpoint.with_key_log()?;
+        }
+        let settings = settings(&config, &member, &addresses)?;
+        let node_id = settings.node_id;
+        let core = Core::new(now(), settings);
+        let (requests, inbox) = mpsc::channel(QUEUE);
+        let (view, watched) = watch::channel(Arc::new(View::of(&core, 0)));
+        let builder = Served::builder();
+        let service = Service {
+            driver: requests.clone(),
+            view: watched.clone(),
+            verifier: Arc::clone(&member.verifier),
+            draining: builder.draining(),
+            node_id,
+        };
+        let served = builder.service(OverlayServer::new(service)).build();
+
+        let mut tasks = Tasks::new();
+        let stop = tasks.stop();
+        let (network, arrivals) = Network::new(endpoint, stop.clone());
+        for (listener, _) in listeners {
+            tasks.spawn("RELOAD listener", network.clone().accept(listener));
+        }
+        let driver = Driver::new(core, network, inbox, arrivals, view);
+        tasks.spawn("overlay driver", driver.run(stop.clone()));
+        tasks.spawn("storage session", storage::keep(upstreams.storage, requests.clone(), watched.clone(), stop.clone()));
+        tasks.spawn("bootstrap names", names::keep(requests.clone(), watched.clone(), stop.clone()));
+        tasks.spawn("overlay health", tell_health(served.clone(), health, watched.clone(), stop.clone()));
+        if let Some(bootstrap) = upstreams.bootstrap {
+            tasks.spawn("bootstrap feed", feed::keep(bootstrap, requests.clone(), watched.clone(), stop));
+        }
+        Ok(Self { served, addresses, tasks, driver: requests, view: watched })
+    }
+
+    /// Gives the services, for a channel or a socket.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.served.clone()
+    }
+
+    /// Gives the address at which other peers connect: the first, if there are several.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
+    }
+
+    /// Waits until this peer has joined the ring and serves.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn serving(&self) {
+        let mut view = self.view.clone();
+        // It ends with the driver; `join` then tells why.
+        let _ = view.wait_for(|view| view.status.serving).await;
+    }
+
+    /// Waits until the overlay ends, which it does by itself only when a part of it fails.
+    ///
+    /// # Errors
+    /// Which part.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: call it again.
+    pub async fn join(&mut self) -> Result<(), Error> {
+        Ok(self.tasks.join().await?)
+    }
+
+    /// Ends: streams are told, the own range is handed over, the ring is left, links are closed.
+    ///
+    /// # Errors
+    /// A part that failed on the way.
+    ///
+    /// # Cancel safety
+    /// Dropping it aborts what is left.
+    pub async fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
+        let leaving = async {
+            if self.driver.send(Request::Leave).await.is_ok() {
+                let mut view = self.view.clone();
+                let _ = view.wait_for(|view| !view.status.joined).await;
+            }
+        };
+        if tokio::time::timeout(grace, leaving).await.is_err() {
+            tracing::warn!(?grace, "ring not left within the grace period");
+        }
+        self.served.close(CLOSE_TIME.min(grace)).await;
+        Ok(self.tasks.shutdown(CLOSE_TIME).await?)
+    }
+}
+
+fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Settings, Error> {
+    let local_addresses = if config.advertise.is_empty() { bound.to_vec() } else { config.advertise.clone() };
+    let seed = identity::issue::random_node_id()?.to_u128();
+    Ok(Settings {
+        node_id: member.signer.node_id(),
+        signer: member.signer.clone(),
+        verifier: Arc::clone(&member.verifier),
+        document: Arc::clone(&member.document),
+        seed: u64::try_from(seed & u128::from(u64::MAX)).unwrap_or_default(),
+        founder: member.founder,
+        local_addresses,
+        bootstrap: Vec::new(),
+        neighbors: config.neighbors,
+    })
+}
+
+/// Tells the process and the health service how this peer is, at each change.
+async fn tell_health(
+    served: Served,
+    reporter: Reporter,
+    mut view: watch::Receiver<Arc<View>>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        let (state, is_serving) = {
+            let view = view.borrow_and_update();
+            (view.health(), view.status.serving)
+        };
+        reporter.set(state);
+        served.set_health(SERVICE, is_serving).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = view.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+const SERVICE: &str = "p2psip.overlay.v1.Overlay";
+
+/// Requests of handlers and helpers that wait for the driver; when it is full, they wait.
+const QUEUE: usize = 1024;
+
+/// How long streams and tasks have to end.
+const CLOSE_TIME: Duration = Duration::from_secs(1);

@@ -1,0 +1,99 @@
+//! What this peer shows of itself: one value, replaced at each change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use overlay_config::SignedDocument;
+use overlay_core::{Core, Status};
+use rpc::proto::overlay::v1::{Finger, Neighbor, StorageSession, WatchResponse};
+use wire::NodeId;
+
+/// The state of the peer at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) status: Status,
+    pub(crate) document: Arc<SignedDocument>,
+    addresses: BTreeMap<NodeId, SocketAddr>,
+    storage: Option<(u64, [u8; 16])>,
+    /// Why storage will not come back by itself.
+    storage_refusal: Option<String>,
+    epoch: u64,
+    /// Records that other holders have taken over.
+    pub(crate) handed_over: u64,
+}
+
+impl View {
+    pub(crate) fn of(core: &Core, epoch: u64) -> Self {
+        let status = core.status();
+        let nodes = status.predecessors.iter().chain(&status.successors);
+        let addresses = nodes.filter_map(|node| Some((*node, core.address_of(*node)?))).collect();
+        Self {
+            addresses,
+            document: Arc::clone(core.document()),
+            storage: core.storage_session(),
+            storage_refusal: None,
+            handed_over: core.counters().handed_over,
+            status,
+            epoch,
+        }
+    }
+
+    pub(crate) fn with_refusal(self, storage_refusal: Option<String>) -> Self {
+        Self { storage_refusal, ..self }
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let reasons = self.status.reasons.iter().map(ToString::to_string);
+        reasons.chain(self.storage_refusal.clone()).collect()
+    }
+
+    pub(crate) fn health(&self) -> runtime::State {
+        runtime::State {
+            is_serving: self.status.serving,
+            is_ready: self.status.ready,
+            reasons: self.reasons(),
+        }
+    }
+
+    /// The whole state, as watchers get it.
+    pub(crate) fn to_proto(&self) -> WatchResponse {
+        let status = &self.status;
+        let octets = |node: &NodeId| Bytes::copy_from_slice(node.as_bytes());
+        let neighbors = |nodes: &[NodeId]| {
+            let neighbor = |node: &NodeId| Neighbor {
+                node_id: octets(node),
+                address: self.addresses.get(node).map(ToString::to_string).unwrap_or_default(),
+            };
+            nodes.iter().map(neighbor).collect()
+        };
+        WatchResponse {
+            node_id: octets(&status.node_id),
+            overlay: self.document.document().overlay.clone(),
+            joined: status.joined,
+            serving: status.serving,
+            ready: status.ready,
+            reasons: self.reasons(),
+            successors: neighbors(&status.successors),
+            predecessors: neighbors(&status.predecessors),
+            fingers: status.fingers.iter().map(|node| self.finger(*node)).collect(),
+            document_sequence: u32::from(status.document_sequence),
+            document: self.document.xml().clone(),
+            epoch: self.epoch,
+            storage: self.storage.map(|(session, store_id)| StorageSession {
+                session,
+                store_id: Bytes::copy_from_slice(&store_id),
+            }),
+            edges: status.clients.iter().map(octets).collect(),
+            links: u32::try_from(status.links.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// A finger stands in the interval whose distance from this peer has the same highest bit.
+    fn finger(&self, node: NodeId) -> Finger {
+        let distance = node.to_u128().wrapping_sub(self.status.node_id.to_u128());
+        Finger { index: distance.leading_zeros(), node_id: Bytes::copy_from_slice(node.as_bytes()) }
+    }
+}
