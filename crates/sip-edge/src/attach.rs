@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use identity::{Sign, Use, Verifier};
-use wire::{AppAttachAns, AppAttachReq, Body, CandidateType, Decode as _, Destination, Encode as _, ErrorCode, ErrorResponse, IceCandidate, MessageContents, NodeId, OverlayLink, TransactionId};
+use wire::{
+    AppAttachAns, AppAttachReq, Body, CandidateType, Decode as _, Destination, Encode as _, ErrorCode, ErrorResponse,
+    IceCandidate, MessageContents, NodeId, OverlayLink, TransactionId,
+};
 
 use crate::home::{CallError, Home, Incoming, Reply, Request};
 
@@ -34,7 +37,11 @@ pub(crate) struct Attacher {
 /// What to do about a request of another edge.
 pub(crate) enum Verdict {
     /// Send this answer and dial the node at one of these addresses.
-    Agree { reply: Reply, node: NodeId, candidates: Vec<SocketAddr> },
+    Agree {
+        reply: Reply,
+        node: NodeId,
+        candidates: Vec<SocketAddr>,
+    },
     /// Send this answer.
     Refuse(Reply),
     /// Nothing that can be answered.
@@ -58,12 +65,36 @@ impl Attacher {
         let transaction_id = TransactionId(crate::random::number());
         let security = identity::sign_message(&*self.link, &self.overlay, transaction_id, &contents);
         let destinations = vec![Destination::Node(home), Destination::Node(node)];
-        overlay.call(Request { destinations, contents, signed: Some((transaction_id, security)) }, PATIENCE).await.map(|_| ())
+        overlay
+            .call(
+                Request {
+                    destinations,
+                    contents,
+                    signed: Some((transaction_id, security)),
+                },
+                PATIENCE,
+            )
+            .await
+            .map(|_| ())
     }
 
     /// Judges a request that arrived for this edge. `is_ours_first` tells, for a node, whether our own request to it goes before its.
-    pub(crate) fn judge(&self, verifier: &Verifier, now_ms: u64, incoming: Incoming, is_ours_first: impl Fn(NodeId) -> bool) -> Verdict {
-        let signer = identity::verify_message(verifier, &self.overlay, incoming.transaction_id, &incoming.contents, &incoming.security, now_ms, Use::Node);
+    pub(crate) fn judge(
+        &self,
+        verifier: &Verifier,
+        now_ms: u64,
+        incoming: Incoming,
+        is_ours_first: impl Fn(NodeId) -> bool,
+    ) -> Verdict {
+        let signer = identity::verify_message(
+            verifier,
+            &self.overlay,
+            incoming.transaction_id,
+            &incoming.contents,
+            &incoming.security,
+            now_ms,
+            Use::Node,
+        );
         let signer = match signer {
             Ok(signer) => signer,
             Err(error) => {
@@ -73,13 +104,31 @@ impl Attacher {
         };
         let body = MessageContents::from_bytes(&incoming.contents).and_then(|contents| contents.body());
         let (id, transaction_id) = (incoming.id, incoming.transaction_id);
-        let refuse = |code, info| Verdict::Refuse(self.sign(id, transaction_id, &Body::Error(ErrorResponse { code, info: Bytes::from_static(info) })));
+        let refuse = |code, info| {
+            Verdict::Refuse(self.sign(
+                id,
+                transaction_id,
+                &Body::Error(ErrorResponse {
+                    code,
+                    info: Bytes::from_static(info),
+                }),
+            ))
+        };
         match body {
-            Ok(Body::AppAttachReq(request)) if !matches!(request.application, SIP | SIPS) => refuse(ErrorCode::NotFound, b"no such application here"),
+            Ok(Body::AppAttachReq(request)) if !matches!(request.application, SIP | SIPS) => {
+                refuse(ErrorCode::NotFound, b"no such application here")
+            }
             // RFC 6940 §6.5.1.2: of two requests at once, that of the larger Node-ID is carried out.
-            Ok(Body::AppAttachReq(_)) if is_ours_first(signer.node_id()) => refuse(ErrorCode::InProgress, b"our own request is under way"),
+            Ok(Body::AppAttachReq(_)) if is_ours_first(signer.node_id()) => {
+                refuse(ErrorCode::InProgress, b"our own request is under way")
+            }
             Ok(Body::AppAttachReq(request)) => {
-                let candidates = request.candidates.iter().filter_map(|candidate| candidate.address.socket()).take(CANDIDATES).collect();
+                let candidates = request
+                    .candidates
+                    .iter()
+                    .filter_map(|candidate| candidate.address.socket())
+                    .take(CANDIDATES)
+                    .collect();
                 let answer = Body::AppAttachAns(AppAttachAns {
                     ufrag: Bytes::new(),
                     password: Bytes::new(),
@@ -87,7 +136,11 @@ impl Attacher {
                     role: Bytes::from_static(b"active"),
                     candidates: vec![self.own_candidate()],
                 });
-                Verdict::Agree { reply: self.sign(id, transaction_id, &answer), node: signer.node_id(), candidates }
+                Verdict::Agree {
+                    reply: self.sign(id, transaction_id, &answer),
+                    node: signer.node_id(),
+                    candidates,
+                }
             }
             Ok(_) | Err(_) => refuse(ErrorCode::InvalidMessage, b"an edge answers AppAttach only"),
         }
@@ -113,7 +166,11 @@ impl Attacher {
 }
 
 /// Dials `node` at the first address that answers as it.
-pub(crate) async fn dial(endpoint: &link::Endpoint, node: NodeId, candidates: &[SocketAddr]) -> Option<link::Connection> {
+pub(crate) async fn dial(
+    endpoint: &link::Endpoint,
+    node: NodeId,
+    candidates: &[SocketAddr],
+) -> Option<link::Connection> {
     for address in candidates {
         match endpoint.connect(*address, Some(node)).await {
             Ok(connection) => return Some(connection),

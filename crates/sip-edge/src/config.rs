@@ -45,7 +45,10 @@ pub enum Algorithm {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            bind: vec![SocketAddr::from(([0, 0, 0, 0], 5060)), SocketAddr::from(([0_u16; 8], 5060))],
+            bind: vec![
+                SocketAddr::from(([0, 0, 0, 0], 5060)),
+                SocketAddr::from(([0_u16; 8], 5060)),
+            ],
             edge_bind: SocketAddr::from(([0, 0, 0, 0], 5062)),
             advertise: None,
             edge_advertise: None,

@@ -67,7 +67,10 @@ pub(crate) enum Answer<W> {
 impl<W> Directory<W> {
     /// An empty table.
     pub(crate) fn new() -> Self {
-        Self { entries: BTreeMap::new(), fetches: 0 }
+        Self {
+            entries: BTreeMap::new(),
+            fetches: 0,
+        }
     }
 
     /// Asks about `aor`; the second value says whether to fetch it now.
@@ -96,7 +99,9 @@ impl<W> Directory<W> {
 
     /// Takes what a Fetch has brought and returns who waited for it.
     pub(crate) fn found(&mut self, now: Instant, aor: &str, found: Found) -> Vec<W> {
-        let Some(entry) = self.entries.get_mut(aor) else { return Vec::new() };
+        let Some(entry) = self.entries.get_mut(aor) else {
+            return Vec::new();
+        };
         self.fetches = self.fetches.saturating_sub(usize::from(entry.is_fetching));
         entry.is_fetching = false;
         // An older version than one seen before is a roll-back by whoever answered.
@@ -118,7 +123,9 @@ impl<W> Directory<W> {
 
     /// Notes that a Fetch failed and returns who waited; what was known before may still be used.
     pub(crate) fn failed(&mut self, aor: &str) -> Vec<W> {
-        let Some(entry) = self.entries.get_mut(aor) else { return Vec::new() };
+        let Some(entry) = self.entries.get_mut(aor) else {
+            return Vec::new();
+        };
         self.fetches = self.fetches.saturating_sub(usize::from(entry.is_fetching));
         entry.is_fetching = false;
         std::mem::take(&mut entry.waiting)
@@ -164,13 +171,22 @@ impl<W> Directory<W> {
         let tenth = asked.len() / 10;
         let (_, limit, _) = asked.select_nth_unstable(tenth);
         let limit = *limit;
-        self.entries.retain(|_, entry| entry.is_fetching || entry.asked_at > limit);
+        self.entries
+            .retain(|_, entry| entry.is_fetching || entry.asked_at > limit);
     }
 }
 
 impl<W> Entry<W> {
     fn new(now: Instant) -> Self {
-        Self { record: None, record_at: None, routes: Vec::new(), routes_at: None, is_fetching: false, waiting: Vec::new(), asked_at: now }
+        Self {
+            record: None,
+            record_at: None,
+            routes: Vec::new(),
+            routes_at: None,
+            is_fetching: false,
+            waiting: Vec::new(),
+            asked_at: now,
+        }
     }
 
     /// Whether what is known is fresh, and whether it may be used at all.
@@ -178,7 +194,11 @@ impl<W> Entry<W> {
         let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         match need {
             Need::Record => {
-                let (fresh, usable) = if self.record.is_some() { (RECORD_FRESH, RECORD_USABLE) } else { (NOBODY, NOBODY) };
+                let (fresh, usable) = if self.record.is_some() {
+                    (RECORD_FRESH, RECORD_USABLE)
+                } else {
+                    (NOBODY, NOBODY)
+                };
                 age(self.record_at).map_or((false, false), |age| (age < fresh, age < usable))
             }
             Need::Routes => {
@@ -215,7 +235,10 @@ mod tests {
         let (mut directory, now) = (Directory::new(), Instant::now());
         directory.ask(now, AOR, Need::Routes, 1);
         directory.found(now, AOR, nothing());
-        assert_eq!(directory.ask(now + NO_ROUTES, AOR, Need::Routes, 2), (Answer::Waits, true));
+        assert_eq!(
+            directory.ask(now + NO_ROUTES, AOR, Need::Routes, 2),
+            (Answer::Waits, true)
+        );
         assert_eq!(directory.failed(AOR), [2]);
         assert_eq!(directory.ask(now + NOBODY, AOR, Need::Record, 3), (Answer::Waits, true));
         assert_eq!(directory.record(now + NOBODY, AOR), None);
@@ -225,7 +248,10 @@ mod tests {
     fn a_flood_of_names_stays_here() {
         let (mut directory, now) = (Directory::new(), Instant::now());
         for n in 0..FETCHES {
-            assert_eq!(directory.ask(now, &format!("{n}@example.org"), Need::Record, n).0, Answer::Waits);
+            assert_eq!(
+                directory.ask(now, &format!("{n}@example.org"), Need::Record, n).0,
+                Answer::Waits
+            );
         }
         assert_eq!(directory.ask(now, AOR, Need::Record, 0), (Answer::Refused(0), false));
         directory.failed("0@example.org");

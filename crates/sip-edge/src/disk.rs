@@ -26,7 +26,13 @@ const HOME: &[u8] = b"home";
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub(crate) fn load<W>(store: &Store, now: Now, locations: &mut Table, entries: &mut Entries, directory: &mut Directory<W>) -> Result<(), ReadError> {
+pub(crate) fn load<W>(
+    store: &Store,
+    now: Now,
+    locations: &mut Table,
+    entries: &mut Entries,
+    directory: &mut Directory<W>,
+) -> Result<(), ReadError> {
     for item in store.iter(BINDINGS) {
         let (key, value) = item?;
         let restored = aor(&key).map(|aor| locations.restore(now.unix_ms, &aor, &value));
@@ -74,7 +80,9 @@ pub(crate) async fn token_key(store: &Store) -> Result<[u8; 32], DiskError> {
 /// When the disk cannot be read.
 pub(crate) fn home(store: &Store) -> Result<Option<NodeId>, ReadError> {
     let octets = store.get(META, HOME)?;
-    Ok(octets.and_then(|octets| <[u8; 16]>::try_from(octets.as_ref()).ok()).map(NodeId::from))
+    Ok(octets
+        .and_then(|octets| <[u8; 16]>::try_from(octets.as_ref()).ok())
+        .map(NodeId::from))
 }
 
 /// Notes the home peer.

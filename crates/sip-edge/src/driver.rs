@@ -18,7 +18,6 @@ use overlay_config::SignedDocument;
 use sip_core::aor::{Aor, Domains};
 use sip_core::flow::{Flow, FlowKind, Hop};
 use sip_core::location::Table;
-use sip_core::message::Message;
 use sip_core::proxy::{self, Answer, AuthenticateId, Output, RegisterId, ResolveId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -81,7 +80,7 @@ pub(crate) struct Driver {
     pub(crate) document: SignedDocument,
     pub(crate) store: Store,
     /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
-    pub(crate) unstored: BTreeMap<Aor, Vec<Registering>>,
+    pub(crate) unstored: BTreeMap<Aor, Vec<RegisterId>>,
     pub(crate) jobs: JoinSet<Done>,
     pub(crate) drained: Option<oneshot::Sender<()>>,
 }
@@ -120,13 +119,6 @@ pub(crate) enum Purpose {
     Proxy(AuthenticateId),
     /// To register.
     Register(RegisterId),
-}
-
-/// A REGISTER that has changed the location table and waits to be answered.
-#[derive(Debug)]
-pub(crate) struct Registering {
-    pub(crate) id: RegisterId,
-    pub(crate) request: Message,
 }
 
 /// The result of a job.
@@ -211,7 +203,11 @@ impl Driver {
             }
         };
         let far = now.instant + Duration::from_secs(3600);
-        [proxy_due, self.edges.next_timeout()].into_iter().flatten().min().unwrap_or(far)
+        [proxy_due, self.edges.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(far)
     }
 
     fn handle_arrival(&mut self, now: Now, arrival: Arrival) {
@@ -221,7 +217,7 @@ impl Driver {
                 if let FlowKind::Edge(node) = flow.kind {
                     self.edges.heard(node);
                 }
-                self.proxy.handle_message(now.instant, flow, message);
+                self.proxy.handle_message(now.instant, flow, *message);
             }
             Arrival::Phone(stream) => self.hub.add_phone(stream),
             Arrival::Node { connection, is_dialer } => self.handle_connected(now, *connection, is_dialer),
@@ -244,6 +240,10 @@ impl Driver {
     }
 
     fn handle_tick(&mut self, now: Now) {
+        let dropped = self.hub.take_dropped();
+        if dropped > 0 {
+            tracing::warn!(dropped, "datagrams dropped: no SIP, or more than this edge can take");
+        }
         for (aor, change) in self.locations.expire(now.unix_ms) {
             self.note_change(now, &aor, change.is_last);
         }
@@ -263,7 +263,11 @@ impl Driver {
                 let list = self.locations.iter().flat_map(|(aor, _)| {
                     let is_stored = !self.entries.is_new(aor.as_str());
                     let bindings = self.locations.bindings(now.unix_ms, aor);
-                    bindings.map(move |binding| Registration { aor: aor.to_string(), binding: binding.clone(), is_stored })
+                    bindings.map(move |binding| Registration {
+                        aor: aor.to_string(),
+                        binding: binding.clone(),
+                        is_stored,
+                    })
                 });
                 // Who asked may have gone.
                 let _ = answer.send(list.collect());
@@ -315,5 +319,8 @@ impl Driver {
 /// The time as the cores take it.
 pub(crate) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    Now {
+        instant: Instant::now(),
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+    }
 }

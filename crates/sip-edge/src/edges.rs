@@ -65,18 +65,33 @@ struct Silence {
 
 impl<I> Default for Edge<I> {
     fn default() -> Self {
-        Self { connections: Vec::new(), home: None, reaching: None, waiting: Vec::new(), silence: None }
+        Self {
+            connections: Vec::new(),
+            home: None,
+            reaching: None,
+            waiting: Vec::new(),
+            silence: None,
+        }
     }
 }
 
 impl<I> Edges<I> {
     /// An empty table of the edge `own`.
     pub(crate) fn new(own: NodeId) -> Self {
-        Self { own, table: BTreeMap::new() }
+        Self {
+            own,
+            table: BTreeMap::new(),
+        }
     }
 
     /// Takes a message for `node`, whose home peer is `home` if that is known.
-    pub(crate) fn send(&mut self, now: Instant, node: NodeId, home: Option<NodeId>, message: Outgoing<I>) -> Verdict<I> {
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        home: Option<NodeId>,
+        message: Outgoing<I>,
+    ) -> Verdict<I> {
         if !self.make_room_for(node) {
             return Verdict::Unreachable(message);
         }
@@ -85,7 +100,10 @@ impl<I> Edges<I> {
         if let Some(connection) = edge.preferred() {
             return Verdict::Write(connection, message);
         }
-        let Some(home) = edge.home.filter(|_| edge.silence.is_none() && edge.waiting.len() < WAITING) else {
+        let Some(home) = edge
+            .home
+            .filter(|_| edge.silence.is_none() && edge.waiting.len() < WAITING)
+        else {
             return Verdict::Unreachable(message);
         };
         edge.waiting.push(message);
@@ -122,9 +140,14 @@ impl<I> Edges<I> {
 
     /// Notes that `node` could not be reached or does not answer, and returns what waited for it.
     pub(crate) fn silent(&mut self, now: Instant, node: NodeId) -> Vec<Outgoing<I>> {
-        let Some(edge) = self.table.get_mut(&node) else { return Vec::new() };
+        let Some(edge) = self.table.get_mut(&node) else {
+            return Vec::new();
+        };
         edge.reaching = None;
-        edge.silence = Some(Silence { until: now + SILENCE, probe: now + PROBE });
+        edge.silence = Some(Silence {
+            until: now + SILENCE,
+            probe: now + PROBE,
+        });
         std::mem::take(&mut edge.waiting)
     }
 
@@ -146,7 +169,12 @@ impl<I> Edges<I> {
 
     /// Moves time on: returns what failed, and the edges to try again as (node, home).
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> (Vec<Outgoing<I>>, Vec<(NodeId, NodeId)>) {
-        let late: Vec<NodeId> = self.table.iter().filter(|(_, edge)| edge.reaching.is_some_and(|end| end <= now)).map(|(node, _)| *node).collect();
+        let late: Vec<NodeId> = self
+            .table
+            .iter()
+            .filter(|(_, edge)| edge.reaching.is_some_and(|end| end <= now))
+            .map(|(node, _)| *node)
+            .collect();
         let failed = late.into_iter().flat_map(|node| self.silent(now, node)).collect();
         let mut probes = Vec::new();
         for (node, edge) in &mut self.table {
@@ -166,7 +194,11 @@ impl<I> Edges<I> {
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let reaching = self.table.values().filter_map(|edge| edge.reaching);
-        let silences = self.table.values().filter_map(|edge| edge.silence.as_ref()).map(|silence| silence.until.min(silence.probe));
+        let silences = self
+            .table
+            .values()
+            .filter_map(|edge| edge.silence.as_ref())
+            .map(|silence| silence.until.min(silence.probe));
         reaching.chain(silences).min()
     }
 
@@ -180,7 +212,10 @@ impl<I> Edges<I> {
 
 impl<I> Edge<I> {
     fn preferred(&self) -> Option<ConnectionId> {
-        self.connections.iter().max_by_key(|(_, dialer)| *dialer).map(|(connection, _)| *connection)
+        self.connections
+            .iter()
+            .max_by_key(|(_, dialer)| *dialer)
+            .map(|(connection, _)| *connection)
     }
 
     fn is_idle(&self) -> bool {
@@ -197,7 +232,10 @@ mod tests {
     const HOME: NodeId = NodeId([8; 16]);
 
     fn message(id: u8) -> Outgoing<u8> {
-        Outgoing { id, bytes: Bytes::from_static(b"x") }
+        Outgoing {
+            id,
+            bytes: Bytes::from_static(b"x"),
+        }
     }
 
     fn ids(messages: &[Outgoing<u8>]) -> Vec<u8> {
@@ -207,10 +245,16 @@ mod tests {
     #[test]
     fn messages_wait_until_the_edge_has_dialed() {
         let (mut edges, now) = (Edges::new(OWN), Instant::now());
-        assert!(matches!(edges.send(now, OTHER, Some(HOME), message(1)), Verdict::Reach(HOME)));
+        assert!(matches!(
+            edges.send(now, OTHER, Some(HOME), message(1)),
+            Verdict::Reach(HOME)
+        ));
         assert!(matches!(edges.send(now, OTHER, None, message(2)), Verdict::Waits));
         assert_eq!(ids(&edges.connected(OTHER, ConnectionId(1), OTHER)), [1, 2]);
-        assert!(matches!(edges.send(now, OTHER, None, message(3)), Verdict::Write(ConnectionId(1), _)));
+        assert!(matches!(
+            edges.send(now, OTHER, None, message(3)),
+            Verdict::Write(ConnectionId(1), _)
+        ));
     }
 
     #[test]
@@ -220,10 +264,16 @@ mod tests {
         let late = now + REACH;
         assert_eq!(edges.next_timeout(), Some(late));
         assert_eq!(ids(&edges.handle_timeout(late).0), [1]);
-        assert!(matches!(edges.send(late, OTHER, Some(HOME), message(2)), Verdict::Unreachable(_)));
+        assert!(matches!(
+            edges.send(late, OTHER, Some(HOME), message(2)),
+            Verdict::Unreachable(_)
+        ));
         assert_eq!(edges.handle_timeout(late + PROBE).1, [(OTHER, HOME)]);
         edges.handle_timeout(late + SILENCE);
-        assert!(matches!(edges.send(late, OTHER, None, message(3)), Verdict::Reach(HOME)));
+        assert!(matches!(
+            edges.send(late, OTHER, None, message(3)),
+            Verdict::Reach(HOME)
+        ));
     }
 
     #[test]
@@ -241,9 +291,15 @@ mod tests {
         let (mut edges, now) = (Edges::new(OWN), Instant::now());
         edges.connected(OTHER, ConnectionId(1), OTHER);
         edges.connected(OTHER, ConnectionId(2), OWN);
-        assert!(matches!(edges.send(now, OTHER, None, message(1)), Verdict::Write(ConnectionId(1), _)));
+        assert!(matches!(
+            edges.send(now, OTHER, None, message(1)),
+            Verdict::Write(ConnectionId(1), _)
+        ));
         edges.closed(OTHER, ConnectionId(1));
-        assert!(matches!(edges.send(now, OTHER, None, message(2)), Verdict::Write(ConnectionId(2), _)));
+        assert!(matches!(
+            edges.send(now, OTHER, None, message(2)),
+            Verdict::Write(ConnectionId(2), _)
+        ));
     }
 
     #[test]

@@ -67,7 +67,10 @@ impl Entries {
 
     /// Says whether the overlay must be told before an AOR counts as registered here.
     pub(crate) fn is_new(&self, aor: &str) -> bool {
-        !self.table.get(aor).is_some_and(|entry| entry.is_wanted && entry.is_stored)
+        !self
+            .table
+            .get(aor)
+            .is_some_and(|entry| entry.is_wanted && entry.is_stored)
     }
 
     /// Wants an entry; gives the Store to do now, unless one is under way. `None` in the second place when the table is full.
@@ -95,7 +98,12 @@ impl Entries {
     /// Notes an entry that the overlay holds although nothing is registered here: a tombstone is due.
     pub(crate) fn disown(&mut self, now_ms: u64, aor: &str, storage_time: u64) {
         if self.table.len() < ENTRIES && !self.table.contains_key(aor) {
-            let entry = Entry { storage_time, due_ms: now_ms, is_stored: true, ..Entry::new() };
+            let entry = Entry {
+                storage_time,
+                due_ms: now_ms,
+                is_stored: true,
+                ..Entry::new()
+            };
             self.table.insert(aor.to_owned(), entry);
         }
     }
@@ -103,7 +111,11 @@ impl Entries {
     /// What is due, as far as jobs are free.
     pub(crate) fn due(&mut self, now_ms: u64) -> Vec<Job> {
         let free = JOBS.saturating_sub(self.jobs);
-        let due = self.table.iter_mut().filter(|(_, entry)| !entry.is_busy && entry.due_ms <= now_ms).take(free);
+        let due = self
+            .table
+            .iter_mut()
+            .filter(|(_, entry)| !entry.is_busy && entry.due_ms <= now_ms)
+            .take(free);
         let jobs: Vec<Job> = due.map(|(aor, entry)| entry.job(now_ms, aor)).collect();
         self.jobs += jobs.len();
         jobs
@@ -126,7 +138,10 @@ impl Entries {
                 let lifetime_ms = u64::from(LIFETIME) * 1000;
                 // Somebody changed his mind meanwhile: the other thing is due now.
                 let is_settled = job.is_registration == entry.is_wanted;
-                let share = crate::random::between(lifetime_ms * REFRESH_PERCENT.0 / 100, lifetime_ms * REFRESH_PERCENT.1 / 100);
+                let share = crate::random::between(
+                    lifetime_ms * REFRESH_PERCENT.0 / 100,
+                    lifetime_ms * REFRESH_PERCENT.1 / 100,
+                );
                 entry.due_ms = if is_settled { now_ms + share } else { now_ms };
                 Some(true)
             }
@@ -145,14 +160,24 @@ pub(crate) struct TableFull;
 
 impl Entry {
     fn new() -> Self {
-        Self { storage_time: 0, due_ms: u64::MAX, is_wanted: false, is_stored: false, is_busy: false }
+        Self {
+            storage_time: 0,
+            due_ms: u64::MAX,
+            is_wanted: false,
+            is_stored: false,
+            is_busy: false,
+        }
     }
 
     fn job(&mut self, now_ms: u64, aor: &str) -> Job {
         self.is_busy = true;
         // RFC 6940 §7: storage_time grows even when the clock does not.
         self.storage_time = now_ms.max(self.storage_time + 1);
-        Job { aor: aor.to_owned(), storage_time: self.storage_time, is_registration: self.is_wanted }
+        Job {
+            aor: aor.to_owned(),
+            storage_time: self.storage_time,
+            is_registration: self.is_wanted,
+        }
     }
 
     /// The record on disk: version, flags, times.
@@ -165,7 +190,9 @@ impl Entry {
 
     /// Reads a record from disk.
     pub(crate) fn from_bytes(octets: &[u8]) -> Option<Self> {
-        let ([FORMAT, flags], rest) = octets.split_first_chunk()? else { return None };
+        let ([FORMAT, flags], rest) = octets.split_first_chunk()? else {
+            return None;
+        };
         let (storage_time, due_ms) = rest.split_first_chunk::<8>()?;
         Some(Self {
             storage_time: u64::from_be_bytes(*storage_time),
@@ -192,12 +219,23 @@ impl Publisher {
     ///
     /// # Errors
     /// When it was not acknowledged within `limit`; it may have been stored all the same.
-    pub(crate) async fn publish(&self, job: &Job, signer: Arc<Signer>, limit: Duration, newest: impl AsyncFnOnce() -> Option<u64>) -> Result<u64, CallError> {
+    pub(crate) async fn publish(
+        &self,
+        job: &Job,
+        signer: Arc<Signer>,
+        limit: Duration,
+        newest: impl AsyncFnOnce() -> Option<u64>,
+    ) -> Result<u64, CallError> {
         match self.store(job, job.storage_time, &signer, limit).await {
             // RFC 6940 §7: once more, with a time greater than the one that is stored.
             Err(CallError::Refused { code }) if code == ErrorCode::DataTooOld.number() => {
-                let storage_time = newest().await.map_or(job.storage_time, |newest| newest.max(job.storage_time)) + 1;
-                self.store(job, storage_time, &signer, limit).await.map(|()| storage_time)
+                let storage_time = newest()
+                    .await
+                    .map_or(job.storage_time, |newest| newest.max(job.storage_time))
+                    + 1;
+                self.store(job, storage_time, &signer, limit)
+                    .await
+                    .map(|()| storage_time)
             }
             outcome => outcome.map(|()| job.storage_time),
         }
@@ -208,13 +246,30 @@ impl Publisher {
         let signed = if job.is_registration {
             self.registrant.register(signer, &job.aor, storage_time, transaction_id)
         } else {
-            self.registrant.unregister(signer, &job.aor, storage_time, transaction_id)
+            self.registrant
+                .unregister(signer, &job.aor, storage_time, transaction_id)
         };
-        self.send(signed.resource, signed.contents, (signed.transaction_id, signed.security), limit).await
+        self.send(
+            signed.resource,
+            signed.contents,
+            (signed.transaction_id, signed.security),
+            limit,
+        )
+        .await
     }
 
-    async fn send(&self, resource: wire::ResourceId, contents: Bytes, signed: (TransactionId, wire::SecurityBlock), limit: Duration) -> Result<(), CallError> {
-        let request = Request { destinations: vec![Destination::Resource(resource)], contents, signed: Some(signed) };
+    async fn send(
+        &self,
+        resource: wire::ResourceId,
+        contents: Bytes,
+        signed: (TransactionId, wire::SecurityBlock),
+        limit: Duration,
+    ) -> Result<(), CallError> {
+        let request = Request {
+            destinations: vec![Destination::Resource(resource)],
+            contents,
+            signed: Some(signed),
+        };
         self.home.call(request, limit).await.map(|_| ())
     }
 }

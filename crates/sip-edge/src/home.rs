@@ -95,6 +95,16 @@ pub(crate) enum CallError {
     Malformed(#[from] wire::DecodeError),
 }
 
+/// What an edge attaches with.
+pub(crate) struct Attachment {
+    /// Proves the Node-ID.
+    pub(crate) link: Arc<dyn Sign>,
+    /// The overlay's name.
+    pub(crate) overlay: String,
+    pub(crate) events: mpsc::Sender<HomeEvent>,
+    pub(crate) replies: mpsc::Receiver<Reply>,
+}
+
 /// A handle to ask the overlay; clones share the channel.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
@@ -105,7 +115,10 @@ pub(crate) struct Home {
 impl Home {
     /// A handle for the edge `own`.
     pub(crate) fn new(channel: rpc::Channel, own: NodeId) -> Self {
-        Self { client: Client::new(channel), own }
+        Self {
+            client: Client::new(channel),
+            own,
+        }
     }
 
     /// Sends a request and waits for its answer, at most `timeout`.
@@ -117,10 +130,18 @@ impl Home {
     /// Dropping it gives the call up; it may have been carried out.
     pub(crate) async fn call(&self, request: Request, timeout: Duration) -> Result<Answer, CallError> {
         let message = proto::CallRequest {
-            destinations: request.destinations.iter().map(|destination| destination.to_bytes()).collect(),
+            destinations: request
+                .destinations
+                .iter()
+                .map(|destination| destination.to_bytes())
+                .collect(),
             contents: request.contents,
             transaction_id: request.signed.as_ref().map(|(id, _)| id.0),
-            security_block: request.signed.as_ref().map(|(_, security)| security.to_bytes()).unwrap_or_default(),
+            security_block: request
+                .signed
+                .as_ref()
+                .map(|(_, security)| security.to_bytes())
+                .unwrap_or_default(),
             client: Bytes::copy_from_slice(self.own.as_bytes()),
         };
         let response = rpc::retry(Deadline::after(timeout), |deadline| {
@@ -130,8 +151,8 @@ impl Home {
         let response = response.await.map_err(CallError::from)?.into_inner();
         match response.result {
             Some(proto::call_response::Result::Contents(contents)) => Ok(Answer {
-                contents: MessageContents::from_bytes(&contents.into())?,
-                certificates: response.certificates.into_iter().map(Bytes::from).collect(),
+                contents: MessageContents::from_bytes(&contents)?,
+                certificates: response.certificates,
             }),
             Some(proto::call_response::Result::Refusal(refusal)) => Err(CallError::refused(refusal.code)),
             None => Err(CallError::Unavailable("an answer without a result".into())),
@@ -139,15 +160,19 @@ impl Home {
     }
 
     /// Keeps the edge attached until `events` is closed or a newer attachment takes over.
-    pub(crate) async fn stay_attached(self, link: Arc<dyn Sign>, overlay: String, events: mpsc::Sender<HomeEvent>, mut replies: mpsc::Receiver<Reply>) {
+    pub(crate) async fn stay_attached(self, mut attachment: Attachment) {
         let mut backoff = Backoff::of_streams();
         loop {
-            let end = self.attached(&*link, &overlay, &events, &mut replies, &mut backoff).await;
+            let end = self.attached(&mut attachment, &mut backoff).await;
+            let events = &attachment.events;
             if events.send(HomeEvent::Detached).await.is_err() {
                 return;
             }
             if end.code() == Code::Aborted {
-                tracing::error!(reason = end.message(), "another edge attached with this Node-ID; this one stays detached");
+                tracing::error!(
+                    reason = end.message(),
+                    "another edge attached with this Node-ID; this one stays detached"
+                );
                 let _ = events.send(HomeEvent::Replaced).await;
                 return;
             }
@@ -156,11 +181,11 @@ impl Home {
         }
     }
 
-    async fn attached(&self, link: &dyn Sign, overlay: &str, events: &mpsc::Sender<HomeEvent>, replies: &mut mpsc::Receiver<Reply>, backoff: &mut Backoff) -> Status {
+    async fn attached(&self, attachment: &mut Attachment, backoff: &mut Backoff) -> Status {
         let mut client = self.client.clone();
         let opened = Duplex::open(|up| async move { client.attach(up).await }).await;
         let result = match opened {
-            Ok(stream) => converse(stream, link, overlay, events, replies, backoff).await,
+            Ok(stream) => converse(stream, attachment, backoff).await,
             Err(status) => Err(status),
         };
         result.err().unwrap_or_else(|| Status::unavailable("the stream ended"))
@@ -175,7 +200,11 @@ impl Home {
                 let mut states = response.into_inner();
                 while let Ok(Some(state)) = states.message().await {
                     backoff.reset();
-                    let state = HomeState { is_serving: state.serving, document_sequence: state.document_sequence, document: state.document.into() };
+                    let state = HomeState {
+                        is_serving: state.serving,
+                        document_sequence: state.document_sequence,
+                        document: state.document,
+                    };
                     if events.send(HomeEvent::State(state)).await.is_err() {
                         return;
                     }
@@ -192,20 +221,23 @@ impl Home {
 /// Proves the Node-ID, then carries requests down and replies up until the stream ends.
 async fn converse(
     mut stream: Duplex<proto::AttachRequest, proto::AttachResponse>,
-    link: &dyn Sign,
-    overlay: &str,
-    events: &mpsc::Sender<HomeEvent>,
-    replies: &mut mpsc::Receiver<Reply>,
+    attachment: &mut Attachment,
     backoff: &mut Backoff,
 ) -> Result<(), Status> {
     use proto::attach_response::Message;
 
+    let Attachment {
+        link,
+        overlay,
+        events,
+        replies,
+    } = attachment;
     loop {
         tokio::select! {
             received = stream.receive() => {
                 let Some(message) = received?.and_then(|response| response.message) else { return Ok(()) };
                 match message {
-                    Message::Challenge(challenge) => stream.send(hello(link, overlay, &challenge.nonce)).await?,
+                    Message::Challenge(challenge) => stream.send(hello(&**link, overlay, &challenge.nonce)).await?,
                     Message::Attached(attached) => {
                         backoff.reset();
                         let home = node_id(&attached.node_id)?;
@@ -221,17 +253,26 @@ async fn converse(
 }
 
 async fn emit(events: &mpsc::Sender<HomeEvent>, event: HomeEvent) -> Result<(), Status> {
-    events.send(event).await.map_err(|_| Status::cancelled("the edge stops"))
+    events
+        .send(event)
+        .await
+        .map_err(|_| Status::cancelled("the edge stops"))
 }
 
 fn hello(link: &dyn Sign, overlay: &str, nonce: &[u8]) -> proto::AttachRequest {
     let security = identity::sign_message(link, overlay, TransactionId(0), &rpc::attach_contents(nonce));
-    let hello = proto::Hello { security_block: security.to_bytes() };
-    proto::AttachRequest { message: Some(proto::attach_request::Message::Hello(hello)) }
+    let hello = proto::Hello {
+        security_block: security.to_bytes(),
+    };
+    proto::AttachRequest {
+        message: Some(proto::attach_request::Message::Hello(hello)),
+    }
 }
 
 fn node_id(octets: &[u8]) -> Result<NodeId, Status> {
-    let octets: [u8; 16] = octets.try_into().map_err(|_| Status::internal("a Node-ID that is not 16 octets long"))?;
+    let octets: [u8; 16] = octets
+        .try_into()
+        .map_err(|_| Status::internal("a Node-ID that is not 16 octets long"))?;
     Ok(NodeId::from(octets))
 }
 
@@ -239,22 +280,38 @@ impl TryFrom<proto::Incoming> for Incoming {
     type Error = Status;
 
     fn try_from(incoming: proto::Incoming) -> Result<Self, Status> {
-        let security = SecurityBlock::from_bytes(&incoming.security_block.into()).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Self { id: incoming.id, transaction_id: TransactionId(incoming.transaction_id), contents: incoming.contents.into(), security })
+        let security =
+            SecurityBlock::from_bytes(&incoming.security_block).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Self {
+            id: incoming.id,
+            transaction_id: TransactionId(incoming.transaction_id),
+            contents: incoming.contents,
+            security,
+        })
     }
 }
 
 impl From<Reply> for proto::AttachRequest {
     fn from(reply: Reply) -> Self {
-        let reply = proto::Reply { id: reply.id, contents: reply.contents, security_block: reply.security.to_bytes() };
-        Self { message: Some(proto::attach_request::Message::Reply(reply)) }
+        let reply = proto::Reply {
+            id: reply.id,
+            contents: reply.contents,
+            security_block: reply.security.to_bytes(),
+        };
+        Self {
+            message: Some(proto::attach_request::Message::Reply(reply)),
+        }
     }
 }
 
 impl CallError {
     fn refused(code: u32) -> Self {
         let code = u16::try_from(code).unwrap_or(u16::MAX);
-        if code == wire::ErrorCode::RequestTimeout.number() { Self::TimedOut } else { Self::Refused { code } }
+        if code == wire::ErrorCode::RequestTimeout.number() {
+            Self::TimedOut
+        } else {
+            Self::Refused { code }
+        }
     }
 }
 

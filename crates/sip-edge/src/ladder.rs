@@ -32,7 +32,11 @@ fn show(node: NodeId, flow: &Flow, message: &Message, direction: &str) {
         FlowKind::Edge(node) | FlowKind::Stranger { node, .. } => node.to_string(),
     };
     let text = match (message.status(), message.request_uri()) {
-        (Some(status), _) => format!("{status} {} ({})", message.reason().unwrap_or_default(), message.method().as_str()),
+        (Some(status), _) => format!(
+            "{status} {} ({})",
+            message.reason().unwrap_or_default(),
+            message.method().as_str()
+        ),
         (None, uri) => format!("{} {}", message.method().as_str(), uri.unwrap_or_default()),
     };
     let id = message.call_id().unwrap_or_default();

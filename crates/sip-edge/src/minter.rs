@@ -26,7 +26,13 @@ pub(crate) struct Minter {
 impl Minter {
     /// Takes the delegated signer and the key for values.
     pub(crate) fn new(delegated: Authority, key: Key, node: NodeId, overlay: String) -> Self {
-        Self { delegated, key, node, overlay, kept: BTreeMap::new() }
+        Self {
+            delegated,
+            key,
+            node,
+            overlay,
+            kept: BTreeMap::new(),
+        }
     }
 
     /// A signer for `aor` whose certificate still lives for `needed`.
@@ -39,15 +45,23 @@ impl Minter {
         {
             return Ok(Arc::clone(signer));
         }
-        let subject = Subject { key: &self.key.public(), node_id: self.node, overlay: &self.overlay, user: Some(aor) };
-        let certificate = self.delegated.issue(Class::Minted, &subject, now_ms, Serial::generate()?)?;
+        let subject = Subject {
+            key: &self.key.public(),
+            node_id: self.node,
+            overlay: &self.overlay,
+            user: Some(aor),
+        };
+        let certificate = self
+            .delegated
+            .issue(Class::Minted, &subject, now_ms, Serial::generate()?)?;
         tracing::info!(serial_of = %self.node.short(), aor_hash = %wire::ResourceId::of(aor.as_bytes()), "certificate minted");
         let issuers = [Bytes::clone(self.delegated.certificate().der())];
         let signer = Arc::new(Signer::new(self.key.clone(), &certificate, &issuers)?);
         if self.kept.len() >= KEPT {
             self.kept.pop_first();
         }
-        self.kept.insert(aor.to_owned(), (certificate.not_after_ms(), Arc::clone(&signer)));
+        self.kept
+            .insert(aor.to_owned(), (certificate.not_after_ms(), Arc::clone(&signer)));
         Ok(signer)
     }
 }

@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::driver::{COMMANDS, Command, Driver, Fatal, HOME_EVENTS, HomeLink, Inbox, now};
 use crate::edges::Edges;
 use crate::entries::Entries;
-use crate::home::{Home, HomeEvent, REPLIES};
+use crate::home::{Attachment, Home, HomeEvent, REPLIES};
 use crate::minter::Minter;
 use crate::service::Service;
 use crate::transport::{ARRIVALS, Bound, Hub};
@@ -81,20 +81,33 @@ impl Server {
     ///
     /// # Errors
     /// When a socket or the folder cannot be had; nothing runs then.
-    pub async fn bind(config: Config, credentials: Credentials, document: SignedDocument, overlay: rpc::Channel) -> Result<Self, BindError> {
-        let bound = Bound::bind(&config.bind, config.edge_bind).map_err(|(address, source)| BindError::Address { address, source })?;
+    pub async fn bind(
+        config: Config,
+        credentials: Credentials,
+        document: SignedDocument,
+        overlay: rpc::Channel,
+    ) -> Result<Self, BindError> {
+        let bound = Bound::bind(&config.bind, config.edge_bind)
+            .map_err(|(address, source)| BindError::Address { address, source })?;
         let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
         let candidate = config.edge_advertise.unwrap_or(edges);
         if candidate.ip().is_unspecified() {
             return Err(BindError::Wildcard(candidate));
         }
         let node = credentials.link.node_id();
-        let store = kv::Store::open(&config.data, kv::Options { cache_bytes: CACHE, ..kv::Options::default() })?;
+        let store = kv::Store::open(
+            &config.data,
+            kv::Options {
+                cache_bytes: CACHE,
+                ..kv::Options::default()
+            },
+        )?;
         store.claim(*node.as_bytes()).await?;
 
         let name = document.document().overlay.clone();
         let verifier = Arc::new(Verifier::new(document.document().trust()));
-        let endpoint = Arc::new(endpoint(&config, &credentials, &verifier).map_err(|error| BindError::Link(error.to_string()))?);
+        let endpoint =
+            Arc::new(endpoint(&config, &credentials, &verifier).map_err(|error| BindError::Link(error.to_string()))?);
         let (arrivals, arrived) = mpsc::channel(ARRIVALS);
         let (home_events, home_inbox) = mpsc::channel(HOME_EVENTS);
         let (replies, replies_inbox) = mpsc::channel(REPLIES);
@@ -102,15 +115,56 @@ impl Server {
         let handle = Home::new(overlay, node);
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link.clone());
 
-        let start = Start { config, credentials, document, name: name.clone(), node, candidate, store, verifier, endpoint, arrivals, bound };
-        let driver = start.driver(HomeLink { handle: handle.clone(), replies, state: None }).await?;
+        let start = Start {
+            config,
+            credentials,
+            document,
+            name: name.clone(),
+            node,
+            candidate,
+            store,
+            verifier,
+            endpoint,
+            arrivals,
+            bound,
+        };
+        let driver = start
+            .driver(HomeLink {
+                handle: handle.clone(),
+                replies,
+                state: None,
+            })
+            .await?;
         let mut tasks = JoinSet::new();
-        let attaching = handle.clone().stay_attached(link, name, home_events.clone(), replies_inbox);
-        tasks.spawn(async move { attaching.await; std::future::pending().await });
-        tasks.spawn(async move { handle.watch(home_events).await; std::future::pending().await });
-        tasks.spawn(run(driver, Inbox { arrivals: arrived, home: home_inbox, commands: commands_inbox }));
+        let attaching = handle.clone().stay_attached(Attachment {
+            link,
+            overlay: name,
+            events: home_events.clone(),
+            replies: replies_inbox,
+        });
+        tasks.spawn(async move {
+            attaching.await;
+            std::future::pending().await
+        });
+        tasks.spawn(async move {
+            handle.watch(home_events).await;
+            std::future::pending().await
+        });
+        tasks.spawn(run(
+            driver,
+            Inbox {
+                arrivals: arrived,
+                home: home_inbox,
+                commands: commands_inbox,
+            },
+        ));
         tracing::info!(node_id = %node.short(), ?phones, %edges, "edge listens");
-        Ok(Self { commands, tasks, phones, edges })
+        Ok(Self {
+            commands,
+            tasks,
+            phones,
+            edges,
+        })
     }
 
     /// The addresses for phones, as bound.
@@ -188,13 +242,29 @@ struct Start {
 
 impl Start {
     async fn driver(self, home: HomeLink) -> Result<Driver, BindError> {
-        let Self { config, credentials, document, name, node, candidate, store, verifier, endpoint, arrivals, bound } = self;
+        let Self {
+            config,
+            credentials,
+            document,
+            name,
+            node,
+            candidate,
+            store,
+            verifier,
+            endpoint,
+            arrivals,
+            bound,
+        } = self;
         let now = now();
         let unusable = |error: disk::DiskError| BindError::Disk(error.to_string());
-        let home_peer = disk::home(&store).map_err(|error| unusable(error.into()))?.unwrap_or(NodeId::ZERO);
+        let home_peer = disk::home(&store)
+            .map_err(|error| unusable(error.into()))?
+            .unwrap_or(NodeId::ZERO);
         let token_key = disk::token_key(&store).await.map_err(unusable)?;
-        let (mut locations, mut entries, mut directory) = (Table::new(Limits::default()), Entries::default(), Directory::new());
-        disk::load(&store, now, &mut locations, &mut entries, &mut directory).map_err(|error| unusable(error.into()))?;
+        let (mut locations, mut entries, mut directory) =
+            (Table::new(Limits::default()), Entries::default(), Directory::new());
+        disk::load(&store, now, &mut locations, &mut entries, &mut directory)
+            .map_err(|error| unusable(error.into()))?;
 
         let domains = Arc::new(domains(&config, &name, &bound));
         let settings = proxy::Settings {
@@ -210,7 +280,10 @@ impl Start {
             max_breadth: MAX_BREADTH,
         };
         let algorithms = config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
-        let digest = DigestSettings { algorithms, ..DigestSettings::default() };
+        let digest = DigestSettings {
+            algorithms,
+            ..DigestSettings::default()
+        };
         let authenticator = Authenticator::new(now.instant, digest, &random::octets());
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
         Ok(Driver {
@@ -224,10 +297,17 @@ impl Start {
             edges: Edges::new(sip_core::flow::NodeId(*node.as_bytes())),
             hub: Hub::start(bound, Arc::clone(&endpoint), arrivals),
             endpoint,
-            attacher: Attacher { overlay: Arc::from(name.as_str()), link, candidate },
+            attacher: Attacher {
+                overlay: Arc::from(name.as_str()),
+                link,
+                candidate,
+            },
             home,
             minter: Minter::new(credentials.delegated, credentials.values, node, name.clone()),
-            registrant: Registrant { overlay: name, home: home_peer },
+            registrant: Registrant {
+                overlay: name,
+                home: home_peer,
+            },
             verifier,
             document,
             store,
@@ -238,14 +318,35 @@ impl Start {
     }
 }
 
-fn endpoint(config: &Config, credentials: &Credentials, verifier: &Arc<Verifier>) -> Result<link::Endpoint, link::SetupError> {
-    let endpoint = link::Endpoint::new(Arc::clone(verifier), credentials.link.certificates(), credentials.link.key())?;
-    if config.key_log { endpoint.with_key_log() } else { Ok(endpoint) }
+fn endpoint(
+    config: &Config,
+    credentials: &Credentials,
+    verifier: &Arc<Verifier>,
+) -> Result<link::Endpoint, link::SetupError> {
+    let endpoint = link::Endpoint::new(
+        Arc::clone(verifier),
+        credentials.link.certificates(),
+        credentials.link.key(),
+    )?;
+    if config.key_log {
+        endpoint.with_key_log()
+    } else {
+        Ok(endpoint)
+    }
 }
 
 /// The overlay's name is the SIP domain; phones may also use a name or an address of this edge.
 fn domains(config: &Config, overlay: &str, bound: &Bound) -> Domains {
-    let domains = config.names.iter().fold(Domains::new([overlay.to_owned()]), |domains, name| domains.with_name(name));
-    let bound = bound.udp.iter().map(|socket| socket.local().ip()).filter(|ip| !ip.is_unspecified());
+    let domains = config
+        .names
+        .iter()
+        .fold(Domains::new([overlay.to_owned()]), |domains, name| {
+            domains.with_name(name)
+        });
+    let bound = bound
+        .udp
+        .iter()
+        .map(|socket| socket.local().ip())
+        .filter(|ip| !ip.is_unspecified());
     bound.chain(config.advertise).fold(domains, Domains::with_address)
 }

@@ -1,7 +1,9 @@
 //! What the operator may ask of an edge, over gRPC.
 
 use futures_util::stream::{self, BoxStream};
-use rpc::proto::sip_edge::v1::{DrainRequest, DrainResponse, RegistrationsRequest, RegistrationsResponse, sip_edge_server::SipEdge};
+use rpc::proto::sip_edge::v1::{
+    DrainRequest, DrainResponse, RegistrationsRequest, RegistrationsResponse, sip_edge_server::SipEdge,
+};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
@@ -30,11 +32,18 @@ impl Service {
 impl SipEdge for Service {
     type RegistrationsStream = BoxStream<'static, Result<RegistrationsResponse, Status>>;
 
-    async fn registrations(&self, request: Request<RegistrationsRequest>) -> Result<Response<Self::RegistrationsStream>, Status> {
+    async fn registrations(
+        &self,
+        request: Request<RegistrationsRequest>,
+    ) -> Result<Response<Self::RegistrationsStream>, Status> {
         let wanted = request.into_inner().aor;
         let list = self.ask(Command::Registrations).await?;
-        let list = list.into_iter().filter(move |registration| wanted.is_empty() || registration.aor == wanted);
-        Ok(Response::new(Box::pin(stream::iter(list.map(|registration| Ok(registration.into()))))))
+        let list = list
+            .into_iter()
+            .filter(move |registration| wanted.is_empty() || registration.aor == wanted);
+        Ok(Response::new(Box::pin(stream::iter(
+            list.map(|registration| Ok(registration.into())),
+        ))))
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
@@ -45,7 +54,11 @@ impl SipEdge for Service {
 
 impl From<Registration> for RegistrationsResponse {
     fn from(registration: Registration) -> Self {
-        let Registration { aor, binding, is_stored } = registration;
+        let Registration {
+            aor,
+            binding,
+            is_stored,
+        } = registration;
         Self {
             aor,
             contact: binding.contact.to_string(),

@@ -39,9 +39,19 @@ pub(crate) enum Judged {
 
 impl Users {
     /// Takes the record keys that this edge got at its enrollment.
-    pub(crate) fn new(authenticator: Authenticator, overlay: String, edge: NodeId, keys: impl IntoIterator<Item = RecordKey>) -> Self {
+    pub(crate) fn new(
+        authenticator: Authenticator,
+        overlay: String,
+        edge: NodeId,
+        keys: impl IntoIterator<Item = RecordKey>,
+    ) -> Self {
         let keys = keys.into_iter().map(|key| (key.version(), key)).collect();
-        Self { authenticator, overlay, edge, keys }
+        Self {
+            authenticator,
+            overlay,
+            edge,
+            keys,
+        }
     }
 
     /// Reads the credentials of a request that claims to come from `aor`, as far as this goes without the record.
@@ -50,7 +60,12 @@ impl Users {
     /// With the challenge, when there are none that could be right.
     pub(crate) fn ask(&mut self, now: Instant, side: Side, aor: &Aor, request: Message) -> Result<Asked, Answer> {
         match self.authenticator.claim(&request, side, aor) {
-            Ok(claim) => Ok(Asked { aor: aor.clone(), request, side, claim }),
+            Ok(claim) => Ok(Asked {
+                aor: aor.clone(),
+                request,
+                side,
+                claim,
+            }),
             Err(_) => Err(self.challenge(now, side, aor.domain(), false)),
         }
     }
@@ -63,10 +78,19 @@ impl Users {
         let Some(secret) = self.open(&asked.aor, record) else {
             return Judged::Refused(Answer::new(500).reason("User Record Unreadable"));
         };
-        let verdict = self.authenticator.judge(now, &asked.request, (&asked.claim, asked.side), &secrets(&secret.hashes));
+        let verdict = self.authenticator.judge(
+            now,
+            &asked.request,
+            (&asked.claim, asked.side),
+            &secrets(&secret.hashes),
+        );
         match verdict {
-            Verdict::Right if record.public().state == State::Suspended => Judged::Refused(Answer::new(403).reason("User Suspended")),
-            Verdict::Right if !record.public().allows(self.edge) => Judged::Refused(Answer::new(403).reason("Edge Not Allowed")),
+            Verdict::Right if record.public().state == State::Suspended => {
+                Judged::Refused(Answer::new(403).reason("User Suspended"))
+            }
+            Verdict::Right if !record.public().allows(self.edge) => {
+                Judged::Refused(Answer::new(403).reason("Edge Not Allowed"))
+            }
             Verdict::Right => Judged::Right(secret.display_name),
             Verdict::Stale => Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), true)),
             Verdict::Wrong => Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), false)),
@@ -76,7 +100,9 @@ impl Users {
     /// Makes a challenge.
     pub(crate) fn challenge(&mut self, now: Instant, side: Side, realm: &str, is_stale: bool) -> Answer {
         let values = self.authenticator.challenge(now, realm, is_stale);
-        values.into_iter().fold(Answer::new(side.status()), |answer, value| answer.header(side.challenge_header(), value))
+        values.into_iter().fold(Answer::new(side.status()), |answer, value| {
+            answer.header(side.challenge_header(), value)
+        })
     }
 
     fn open(&self, aor: &Aor, record: &Record) -> Option<usage::user::Secret> {
@@ -104,8 +130,14 @@ pub(crate) fn claimant(domains: &Domains, side: Side, request: &Message) -> Opti
 }
 
 fn secrets(hashes: &Hashes) -> Secrets {
-    let pair = |algorithm| Ha1Pair { user: ha1(hashes, NameForm::User, algorithm), user_at_domain: ha1(hashes, NameForm::UserAtDomain, algorithm) };
-    Secrets { md5: Some(pair(Algorithm::Md5)), sha256: Some(pair(Algorithm::Sha256)) }
+    let pair = |algorithm| Ha1Pair {
+        user: ha1(hashes, NameForm::User, algorithm),
+        user_at_domain: ha1(hashes, NameForm::UserAtDomain, algorithm),
+    };
+    Secrets {
+        md5: Some(pair(Algorithm::Md5)),
+        sha256: Some(pair(Algorithm::Sha256)),
+    }
 }
 
 fn ha1(hashes: &Hashes, form: NameForm, algorithm: Algorithm) -> Ha1 {
@@ -119,8 +151,10 @@ fn ha1(hashes: &Hashes, form: NameForm, algorithm: Algorithm) -> Ha1 {
 fn hex(octets: &[u8]) -> String {
     use std::fmt::Write;
 
-    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
-        let _ = write!(text, "{octet:02x}");
-        text
-    })
+    octets
+        .iter()
+        .fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+            let _ = write!(text, "{octet:02x}");
+            text
+        })
 }

@@ -1,5 +1,12 @@
 //! Two real edges over real sockets and TLS, on a stub of the overlay; phones are scripted agents.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 mod stub;
 
 use std::net::SocketAddr;
@@ -10,9 +17,9 @@ use bytes::Bytes;
 use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca, random_node_id};
 use identity::{Certificate, Key, Signer};
 use overlay_config::{Document, Genesis, SignedDocument};
+use p2psip_sip_edge::{Config, Credentials, Server};
 use sip_core::aor::Aor;
 use sip_core::ua::{Agent, Event, Output, Password, Settings};
-use p2psip_sip_edge::{Config, Credentials, Server};
 use tokio::net::UdpSocket;
 use usage::user::{Hashes, Public, RecordKey, Secret, State};
 use wire::{NodeId, ResourceId, TransactionId};
@@ -38,11 +45,29 @@ impl World {
         let root = configuration_root(&Key::generate().unwrap(), now_ms, serial()).unwrap();
         let ca = enrollment_ca(&Key::generate().unwrap(), now_ms, serial()).unwrap();
         let (signer_id, writer) = (random_node_id().unwrap(), random_node_id().unwrap());
-        let signer = signer(&root, Class::ConfigurationSigner, signer_id, Some("config@overlay.example.org"), now_ms);
+        let signer = signer(
+            &root,
+            Class::ConfigurationSigner,
+            signer_id,
+            Some("config@overlay.example.org"),
+            now_ms,
+        );
         let root_certs = vec![root.certificate().clone(), ca.certificate().clone()];
-        let genesis = Genesis { overlay: DOMAIN, root_certs, configuration_signer: signer_id, user_signer: writer, bootstrap_nodes: Vec::new() };
+        let genesis = Genesis {
+            overlay: DOMAIN,
+            root_certs,
+            configuration_signer: signer_id,
+            user_signer: writer,
+            bootstrap_nodes: Vec::new(),
+        };
         let document = SignedDocument::sign(Document::for_overlay(genesis), &signer);
-        let world = Self { stub: Stub::new(document.xml().clone()), ca, now_ms, document, record_key: RecordKey::new(1, [9; 32]) };
+        let world = Self {
+            stub: Stub::new(document.xml().clone()),
+            ca,
+            now_ms,
+            document,
+            record_key: RecordKey::new(1, [9; 32]),
+        };
         for user in users {
             world.add_user(user, writer);
         }
@@ -51,9 +76,23 @@ impl World {
 
     fn add_user(&self, user: &str, writer: NodeId) {
         let aor = format!("{user}@{DOMAIN}");
-        let public = Public { state: State::Active, version: 1, issued_ms: self.now_ms, allowed_edges: Vec::new(), record_key_version: 1 };
-        let secret = Secret { user: aor.clone(), realm: DOMAIN.into(), display_name: String::new(), hashes: Hashes::new(&aor, DOMAIN, PASSWORD) };
-        let record = self.record_key.seal(DOMAIN, ResourceId::of(aor.as_bytes()), public, &secret, [3; 12]).unwrap();
+        let public = Public {
+            state: State::Active,
+            version: 1,
+            issued_ms: self.now_ms,
+            allowed_edges: Vec::new(),
+            record_key_version: 1,
+        };
+        let secret = Secret {
+            user: aor.clone(),
+            realm: DOMAIN.into(),
+            display_name: String::new(),
+            hashes: Hashes::new(&aor, DOMAIN, PASSWORD),
+        };
+        let record = self
+            .record_key
+            .seal(DOMAIN, ResourceId::of(aor.as_bytes()), public, &secret, [3; 12])
+            .unwrap();
         let signer = signer(&self.ca, Class::UserRecord, writer, Some(&aor), self.now_ms);
         let signed = usage::user::store(&signer, DOMAIN, &aor, &record, (self.now_ms, TransactionId(1)));
         self.stub.store(&signed.contents, &signed.security);
@@ -72,15 +111,35 @@ impl World {
     }
 
     async fn edge(&self, credentials: Credentials, folder: &Path, bind: SocketAddr) -> Server {
-        let config = Config { bind: vec![bind], edge_bind: "127.0.0.1:0".parse().unwrap(), data: folder.into(), ..Config::default() };
+        let config = Config {
+            bind: vec![bind],
+            edge_bind: "127.0.0.1:0".parse().unwrap(),
+            data: folder.into(),
+            ..Config::default()
+        };
         let overlay = rpc::Channel::direct(self.stub.served(), rpc::Role::SipEdge);
-        Server::bind(config, credentials, self.document.clone(), overlay).await.unwrap()
+        Server::bind(config, credentials, self.document.clone(), overlay)
+            .await
+            .unwrap()
     }
 }
 
-fn issue(authority: &Authority, class: Class, node_id: NodeId, user: Option<&str>, (key, now_ms): (&Key, u64)) -> Certificate {
-    let subject = Subject { key: &key.public(), node_id, overlay: DOMAIN, user };
-    authority.issue(class, &subject, now_ms, Serial::generate().unwrap()).unwrap()
+fn issue(
+    authority: &Authority,
+    class: Class,
+    node_id: NodeId,
+    user: Option<&str>,
+    (key, now_ms): (&Key, u64),
+) -> Certificate {
+    let subject = Subject {
+        key: &key.public(),
+        node_id,
+        overlay: DOMAIN,
+        user,
+    };
+    authority
+        .issue(class, &subject, now_ms, Serial::generate().unwrap())
+        .unwrap()
 }
 
 fn signer(authority: &Authority, class: Class, node_id: NodeId, user: Option<&str>, now_ms: u64) -> Signer {
@@ -112,7 +171,10 @@ impl Phone {
             ring: Duration::from_millis(50),
             seed: Key::generate().unwrap().public().spki()[40..72].try_into().unwrap(),
         };
-        Self { agent: Agent::new(settings), socket }
+        Self {
+            agent: Agent::new(settings),
+            socket,
+        }
     }
 
     /// Runs the phone until it reports what `is_wanted` accepts.
@@ -144,14 +206,19 @@ impl Phone {
 
     async fn register(&mut self) {
         self.agent.register(Instant::now()).unwrap();
-        let event = self.until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. })).await;
+        let event = self
+            .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
+            .await;
         assert!(matches!(event, Event::Registered { .. }), "{event:?}");
     }
 }
 
 /// A call from one phone to another, from INVITE to BYE.
 async fn call(caller: &mut Phone, callee: &mut Phone, to: &str) {
-    caller.agent.call(Instant::now(), &format!("sip:{to}@{DOMAIN}")).unwrap();
+    caller
+        .agent
+        .call(Instant::now(), &format!("sip:{to}@{DOMAIN}"))
+        .unwrap();
     let is_up = |event: &Event| matches!(event, Event::Established | Event::CallFailed { .. });
     let (event, _) = tokio::join!(caller.until(is_up), callee.until(is_up));
     assert_eq!(event, Event::Established);
@@ -165,8 +232,14 @@ async fn hang_up(one: &mut Phone, other: &mut Phone) {
 }
 
 async fn fails(caller: &mut Phone, to: &str) -> u16 {
-    caller.agent.call(Instant::now(), &format!("sip:{to}@{DOMAIN}")).unwrap();
-    match caller.until(|event| matches!(event, Event::Established | Event::CallFailed { .. })).await {
+    caller
+        .agent
+        .call(Instant::now(), &format!("sip:{to}@{DOMAIN}"))
+        .unwrap();
+    match caller
+        .until(|event| matches!(event, Event::Established | Event::CallFailed { .. }))
+        .await
+    {
         Event::CallFailed { code, .. } => code,
         event => panic!("{event:?}"),
     }
@@ -179,8 +252,12 @@ fn localhost() -> SocketAddr {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_of_two_edges_call_each_other() {
     let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let one = world.edge(world.credentials(), &folder.path().join("1"), localhost()).await;
-    let other = world.edge(world.credentials(), &folder.path().join("2"), localhost()).await;
+    let one = world
+        .edge(world.credentials(), &folder.path().join("1"), localhost())
+        .await;
+    let other = world
+        .edge(world.credentials(), &folder.path().join("2"), localhost())
+        .await;
     let mut alice = Phone::new("alice", PASSWORD, one.addresses()[0]).await;
     let mut bob = Phone::new("bob", PASSWORD, other.addresses()[0]).await;
 
@@ -203,7 +280,9 @@ async fn phones_of_two_edges_call_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_of_one_edge_call_each_other() {
     let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let edge = world.edge(world.credentials(), folder.path(), "[::1]:0".parse().unwrap()).await;
+    let edge = world
+        .edge(world.credentials(), folder.path(), "[::1]:0".parse().unwrap())
+        .await;
     let edge_v6 = edge.addresses()[0];
     let mut alice = Phone::bound("alice", PASSWORD, edge_v6, "[::1]:0").await;
     let mut bob = Phone::bound("bob", PASSWORD, edge_v6, "[::1]:0").await;
@@ -226,7 +305,9 @@ async fn a_wrong_password_is_refused() {
     let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
     let mut alice = Phone::new("alice", "wrong", edge.addresses()[0]).await;
     alice.agent.register(Instant::now()).unwrap();
-    let event = alice.until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. })).await;
+    let event = alice
+        .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
+        .await;
     assert_eq!(event, Event::RegisterFailed { code: 401 });
 }
 
@@ -236,13 +317,19 @@ async fn a_call_outlives_the_restart_of_its_edge() {
     let credentials = world.credentials();
     let again = Credentials {
         link: credentials.link.clone(),
-        delegated: Authority::new(credentials.delegated.key().clone(), credentials.delegated.certificate().clone()).unwrap(),
+        delegated: Authority::new(
+            credentials.delegated.key().clone(),
+            credentials.delegated.certificate().clone(),
+        )
+        .unwrap(),
         values: credentials.values.clone(),
         record_keys: credentials.record_keys.clone(),
     };
     let first = world.edge(credentials, &folder.path().join("1"), localhost()).await;
     let address = first.addresses()[0];
-    let other = world.edge(world.credentials(), &folder.path().join("2"), localhost()).await;
+    let other = world
+        .edge(world.credentials(), &folder.path().join("2"), localhost())
+        .await;
     let mut alice = Phone::new("alice", PASSWORD, address).await;
     let mut bob = Phone::new("bob", PASSWORD, other.addresses()[0]).await;
     alice.register().await;

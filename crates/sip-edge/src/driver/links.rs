@@ -26,7 +26,15 @@ impl Driver {
                 }
             }
             Hop::Edge { node, home } => {
-                let verdict = self.edges.send(now.instant, node, home, Outgoing { id: Hop::Edge { node, home }, bytes });
+                let verdict = self.edges.send(
+                    now.instant,
+                    node,
+                    home,
+                    Outgoing {
+                        id: Hop::Edge { node, home },
+                        bytes,
+                    },
+                );
                 self.carry_out(now, node, verdict);
             }
         }
@@ -49,7 +57,8 @@ impl Driver {
     fn reach(&mut self, node: flow::NodeId, home: flow::NodeId) {
         let (attacher, overlay) = (self.attacher.clone(), self.home.handle.clone());
         let (node, home) = (NodeId::from(node.0), NodeId::from(home.0));
-        self.jobs.spawn(async move { Done::Asked(node, attacher.ask(&overlay, home, node).await) });
+        self.jobs
+            .spawn(async move { Done::Asked(node, attacher.ask(&overlay, home, node).await) });
     }
 
     /// Takes an edge's agreement to dial, or that it was not to be had.
@@ -93,7 +102,9 @@ impl Driver {
             let users = peer.user.iter().map(|user| Arc::from(user.as_str())).collect();
             FlowKind::Stranger { node, users }
         };
-        let Some(id) = self.hub.add_node(connection, kind) else { return };
+        let Some(id) = self.hub.add_node(connection, kind) else {
+            return;
+        };
         if !peer.is_edge {
             return;
         }
@@ -152,10 +163,16 @@ impl Driver {
             HomeEvent::Incoming(incoming) => {
                 let yields_to = |node: NodeId| !self.edges.yields_to(node_of(node));
                 match self.attacher.judge(&self.verifier, now.unix_ms, incoming, yields_to) {
-                    Judgement::Agree { reply, node, candidates } => {
+                    Judgement::Agree {
+                        reply,
+                        node,
+                        candidates,
+                    } => {
                         self.reply(reply);
                         let endpoint = Arc::clone(&self.endpoint);
-                        self.jobs.spawn(async move { Done::Dialed(node, attach::dial(&endpoint, node, &candidates).await.map(Box::new)) });
+                        self.jobs.spawn(async move {
+                            Done::Dialed(node, attach::dial(&endpoint, node, &candidates).await.map(Box::new))
+                        });
                     }
                     Judgement::Refuse(reply) => self.reply(reply),
                     Judgement::Ignore => {}
@@ -173,7 +190,8 @@ impl Driver {
 
     fn handle_state(&mut self, now: Now, state: HomeState) {
         let known = self.document.document().sequence;
-        let is_newer = u16::try_from(state.document_sequence).is_ok_and(|sequence| overlay_config::is_newer(sequence, known));
+        let is_newer =
+            u16::try_from(state.document_sequence).is_ok_and(|sequence| overlay_config::is_newer(sequence, known));
         if is_newer {
             let basis = overlay_config::Basis::Previous(self.document.document());
             match overlay_config::SignedDocument::parse_and_verify(state.document.clone(), basis, now.unix_ms) {

@@ -26,12 +26,19 @@ impl Driver {
         let (aor, scope) = match query {
             Query::Aor { aor, scope } => (aor, scope),
             Query::Binding(binding) => {
-                let target = self.locations.find(now.unix_ms, binding).map(|(_, binding)| phone(binding));
+                let target = self
+                    .locations
+                    .find(now.unix_ms, binding)
+                    .map(|(_, binding)| phone(binding));
                 return self.resolved_at_once(now, id, target);
             }
             Query::Source { transport, address } => {
                 let flow = self.hub.flow_to(transport, address);
-                let target = flow.map(|flow| Target::Phone { binding: None, flow: Some(flow), contact: String::new() });
+                let target = flow.map(|flow| Target::Phone {
+                    binding: None,
+                    flow: Some(flow),
+                    contact: String::new(),
+                });
                 return self.resolved_at_once(now, id, target);
             }
         };
@@ -45,7 +52,9 @@ impl Driver {
                 if !is_known {
                     self.ask_directory(now, &aor, Need::Routes, Waiter::OwnEntry);
                 }
-                return self.proxy.handle_resolved(now.instant, id, Resolved::Done(Outcome::Complete { is_known }));
+                return self
+                    .proxy
+                    .handle_resolved(now.instant, id, Resolved::Done(Outcome::Complete { is_known }));
             }
         } else {
             self.directory.drop_routes(aor.as_str());
@@ -55,9 +64,11 @@ impl Driver {
 
     fn resolved_at_once(&mut self, now: Now, id: ResolveId, target: Option<Target>) {
         if let Some(target) = target {
-            self.proxy.handle_resolved(now.instant, id, Resolved::Targets(vec![target]));
+            self.proxy
+                .handle_resolved(now.instant, id, Resolved::Targets(vec![target]));
         }
-        self.proxy.handle_resolved(now.instant, id, Resolved::Done(Outcome::Complete { is_known: true }));
+        self.proxy
+            .handle_resolved(now.instant, id, Resolved::Done(Outcome::Complete { is_known: true }));
     }
 
     /// Asks the directory; goes on at once if it knows, or when the Fetch is back.
@@ -70,8 +81,13 @@ impl Driver {
         match answer {
             Known::Known(waiter) => self.go_on(now, aor, waiter, None),
             Known::Waits => {}
-            Known::Refused(Waiter::Credentials(purpose, ..)) => self.refuse(now, purpose, unavailable("Too Many Look-ups")),
-            Known::Refused(Waiter::Resolve(id)) => self.proxy.handle_resolved(now.instant, id, Resolved::Done(Outcome::Unavailable)),
+            Known::Refused(Waiter::Credentials(purpose, ..)) => {
+                self.refuse(now, purpose, unavailable("Too Many Look-ups"))
+            }
+            Known::Refused(Waiter::Resolve(id)) => {
+                self.proxy
+                    .handle_resolved(now.instant, id, Resolved::Done(Outcome::Unavailable))
+            }
             Known::Refused(Waiter::OwnEntry) => {}
         }
     }
@@ -89,13 +105,23 @@ impl Driver {
         let own = self.node;
         // Without the overlay a cached entry serves until its own end.
         let routes = self.directory.routes(now.unix_ms, aor.as_str());
-        let edges = routes.into_iter().flatten().filter(|route| route.edge != own && !self.edges.is_silent(node_of(route.edge)));
-        let targets: Vec<Target> = edges.map(|route| Target::Edge { node: node_of(route.edge), home: route.home.map(node_of) }).collect();
+        let edges = routes
+            .into_iter()
+            .flatten()
+            .filter(|route| route.edge != own && !self.edges.is_silent(node_of(route.edge)));
+        let targets: Vec<Target> = edges
+            .map(|route| Target::Edge {
+                node: node_of(route.edge),
+                home: route.home.map(node_of),
+            })
+            .collect();
         let outcome = match failed {
             _ if !targets.is_empty() => Outcome::Complete { is_known: true },
             Some(CallError::TimedOut) => Outcome::TimedOut,
             Some(_) => Outcome::Unavailable,
-            None => Outcome::Complete { is_known: self.is_known(now, aor) },
+            None => Outcome::Complete {
+                is_known: self.is_known(now, aor),
+            },
         };
         if !targets.is_empty() {
             self.proxy.handle_resolved(now.instant, id, Resolved::Targets(targets));
@@ -135,7 +161,10 @@ impl Driver {
             self.entries.disown(now.unix_ms, aor.as_str(), own.storage_time);
         }
         // A disabled user loses the bindings at once.
-        let is_active = found.record.as_ref().is_some_and(|record| record.public().state == State::Active && record.public().allows(self.node));
+        let is_active = found
+            .record
+            .as_ref()
+            .is_some_and(|record| record.public().state == State::Active && record.public().allows(self.node));
         if has_bindings && !is_active {
             self.locations.remove(aor);
             let mut batch = Batch::new();
@@ -152,8 +181,15 @@ impl Driver {
         let writer = self.document.document().user_signer().unwrap_or(NodeId::ZERO);
         async move {
             let answer = home.call(fetch(&aor), FETCH).await?;
-            let judge = Judge { verifier: &verifier, writer, own, now_ms: super::now().unix_ms };
-            judge.read(&aor, &answer.contents.body, &answer.certificates).map_err(|usage::sip::ReadError::Body(error)| error.into())
+            let judge = Judge {
+                verifier: &verifier,
+                writer,
+                own,
+                now_ms: super::now().unix_ms,
+            };
+            judge
+                .read(&aor, &answer.contents.body, &answer.certificates)
+                .map_err(|usage::sip::ReadError::Body(error)| error.into())
         }
     }
 }
@@ -162,12 +198,20 @@ impl Driver {
 fn fetch(aor: &str) -> Request {
     let request = usage::sip::fetch(aor);
     let destinations = vec![Destination::Resource(request.resource)];
-    Request { destinations, contents: MessageContents::of(&Body::FetchReq(request)).to_bytes(), signed: None }
+    Request {
+        destinations,
+        contents: MessageContents::of(&Body::FetchReq(request)).to_bytes(),
+        signed: None,
+    }
 }
 
 fn phone(binding: &sip_core::location::Binding) -> Target {
     let flow: Option<Flow> = binding.flow();
-    Target::Phone { binding: Some(binding.id), flow, contact: binding.request_uri() }
+    Target::Phone {
+        binding: Some(binding.id),
+        flow,
+        contact: binding.request_uri(),
+    }
 }
 
 /// The overlay's Node-ID in SIP's terms.

@@ -13,7 +13,7 @@ use sip_core::proxy::{Answer, AuthenticateId, Authenticated, RegisterId};
 use usage::sip::{SIGNS_REGISTRATION, SIGNS_TOMBSTONE};
 use wire::Now;
 
-use super::{Done, Driver, Purpose, Registering, Waiter};
+use super::{Done, Driver, Purpose, Waiter};
 use crate::directory;
 use crate::disk;
 use crate::entries::{Job, Publisher};
@@ -30,28 +30,38 @@ const RETRY_AFTER: (u64, u64) = (5, 15);
 impl Driver {
     /// Finds out who sent a request that is to be passed on.
     pub(super) fn authenticate(&mut self, now: Now, id: AuthenticateId, flow: Flow, request: Message) {
-        let from = request.from().and_then(|from| self.domains.aor(from.uri).ok()).filter(|aor| self.domains.serves(aor.domain()));
+        let from = request
+            .from()
+            .and_then(|from| self.domains.aor(from.uri).ok())
+            .filter(|aor| self.domains.serves(aor.domain()));
         // The connection that registered the AOR speaks for it; a UDP source address proves nothing.
         if let (Some(connection), Some(aor)) = (flow.connection, &from)
             && self.locations.is_registered_on(now.unix_ms, aor, connection)
         {
-            return self.allow(now, id, &flow, aor.clone(), String::new());
+            return self.allow(now, id, &flow, (aor.clone(), String::new()));
         }
         let claimed = claimant(&self.domains, Side::Proxy, &request).or(from);
         let Some(aor) = claimed else {
             let realm = self.default_domain();
             let challenge = self.users.challenge(now.instant, Side::Proxy, &realm, false);
-            return self.proxy.handle_authenticated(now.instant, id, Authenticated::Refused(challenge));
+            return self
+                .proxy
+                .handle_authenticated(now.instant, id, Authenticated::Refused(challenge));
         };
         match self.users.ask(now.instant, Side::Proxy, &aor, request) {
             Ok(asked) => self.judge_when_known(now, Purpose::Proxy(id), flow, asked),
-            Err(challenge) => self.proxy.handle_authenticated(now.instant, id, Authenticated::Refused(challenge)),
+            Err(challenge) => self
+                .proxy
+                .handle_authenticated(now.instant, id, Authenticated::Refused(challenge)),
         }
     }
 
     /// Takes a REGISTER.
     pub(super) fn register(&mut self, now: Now, id: RegisterId, flow: Flow, request: Message) {
-        let aor = request.to().and_then(|to| self.domains.aor(to.uri).ok()).filter(|aor| self.domains.serves(aor.domain()));
+        let aor = request
+            .to()
+            .and_then(|to| self.domains.aor(to.uri).ok())
+            .filter(|aor| self.domains.serves(aor.domain()));
         let answer = match aor {
             _ if flow.kind != FlowKind::Phone => Answer::new(403).reason("Phones Register Here"),
             // RFC 3261 §10.3 step 5.
@@ -71,7 +81,13 @@ impl Driver {
     }
 
     /// Judges credentials by the record that the directory has; `failed` says why it may have none.
-    pub(super) fn judge(&mut self, now: Now, (purpose, flow): (Purpose, Flow), asked: Asked, failed: Option<&CallError>) {
+    pub(super) fn judge(
+        &mut self,
+        now: Now,
+        (purpose, flow): (Purpose, Flow),
+        asked: Asked,
+        failed: Option<&CallError>,
+    ) {
         let Some(record) = self.directory.record(now.instant, asked.aor.as_str()) else {
             let answer = match failed {
                 Some(CallError::TimedOut) => Answer::new(504).reason("User Look-up Timed Out"),
@@ -80,7 +96,7 @@ impl Driver {
             return self.refuse(now, purpose, answer);
         };
         match (self.users.judge(now.instant, &asked, record), purpose) {
-            (Judged::Right(display), Purpose::Proxy(id)) => self.allow(now, id, &flow, asked.aor, display),
+            (Judged::Right(display), Purpose::Proxy(id)) => self.allow(now, id, &flow, (asked.aor, display)),
             (Judged::Right(_), Purpose::Register(id)) => self.bind(now, id, &flow, asked),
             (Judged::Refused(answer), purpose) => self.refuse(now, purpose, answer),
         }
@@ -88,18 +104,20 @@ impl Driver {
 
     pub(super) fn refuse(&mut self, now: Now, purpose: Purpose, answer: Answer) {
         match purpose {
-            Purpose::Proxy(id) => self.proxy.handle_authenticated(now.instant, id, Authenticated::Refused(answer)),
+            Purpose::Proxy(id) => self
+                .proxy
+                .handle_authenticated(now.instant, id, Authenticated::Refused(answer)),
             Purpose::Register(id) => self.proxy.handle_registered(now.instant, id, &answer),
         }
     }
 
-    fn allow(&mut self, now: Now, id: AuthenticateId, flow: &Flow, aor: Aor, display: String) {
-        let is_its = |binding: &&sip_core::location::Binding| match flow.connection {
-            Some(connection) => binding.connection == Some(connection),
-            None => binding.transport == flow.transport && binding.remote == flow.remote,
-        };
-        let binding = self.locations.bindings(now.unix_ms, &aor).find(is_its).map(|binding| binding.id);
-        self.proxy.handle_authenticated(now.instant, id, Authenticated::Allowed { aor, display, binding });
+    fn allow(&mut self, now: Now, id: AuthenticateId, flow: &Flow, (aor, display): (Aor, String)) {
+        let binding = self
+            .locations
+            .on_flow(now.unix_ms, &aor, flow)
+            .map(|binding| binding.id);
+        self.proxy
+            .handle_authenticated(now.instant, id, Authenticated::Allowed { aor, display, binding });
     }
 
     /// Applies an authenticated REGISTER to the location table and sees to it that it lasts before it is answered.
@@ -109,20 +127,25 @@ impl Driver {
             Ok(change) => change,
             Err(refusal) => {
                 let answer = Answer::new(refusal.code).reason(&refusal.reason);
-                let answer = refusal.header.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value));
+                let answer = refusal
+                    .header
+                    .into_iter()
+                    .fold(answer, |answer, (name, value)| answer.header(name, value));
                 return self.proxy.handle_registered(now.instant, id, &answer);
             }
         };
         if change.kept.is_empty() || !self.entries.is_new(aor.as_str()) {
-            return self.acknowledge(now, Registering { id, request }, &aor, &change);
+            return self.acknowledge(now, id, &aor, &change);
         }
         if !self.is_serving() {
             self.locations.remove(&aor);
-            return self.proxy.handle_registered(now.instant, id, &unavailable("Overlay Not Available"));
+            return self
+                .proxy
+                .handle_registered(now.instant, id, &unavailable("Overlay Not Available"));
         }
         match self.entries.want(now.unix_ms, aor.as_str()) {
             Ok(job) => {
-                self.unstored.entry(aor).or_default().push(Registering { id, request });
+                self.unstored.entry(aor).or_default().push(id);
                 if let Some(job) = job {
                     self.publish(now, job);
                 }
@@ -135,14 +158,14 @@ impl Driver {
     }
 
     /// Answers 200 once everything is on the disk.
-    fn acknowledge(&mut self, now: Now, registering: Registering, aor: &Aor, change: &Change) {
+    fn acknowledge(&mut self, now: Now, id: RegisterId, aor: &Aor, change: &Change) {
         let answer = self.listing(now, aor);
         if !change.is_change() {
-            return self.proxy.handle_registered(now.instant, registering.id, &answer);
+            return self.proxy.handle_registered(now.instant, id, &answer);
         }
         let mut batch = Batch::new();
         self.put_change(&mut batch, now, aor, change.is_last);
-        self.flush(batch, registering.id, answer);
+        self.flush(batch, id, answer);
     }
 
     fn flush(&mut self, batch: Batch, id: RegisterId, answer: Answer) {
@@ -158,12 +181,18 @@ impl Driver {
     /// The 200 with the bindings of this edge.
     fn listing(&self, now: Now, aor: &Aor) -> Answer {
         let bindings = self.locations.bindings(now.unix_ms, aor);
-        bindings.fold(Answer::new(200), |answer, binding| answer.header(Name::Contact, binding.to_contact(now.unix_ms)))
+        bindings.fold(Answer::new(200), |answer, binding| {
+            answer.header(Name::Contact, binding.to_contact(now.unix_ms))
+        })
     }
 
     /// Stores an entry or its tombstone in the overlay.
     pub(super) fn publish(&mut self, now: Now, job: Job) {
-        let needed = if job.is_registration { SIGNS_REGISTRATION } else { SIGNS_TOMBSTONE };
+        let needed = if job.is_registration {
+            SIGNS_REGISTRATION
+        } else {
+            SIGNS_TOMBSTONE
+        };
         let signer = match self.minter.signer(now.unix_ms, &job.aor, needed) {
             Ok(signer) => signer,
             Err(error) => {
@@ -172,8 +201,15 @@ impl Driver {
                 return self.handle_published(now, &job, Err(error));
             }
         };
-        let publisher = Publisher { home: self.home.handle.clone(), registrant: self.registrant.clone() };
-        let limit = if self.unstored.keys().any(|aor| aor.as_str() == job.aor) { STORE_FOR_PHONE } else { STORE };
+        let publisher = Publisher {
+            home: self.home.handle.clone(),
+            registrant: self.registrant.clone(),
+        };
+        let limit = if self.unstored.keys().any(|aor| aor.as_str() == job.aor) {
+            STORE_FOR_PHONE
+        } else {
+            STORE
+        };
         let fetch = self.fetching(&job.aor);
         self.jobs.spawn(async move {
             let newest = async || fetch.await.ok()?.own.map(|own| own.storage_time);
@@ -191,25 +227,32 @@ impl Driver {
         let on_disk = self.entries.done(now.unix_ms, job, result.map_err(|_| ()));
         let mut batch = Batch::new();
         if let Some(is_kept) = on_disk {
-            disk::put_entry(&mut batch, &job.aor, is_kept.then(|| self.entries.of(&job.aor)).flatten());
+            disk::put_entry(
+                &mut batch,
+                &job.aor,
+                is_kept.then(|| self.entries.of(&job.aor)).flatten(),
+            );
         }
-        let waiting = Aor::parse(&job.aor).ok().and_then(|aor| self.unstored.remove_entry(&aor));
+        let waiting = Aor::parse(&job.aor)
+            .ok()
+            .and_then(|aor| self.unstored.remove_entry(&aor));
         match waiting {
             Some((aor, waiting)) if job.is_registration && is_stored => {
                 let record = self.directory.record(now.instant, aor.as_str()).flatten();
                 disk::put_bindings(&mut batch, now.unix_ms, &aor, &self.locations, record);
                 let answer = self.listing(now, &aor);
                 // One batch holds them all; the first flush makes it durable, the others find nothing more to write.
-                for registering in waiting {
-                    self.flush(std::mem::take(&mut batch), registering.id, answer.clone());
+                for id in waiting {
+                    self.flush(std::mem::take(&mut batch), id, answer.clone());
                 }
             }
             Some((aor, waiting)) if job.is_registration => {
                 // The overlay does not know of these phones, so they are not registered.
                 self.locations.remove(&aor);
                 self.entries.release(now.unix_ms, aor.as_str());
-                for registering in waiting {
-                    self.proxy.handle_registered(now.instant, registering.id, &unavailable("Registration Not Stored"));
+                for id in waiting {
+                    self.proxy
+                        .handle_registered(now.instant, id, &unavailable("Registration Not Stored"));
                 }
             }
             // A tombstone was under way when they came: now it is their turn.
@@ -230,5 +273,7 @@ impl Driver {
 /// A 503 that tells when to come back.
 pub(super) fn unavailable(reason: &str) -> Answer {
     let seconds = crate::random::between(RETRY_AFTER.0, RETRY_AFTER.1);
-    Answer::new(503).reason(reason).header(Name::RetryAfter, seconds.to_string())
+    Answer::new(503)
+        .reason(reason)
+        .header(Name::RetryAfter, seconds.to_string())
 }

@@ -35,11 +35,14 @@ const EDGE_KEEP_ALIVE: KeepAlive = KeepAlive::Ours(Duration::from_secs(10), Dura
 #[derive(Debug)]
 pub(crate) enum Arrival {
     /// A message on a flow that exists.
-    Message { flow: Flow, message: Message },
+    Message { flow: Flow, message: Box<Message> },
     /// A phone has connected.
     Phone(TcpStream),
     /// A node has dialed us, or we it.
-    Node { connection: Box<link::Connection>, is_dialer: bool },
+    Node {
+        connection: Box<link::Connection>,
+        is_dialer: bool,
+    },
 }
 
 /// Sockets bound before anything runs.
@@ -88,7 +91,11 @@ impl Bound {
     /// # Errors
     /// With the address that could not be bound.
     pub(crate) fn bind(phones: &[SocketAddr], edges: SocketAddr) -> Result<Self, (SocketAddr, io::Error)> {
-        let mut bound = Self { udp: Vec::new(), tcp: Vec::new(), edges: listen(edges).map_err(|error| (edges, error))? };
+        let mut bound = Self {
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            edges: listen(edges).map_err(|error| (edges, error))?,
+        };
         for address in phones {
             let socket = udp::Socket::bind(*address).map_err(|error| (*address, error))?;
             // With port 0 the system chooses; TCP then takes the same one.
@@ -104,7 +111,10 @@ impl Bound {
     /// # Errors
     /// When the system does not tell.
     pub(crate) fn addresses(&self) -> io::Result<(Vec<SocketAddr>, SocketAddr)> {
-        Ok((self.udp.iter().map(udp::Socket::local).collect(), self.edges.local_addr()?))
+        Ok((
+            self.udp.iter().map(udp::Socket::local).collect(),
+            self.edges.local_addr()?,
+        ))
     }
 }
 
@@ -115,26 +125,52 @@ impl Hub {
         let dropped = Arc::new(AtomicU64::new(0));
         let udp: Vec<_> = bound.udp.into_iter().map(Arc::new).collect();
         for socket in &udp {
-            readers.spawn(read_datagrams(Arc::clone(socket), arrivals.clone(), Arc::clone(&dropped)));
+            readers.spawn(read_datagrams(
+                Arc::clone(socket),
+                arrivals.clone(),
+                Arc::clone(&dropped),
+            ));
         }
         for listener in bound.tcp {
             readers.spawn(accept_phones(listener, arrivals.clone()));
         }
         readers.spawn(accept_nodes(bound.edges, endpoint, arrivals.clone()));
-        Self { udp, connections: HashMap::new(), next: 0, arrivals, readers, carriers: JoinSet::new(), dropped }
+        Self {
+            udp,
+            connections: HashMap::new(),
+            next: 0,
+            arrivals,
+            readers,
+            carriers: JoinSet::new(),
+            dropped,
+        }
     }
 
     /// Takes a phone's new connection into the table.
     pub(crate) fn add_phone(&mut self, stream: TcpStream) {
-        let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else { return };
-        let flow = Flow { transport: Transport::Tcp, local: canonical(local), remote: canonical(remote), connection: None, kind: FlowKind::Phone };
+        let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else {
+            return;
+        };
+        let flow = Flow {
+            transport: Transport::Tcp,
+            local: canonical(local),
+            remote: canonical(remote),
+            connection: None,
+            kind: FlowKind::Phone,
+        };
         self.add(stream, flow, KeepAlive::Theirs);
     }
 
     /// Takes a connection with a node into the table and returns its id, unless the table is full.
     pub(crate) fn add_node(&mut self, connection: link::Connection, kind: FlowKind) -> Option<ConnectionId> {
         let (local, remote) = (canonical(connection.local()), canonical(connection.remote()));
-        let flow = Flow { transport: Transport::Tls, local, remote, connection: None, kind };
+        let flow = Flow {
+            transport: Transport::Tls,
+            local,
+            remote,
+            connection: None,
+            kind,
+        };
         self.add(connection, flow, EDGE_KEEP_ALIVE)
     }
 
@@ -151,8 +187,15 @@ impl Hub {
         flow.connection = Some(id);
         let (outgoing, queue) = mpsc::channel(stream::QUEUE);
         let (arrivals, carried) = (self.arrivals.clone(), flow.clone());
-        self.carriers.spawn(async move { (id, stream::carry(stream, carried, keep_alive, queue, arrivals).await) });
-        self.connections.insert(id, Connection { flow, outgoing: Some(outgoing) });
+        self.carriers
+            .spawn(async move { (id, stream::carry(stream, carried, keep_alive, queue, arrivals).await) });
+        self.connections.insert(
+            id,
+            Connection {
+                flow,
+                outgoing: Some(outgoing),
+            },
+        );
         Some(id)
     }
 
@@ -186,7 +229,9 @@ impl Hub {
     fn send_datagram(&self, flow: &Flow, bytes: &Bytes) -> Result<(), SendError> {
         let fits = |socket: &&Arc<udp::Socket>| {
             let bound = socket.local();
-            bound.port() == flow.local.port() && (bound.ip() == flow.local.ip() || bound.ip().is_unspecified() && bound.is_ipv4() == flow.local.is_ipv4())
+            bound.port() == flow.local.port()
+                && (bound.ip() == flow.local.ip()
+                    || bound.ip().is_unspecified() && bound.is_ipv4() == flow.local.is_ipv4())
         };
         let socket = self.udp.iter().find(fits).ok_or(SendError::NoSocket(flow.local))?;
         match socket.send(flow.local.ip(), flow.remote, bytes) {
@@ -200,12 +245,29 @@ impl Hub {
     pub(crate) fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         if transport.is_reliable() {
             let flows = self.connections.values().map(|connection| &connection.flow);
-            return flows.into_iter().find(|flow| flow.transport == transport && flow.remote == remote).cloned();
+            return flows
+                .into_iter()
+                .find(|flow| flow.transport == transport && flow.remote == remote)
+                .cloned();
         }
-        let socket = self.udp.iter().map(|socket| socket.local()).find(|local| local.is_ipv4() == remote.is_ipv4())?;
-        let local = if socket.ip().is_unspecified() { udp::source_toward(remote).ok()? } else { socket.ip() };
+        let socket = self
+            .udp
+            .iter()
+            .map(|socket| socket.local())
+            .find(|local| local.is_ipv4() == remote.is_ipv4())?;
+        let local = if socket.ip().is_unspecified() {
+            udp::source_toward(remote).ok()?
+        } else {
+            socket.ip()
+        };
         let local = SocketAddr::new(local, socket.port());
-        Some(Flow { transport, local, remote, connection: None, kind: FlowKind::Phone })
+        Some(Flow {
+            transport,
+            local,
+            remote,
+            connection: None,
+            kind: FlowKind::Phone,
+        })
     }
 
     /// Waits for a connection to end and forgets it. Never resolves while there is none.
@@ -228,16 +290,19 @@ impl Hub {
         }
     }
 
-    /// Datagrams dropped because the driver was behind, or because they were not SIP.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Datagrams dropped since the last call, because the driver was behind or because they were not SIP.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
     }
 
     /// Stops to read; connections write what waits and close.
     pub(crate) async fn close(mut self) {
         self.readers.shutdown().await;
         self.connections.clear();
-        let _ = tokio::time::timeout(Duration::from_secs(1), async { while self.carriers.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), async {
+            while self.carriers.join_next().await.is_some() {}
+        })
+        .await;
     }
 }
 
@@ -257,8 +322,17 @@ async fn read_datagrams(socket: Arc<udp::Socket>, arrivals: mpsc::Sender<Arrival
             dropped.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let flow = Flow { transport: Transport::Udp, local: received.local, remote: received.remote, connection: None, kind: FlowKind::Phone };
-        match arrivals.try_send(Arrival::Message { flow, message }) {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: received.local,
+            remote: received.remote,
+            connection: None,
+            kind: FlowKind::Phone,
+        };
+        match arrivals.try_send(Arrival::Message {
+            flow,
+            message: Box::new(message),
+        }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => drop(dropped.fetch_add(1, Ordering::Relaxed)),
             Err(mpsc::error::TrySendError::Closed(_)) => return,

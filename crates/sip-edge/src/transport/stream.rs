@@ -41,7 +41,13 @@ pub(crate) enum End {
 }
 
 /// Carries messages until the connection ends, and says why it did. Dropping the sender of `outgoing` ends it after what waits is written.
-pub(crate) async fn carry<S>(stream: S, flow: Flow, keep_alive: KeepAlive, outgoing: mpsc::Receiver<Bytes>, arrivals: mpsc::Sender<Arrival>) -> End
+pub(crate) async fn carry<S>(
+    stream: S,
+    flow: Flow,
+    keep_alive: KeepAlive,
+    outgoing: mpsc::Receiver<Bytes>,
+    arrivals: mpsc::Sender<Arrival>,
+) -> End
 where
     S: AsyncRead + AsyncWrite,
 {
@@ -61,7 +67,12 @@ enum Sign {
     Pong,
 }
 
-async fn reading(mut read: impl AsyncRead + Unpin, flow: Flow, signs: mpsc::Sender<Sign>, arrivals: mpsc::Sender<Arrival>) -> Result<(), End> {
+async fn reading(
+    mut read: impl AsyncRead + Unpin,
+    flow: Flow,
+    signs: mpsc::Sender<Sign>,
+    arrivals: mpsc::Sender<Arrival>,
+) -> Result<(), End> {
     let mut framer = Framer::new();
     let mut buffer = vec![0; READ];
     loop {
@@ -74,7 +85,10 @@ async fn reading(mut read: impl AsyncRead + Unpin, flow: Flow, signs: mpsc::Send
             match framer.next()? {
                 Some(Frame::Message(message)) => {
                     // A full queue holds the reader back, and with it the far end, through TCP.
-                    let arrival = Arrival::Message { flow: flow.clone(), message };
+                    let arrival = Arrival::Message {
+                        flow: flow.clone(),
+                        message: Box::new(message),
+                    };
                     arrivals.send(arrival).await.map_err(|_| End::Released)?;
                 }
                 // One sign may wait; a far end that sends pings faster than we write needs no answer to each.
@@ -86,7 +100,12 @@ async fn reading(mut read: impl AsyncRead + Unpin, flow: Flow, signs: mpsc::Send
     }
 }
 
-async fn writing(mut write: impl AsyncWrite + Unpin, keep_alive: KeepAlive, mut signs: mpsc::Receiver<Sign>, mut outgoing: mpsc::Receiver<Bytes>) -> Result<(), End> {
+async fn writing(
+    mut write: impl AsyncWrite + Unpin,
+    keep_alive: KeepAlive,
+    mut signs: mpsc::Receiver<Sign>,
+    mut outgoing: mpsc::Receiver<Bytes>,
+) -> Result<(), End> {
     let mut due = PingTimer::new(keep_alive);
     loop {
         tokio::select! {
@@ -119,7 +138,11 @@ struct PingTimer {
 
 impl PingTimer {
     fn new(keep_alive: KeepAlive) -> Self {
-        let mut timer = Self { keep_alive, at: tokio::time::Instant::now(), is_waiting: false };
+        let mut timer = Self {
+            keep_alive,
+            at: tokio::time::Instant::now(),
+            is_waiting: false,
+        };
         timer.answered();
         timer
     }
@@ -133,7 +156,9 @@ impl PingTimer {
 
     /// Waits for the next moment to act; true when a pong did not come.
     async fn wait(&mut self) -> bool {
-        let KeepAlive::Ours(_, patience) = self.keep_alive else { return std::future::pending().await };
+        let KeepAlive::Ours(_, patience) = self.keep_alive else {
+            return std::future::pending().await;
+        };
         tokio::time::sleep_until(self.at).await;
         let is_silent = self.is_waiting;
         self.is_waiting = true;
@@ -151,7 +176,13 @@ mod tests {
 
     fn flow() -> Flow {
         let address = "127.0.0.1:5060".parse().unwrap();
-        Flow { transport: Transport::Tcp, local: address, remote: address, connection: None, kind: FlowKind::Phone }
+        Flow {
+            transport: Transport::Tcp,
+            local: address,
+            remote: address,
+            connection: None,
+            kind: FlowKind::Phone,
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use nix::libc;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -67,11 +69,17 @@ impl Socket {
     fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = nix::cmsg_space!(libc::in6_pktinfo);
         let mut slices = [IoSliceMut::new(buffer)];
-        let message = recvmsg::<SockaddrStorage>(self.io.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())?;
+        let message =
+            recvmsg::<SockaddrStorage>(self.io.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())?;
         let remote = message.address.as_ref().and_then(socket_address);
         let local = message.cmsgs()?.find_map(destination).unwrap_or(self.local.ip());
-        let remote = remote.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "datagram without a source address"))?;
-        Ok(Received { length: message.bytes, remote, local: SocketAddr::new(local, self.local.port()) })
+        let remote =
+            remote.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "datagram without a source address"))?;
+        Ok(Received {
+            length: message.bytes,
+            remote,
+            local: SocketAddr::new(local, self.local.port()),
+        })
     }
 
     /// Sends one datagram from `from`, one of this socket's addresses.
@@ -84,14 +92,37 @@ impl Socket {
             let target = SockaddrStorage::from(to);
             let sent = match from {
                 IpAddr::V4(ip) if !ip.is_unspecified() => {
-                    let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) }, ipi_addr: libc::in_addr { s_addr: 0 } };
-                    sendmsg(self.io.as_raw_fd(), &slices, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&target))
+                    let info = libc::in_pktinfo {
+                        ipi_ifindex: 0,
+                        ipi_spec_dst: libc::in_addr {
+                            s_addr: u32::from_ne_bytes(ip.octets()),
+                        },
+                        ipi_addr: libc::in_addr { s_addr: 0 },
+                    };
+                    sendmsg(
+                        self.io.as_raw_fd(),
+                        &slices,
+                        &[ControlMessage::Ipv4PacketInfo(&info)],
+                        MsgFlags::empty(),
+                        Some(&target),
+                    )
                 }
                 IpAddr::V6(ip) if !ip.is_unspecified() => {
-                    let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
-                    sendmsg(self.io.as_raw_fd(), &slices, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::empty(), Some(&target))
+                    let info = libc::in6_pktinfo {
+                        ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
+                        ipi6_ifindex: 0,
+                    };
+                    sendmsg(
+                        self.io.as_raw_fd(),
+                        &slices,
+                        &[ControlMessage::Ipv6PacketInfo(&info)],
+                        MsgFlags::empty(),
+                        Some(&target),
+                    )
                 }
-                IpAddr::V4(_) | IpAddr::V6(_) => sendmsg(self.io.as_raw_fd(), &slices, &[], MsgFlags::empty(), Some(&target)),
+                IpAddr::V4(_) | IpAddr::V6(_) => {
+                    sendmsg(self.io.as_raw_fd(), &slices, &[], MsgFlags::empty(), Some(&target))
+                }
             };
             sent.map(|_| ()).map_err(io::Error::from)
         })
@@ -100,7 +131,11 @@ impl Socket {
 
 /// The address that the kernel would send from toward `remote`; nothing is sent.
 pub(super) fn source_toward(remote: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = if remote.is_ipv4() { std::net::Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if remote.is_ipv4() {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = std::net::UdpSocket::bind(SocketAddr::new(any, 0))?;
     socket.connect(remote)?;
     Ok(socket.local_addr()?.ip())
@@ -110,7 +145,9 @@ fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
         return Some(SocketAddr::from((v4.ip(), v4.port())));
     }
-    storage.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port())))
+    storage
+        .as_sockaddr_in6()
+        .map(|v6| SocketAddr::from((v6.ip(), v6.port())))
 }
 
 fn destination(message: ControlMessageOwned) -> Option<IpAddr> {
@@ -128,7 +165,10 @@ mod tests {
     async fn echo(bind: &str, phone: &str, called: IpAddr) {
         let edge = Socket::bind(bind.parse().unwrap()).unwrap();
         let phone = UdpSocket::bind(phone).await.unwrap();
-        phone.send_to(b"ping", SocketAddr::new(called, edge.local().port())).await.unwrap();
+        phone
+            .send_to(b"ping", SocketAddr::new(called, edge.local().port()))
+            .await
+            .unwrap();
         let mut buffer = [0; 64];
         let received = edge.receive(&mut buffer).await.unwrap();
         assert_eq!(received.local.ip(), called);

@@ -11,16 +11,19 @@ use rpc::proto::overlay::v1 as proto;
 use rpc::proto::overlay::v1::overlay_server::{Overlay, OverlayServer};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
-use wire::{Body, Decode as _, Destination, Encode as _, FetchAns, FetchKindResponse, KindId, MessageContents, NodeId, ResourceId, SecurityBlock, StoreAns, StoreKindResponse, StoredData, StoredDataValue};
+use wire::{
+    Body, Decode as _, Destination, Encode as _, FetchAns, FetchKindResponse, KindId, MessageContents, NodeId,
+    ResourceId, SecurityBlock, StoreAns, StoreKindResponse, StoredData, StoredDataValue,
+};
 
 /// The home peer of all edges.
-pub const HOME: NodeId = NodeId::WILDCARD;
+pub(crate) const HOME: NodeId = NodeId::WILDCARD;
 
 type Down = mpsc::Sender<Result<proto::AttachResponse, Status>>;
 type Slot = (ResourceId, KindId, Bytes);
 
 #[derive(Clone, Default)]
-pub struct Stub(Arc<State>);
+pub(crate) struct Stub(Arc<State>);
 
 #[derive(Default)]
 struct State {
@@ -33,54 +36,84 @@ struct State {
 }
 
 impl Stub {
-    pub fn new(document: Bytes) -> Self {
-        Self(Arc::new(State { document, ..State::default() }))
+    pub(crate) fn new(document: Bytes) -> Self {
+        Self(Arc::new(State {
+            document,
+            ..State::default()
+        }))
     }
 
-    pub fn served(&self) -> rpc::Served {
+    pub(crate) fn served(&self) -> rpc::Served {
         rpc::Served::builder().service(OverlayServer::new(self.clone())).build()
     }
 
     /// Carries out a StoreReq.
-    pub fn store(&self, contents: &Bytes, security: &SecurityBlock) -> Body {
-        let Body::StoreReq(request) = MessageContents::from_bytes(contents).unwrap().body().unwrap() else { panic!("not a StoreReq") };
+    pub(crate) fn store(&self, contents: &Bytes, security: &SecurityBlock) -> Body {
+        let Body::StoreReq(request) = MessageContents::from_bytes(contents).unwrap().body().unwrap() else {
+            panic!("not a StoreReq")
+        };
         let mut values = self.0.values.lock().unwrap();
         for kind in &request.kind_data {
             for data in &kind.values {
-                let StoredDataValue::Dictionary { key, .. } = &data.value else { panic!("not a dictionary") };
-                values.insert((request.resource, kind.kind, key.clone()), (data.clone(), identity::bucket(security)));
+                let StoredDataValue::Dictionary { key, .. } = &data.value else {
+                    panic!("not a dictionary")
+                };
+                values.insert(
+                    (request.resource, kind.kind, key.clone()),
+                    (data.clone(), identity::bucket(security)),
+                );
             }
         }
-        let kinds = request.kind_data.iter().map(|kind| StoreKindResponse { kind: kind.kind, generation_counter: 1, replicas: vec![HOME] });
-        Body::StoreAns(StoreAns { kind_responses: kinds.collect() })
+        let kinds = request.kind_data.iter().map(|kind| StoreKindResponse {
+            kind: kind.kind,
+            generation_counter: 1,
+            replicas: vec![HOME],
+        });
+        Body::StoreAns(StoreAns {
+            kind_responses: kinds.collect(),
+        })
     }
 
     /// How many registrations exist for an AOR.
-    pub fn registrations(&self, aor: &str) -> usize {
+    pub(crate) fn registrations(&self, aor: &str) -> usize {
         let resource = ResourceId::of(aor.as_bytes());
         let values = self.0.values.lock().unwrap();
-        let exists = |data: &StoredData| matches!(&data.value, StoredDataValue::Dictionary { value, .. } if value.exists);
-        values.iter().filter(|((at, kind, _), (data, _))| *at == resource && *kind == KindId::SIP_REGISTRATION && exists(data)).count()
+        let exists =
+            |data: &StoredData| matches!(&data.value, StoredDataValue::Dictionary { value, .. } if value.exists);
+        values
+            .iter()
+            .filter(|((at, kind, _), (data, _))| *at == resource && *kind == KindId::SIP_REGISTRATION && exists(data))
+            .count()
     }
 
     /// How often an edge has attached.
-    pub fn attachments(&self) -> u64 {
+    pub(crate) fn attachments(&self) -> u64 {
         self.0.attachments.load(Ordering::Relaxed)
     }
 
     fn fetch(&self, contents: &MessageContents) -> (Body, Vec<Bytes>) {
-        let Body::FetchReq(request) = contents.body().unwrap() else { panic!("not a FetchReq") };
+        let Body::FetchReq(request) = contents.body().unwrap() else {
+            panic!("not a FetchReq")
+        };
         let values = self.0.values.lock().unwrap();
         let mut certificates = Vec::new();
         let kinds = request.specifiers.iter().map(|specifier| {
-            let found = values.iter().filter(|((resource, kind, _), _)| *resource == request.resource && *kind == specifier.kind);
+            let found = values
+                .iter()
+                .filter(|((resource, kind, _), _)| *resource == request.resource && *kind == specifier.kind);
             let values = found.map(|(_, (data, bucket))| {
                 certificates.extend(bucket.iter().cloned());
                 data.clone()
             });
-            FetchKindResponse { kind: specifier.kind, generation: 1, values: values.collect() }
+            FetchKindResponse {
+                kind: specifier.kind,
+                generation: 1,
+                values: values.collect(),
+            }
         });
-        let body = Body::FetchAns(FetchAns { kind_responses: kinds.collect() });
+        let body = Body::FetchAns(FetchAns {
+            kind_responses: kinds.collect(),
+        });
         (body, certificates)
     }
 
@@ -89,8 +122,17 @@ impl Stub {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (reply, replied) = oneshot::channel();
         self.0.replies.lock().unwrap().insert(id, reply);
-        let incoming = proto::Incoming { id, transaction_id: request.transaction_id.unwrap(), contents: request.contents, security_block: request.security_block };
-        down.send(Ok(proto::AttachResponse { message: Some(proto::attach_response::Message::Incoming(incoming)) })).await.ok()?;
+        let incoming = proto::Incoming {
+            id,
+            transaction_id: request.transaction_id.unwrap(),
+            contents: request.contents,
+            security_block: request.security_block,
+        };
+        down.send(Ok(proto::AttachResponse {
+            message: Some(proto::attach_response::Message::Incoming(incoming)),
+        }))
+        .await
+        .ok()?;
         replied.await.ok()
     }
 }
@@ -104,41 +146,72 @@ impl Overlay for Stub {
         let request = request.into_inner();
         let contents = MessageContents::from_bytes(&request.contents).unwrap();
         let destination = Destination::from_bytes(request.destinations.last().unwrap()).unwrap();
-        let mut response = proto::CallResponse { responder: HOME.as_bytes().to_vec().into(), ..Default::default() };
+        let mut response = proto::CallResponse {
+            responder: HOME.as_bytes().to_vec().into(),
+            ..Default::default()
+        };
         let (body, certificates) = match (contents.body().unwrap(), destination) {
-            (Body::StoreReq(_), _) => (self.store(&request.contents, &SecurityBlock::from_bytes(&request.security_block).unwrap()), Vec::new()),
+            (Body::StoreReq(_), _) => (
+                self.store(
+                    &request.contents,
+                    &SecurityBlock::from_bytes(&request.security_block).unwrap(),
+                ),
+                Vec::new(),
+            ),
             (Body::FetchReq(_), _) => self.fetch(&contents),
             (_, Destination::Node(node)) => {
                 response.result = Some(match self.app_attach(node, request).await {
                     Some(reply) => proto::call_response::Result::Contents(reply.contents),
-                    None => proto::call_response::Result::Refusal(proto::Refusal { code: 3, info: Bytes::new() }),
+                    None => proto::call_response::Result::Refusal(proto::Refusal {
+                        code: 3,
+                        info: Bytes::new(),
+                    }),
                 });
                 return Ok(Response::new(response));
             }
             (body, _) => panic!("unexpected request {body:?}"),
         };
-        response.result = Some(proto::call_response::Result::Contents(MessageContents::of(&body).to_bytes()));
+        response.result = Some(proto::call_response::Result::Contents(
+            MessageContents::of(&body).to_bytes(),
+        ));
         response.certificates = certificates;
         Ok(Response::new(response))
     }
 
-    async fn attach(&self, request: Request<Streaming<proto::AttachRequest>>) -> Result<Response<Self::AttachStream>, Status> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<proto::AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
         use proto::attach_request::Message as Up;
         use proto::attach_response::Message as DownMessage;
 
         let (down, stream) = mpsc::channel(16);
         let (stub, mut up) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
-            let send = async |message| down.send(Ok(proto::AttachResponse { message: Some(message) })).await.unwrap();
-            send(DownMessage::Challenge(proto::Challenge { nonce: Bytes::from_static(&[7; 32]) })).await;
+            let send = async |message| {
+                down.send(Ok(proto::AttachResponse { message: Some(message) }))
+                    .await
+                    .unwrap()
+            };
+            send(DownMessage::Challenge(proto::Challenge {
+                nonce: Bytes::from_static(&[7; 32]),
+            }))
+            .await;
             while let Some(Ok(message)) = up.next().await {
                 match message.message.unwrap() {
                     Up::Hello(hello) => {
                         let security = SecurityBlock::from_bytes(&hello.security_block).unwrap();
                         let certificate = identity::Certificate::from_der(&identity::bucket(&security)[0]).unwrap();
-                        stub.0.edges.lock().unwrap().insert(certificate.node_ids()[0], down.clone());
+                        stub.0
+                            .edges
+                            .lock()
+                            .unwrap()
+                            .insert(certificate.node_ids()[0], down.clone());
                         stub.0.attachments.fetch_add(1, Ordering::Relaxed);
-                        send(DownMessage::Attached(proto::Attached { node_id: HOME.as_bytes().to_vec().into() })).await;
+                        send(DownMessage::Attached(proto::Attached {
+                            node_id: HOME.as_bytes().to_vec().into(),
+                        }))
+                        .await;
                     }
                     Up::Reply(reply) => {
                         let waiting = stub.0.replies.lock().unwrap().remove(&reply.id);
@@ -147,12 +220,25 @@ impl Overlay for Stub {
                 }
             }
         });
-        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(stream).boxed()))
+        Ok(Response::new(
+            tokio_stream::wrappers::ReceiverStream::new(stream).boxed(),
+        ))
     }
 
     async fn watch(&self, _: Request<proto::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let state = proto::WatchResponse { joined: true, serving: true, ready: true, document_sequence: 1, document: self.0.document.clone(), ..Default::default() };
-        Ok(Response::new(futures_util::stream::once(async { Ok(state) }).chain(futures_util::stream::pending()).boxed()))
+        let state = proto::WatchResponse {
+            joined: true,
+            serving: true,
+            ready: true,
+            document_sequence: 1,
+            document: self.0.document.clone(),
+            ..Default::default()
+        };
+        Ok(Response::new(
+            futures_util::stream::once(async { Ok(state) })
+                .chain(futures_util::stream::pending())
+                .boxed(),
+        ))
     }
 
     async fn leave(&self, _: Request<proto::LeaveRequest>) -> Result<Response<proto::LeaveResponse>, Status> {
