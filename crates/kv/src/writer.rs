@@ -78,3 +78,39 @@ const GROUP: usize = QUEUE;
 
 /// Batches that may wait for the thread. When it is full, writers wait in turn.
 pub(crate) const QUEUE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Tree;
+
+    #[test]
+    fn a_failed_flush_fails_every_write_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (queue, jobs) = mpsc::channel(4);
+        // A pipe cannot be synced.
+        let (pipe, _other_end) = std::io::pipe().unwrap();
+        let file = Some(File::from(std::os::fd::OwnedFd::from(pipe)));
+        let database = sled::open(folder.path()).unwrap();
+        let failed = Arc::default();
+        let folder = folder.path().to_path_buf();
+        let mut writer = Writer {
+            folder,
+            database,
+            file,
+            jobs,
+            failed,
+        };
+        let write = |writer: &Writer| {
+            let (done, _answer) = oneshot::channel();
+            let mut batch = Batch::new();
+            batch.put(Tree::new("t"), b"k", &b"v"[..]);
+            writer.write(&mut [Job { batch, done }])
+        };
+        let first = write(&writer).unwrap_err();
+        // Even if the disk has recovered: what is below the new write may be missing.
+        writer.file = None;
+        assert_eq!(write(&writer).unwrap_err().to_string(), first.to_string());
+        drop(queue);
+    }
+}

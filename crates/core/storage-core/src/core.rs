@@ -9,7 +9,7 @@ use bytes::Bytes;
 use wire::{Encode, KindId, MessageCode, NodeId, Now, ResourceId};
 
 use crate::{
-    api::{Answer, BatchId, Command, CommandId, Output, ReplicaStore, Settings, Summary, Tree},
+    api::{Answer, BatchId, Command, CommandId, Output, Settings, Summary, Tree},
     check::Context,
     clock::{Clock, Saved},
     disk::{self, LoadError},
@@ -19,6 +19,7 @@ use crate::{
     record::{Hash, Slot},
     refusal::Refusal,
     replica,
+    scan::scan,
     state::{State, count},
     store::{self, Request, Stored},
 };
@@ -147,7 +148,10 @@ impl Core {
                 };
                 self.apply(now, MessageCode(code), &request)
             }
-            Command::Scan { after, range } => Ok(self.scan(now, after, range)),
+            Command::Scan { after, range } => {
+                let own_ms = self.clock.own_ms(now);
+                Ok(scan(&self.state, self.settings.scan_batch, own_ms, after, range))
+            }
             Command::Keep { own, replica } => {
                 self.keep = Some(Ranges { own, replica });
                 Ok(Answer::Done)
@@ -262,36 +266,6 @@ impl Core {
             body,
             certificates: Vec::new(),
             replicas,
-        }
-    }
-
-    fn scan(&self, now: Now, after: Option<ResourceId>, range: (NodeId, NodeId)) -> Answer {
-        let own_ms = self.clock.own_ms(now);
-        let (begin, until) = (ResourceId::from(range.0), ResourceId::from(range.1));
-        let mut batch: Vec<ReplicaStore> = Vec::new();
-        let (mut size, mut last) = (0, None);
-        // Continuing after the end of the range would be the whole ring once more.
-        let records = match after {
-            Some(after) if after == until => None,
-            after => Some(self.state.range(after.unwrap_or(begin), until)),
-        };
-        for (resource, record) in records.into_iter().flatten() {
-            let stores = replica::stores(resource, record, &self.state.certificates, own_ms, |_| true);
-            let stores: Vec<_> = stores.collect();
-            let more: usize = stores.iter().map(replica::size).sum();
-            if !batch.is_empty() && size + more > self.settings.scan_batch {
-                return Answer::Scanned {
-                    stores: batch,
-                    next: last,
-                };
-            }
-            size += more;
-            last = Some(resource);
-            batch.extend(stores);
-        }
-        Answer::Scanned {
-            stores: batch,
-            next: None,
         }
     }
 

@@ -25,6 +25,7 @@ mod read;
 mod record;
 mod refusal;
 mod replica;
+mod scan;
 mod state;
 mod store;
 
