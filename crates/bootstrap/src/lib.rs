@@ -1,1 +1,26 @@
-//! Component: configuration document, enrollment and user administration.
+//! Component: enrollment of nodes, administration of users, and the signed configuration document.
+//!
+//! The bootstrap service holds the enrollment CA, the user signer's key and the record keys. It
+//! stands outside every request path: what it makes (certificates, the document, sealed user
+//! records) lives on in the overlay while it is down. The configuration root and the document's
+//! signer are made with a new overlay ([`init`]) and kept off line by the caller.
+//!
+//! Inside, `core` decides and owns neither socket nor clock; `driver` is the one task that owns it,
+//! writes each operation as one batch before it answers, and feeds the overlay from the outbox.
+
+mod config;
+mod core;
+mod driver;
+mod error;
+mod genesis;
+mod grpc;
+mod server;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use error::{InitError, StartError};
+pub use genesis::{Genesis, OffLine, init};
+pub use server::Server;

@@ -23,7 +23,7 @@ mod verifier;
 pub use certificate::{Certificate, CertificateError};
 pub use error::Error;
 pub use key::{Key, KeyError, PublicKey};
-pub use name::{DomainPattern, DomainPatternError, Domains, ReloadUri};
+pub use name::{DomainPattern, DomainPatternError, Domains, ReloadUri, user_and_domain};
 pub use sign::{Sign, Signer, bucket, sign_blob, sign_message, sign_value, verify_blob, verify_message, verify_value};
 pub use trust::Trust;
 pub use verifier::{Identity, Use, Verifier};

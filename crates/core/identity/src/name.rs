@@ -192,8 +192,9 @@ impl Atom {
     }
 }
 
-/// Splits a user name that may be minted for: printable ASCII, one `@`, neither side empty.
-pub(crate) fn user_and_domain(name: &str) -> Option<(&str, &str)> {
+/// Splits a user name as certificates have it: printable ASCII, one `@`, neither side empty.
+#[must_use]
+pub fn user_and_domain(name: &str) -> Option<(&str, &str)> {
     if name.len() > MAX_USER_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
@@ -213,7 +214,7 @@ const DESTINATION_DIGITS: usize = NODE_DESTINATION.len() + BARE_DIGITS;
 /// RFC 1035 §2.3.4: a domain name has at most 255 octets; no useful pattern is longer.
 const MAX_PATTERN: usize = 255;
 /// RFC 5321 §4.5.3.1: 64 octets of local part, `@`, 255 octets of domain.
-pub(crate) const MAX_USER_NAME: usize = 320;
+const MAX_USER_NAME: usize = 320;
 
 #[cfg(test)]
 mod tests {

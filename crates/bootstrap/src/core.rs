@@ -1,0 +1,150 @@
+//! What the service decides: no socket, no clock; every operation returns what is to be written.
+//!
+//! The caller writes the batch before it answers. Memory is changed first: a batch that cannot be
+//! written ends the process, and the next one starts from the disk.
+
+mod enroll;
+mod limiter;
+mod outbox;
+mod service;
+mod tokens;
+mod users;
+
+use kv::{Batch, Store};
+use rpc::proto::bootstrap::v1 as proto;
+
+use crate::error::{Refused, StartError};
+use limiter::Limiter;
+use outbox::Outbox;
+use service::Service;
+use tokens::Tokens;
+use users::Users;
+
+pub(crate) use outbox::Waiting;
+pub(crate) use tokens::TokenPage;
+pub(crate) use users::UserPage;
+
+/// An answer and what must be on the disk before it is given.
+pub(crate) type Outcome<T> = Result<(T, Batch), Refused>;
+
+/// The state of the service.
+pub(crate) struct Core {
+    service: Service,
+    tokens: Tokens,
+    users: Users,
+    clients: enroll::Clients,
+    outbox: Outbox,
+    limiter: Limiter,
+}
+
+impl Core {
+    /// Reads the state from the disk.
+    pub(crate) fn load(store: &Store, now_ms: u64) -> Result<Core, StartError> {
+        let service = Service::load(store, now_ms)?;
+        Ok(Core {
+            tokens: Tokens::load(store)?,
+            users: Users::load(store)?,
+            clients: enroll::Clients::load(store)?,
+            outbox: Outbox::load(store)?,
+            limiter: Limiter::default(),
+            service,
+        })
+    }
+
+    /// The document, and its sequence number.
+    pub(crate) fn document(&self) -> (u16, bytes::Bytes) {
+        (
+            self.service.document.document().sequence,
+            self.service.document.xml().clone(),
+        )
+    }
+
+    pub(crate) fn overlay(&self) -> &str {
+        self.service.overlay()
+    }
+
+    pub(crate) fn create_token(
+        &mut self,
+        now_ms: u64,
+        request: &proto::CreateTokenRequest,
+    ) -> Outcome<proto::CreateTokenResponse> {
+        self.tokens.create(&self.service, now_ms, request)
+    }
+
+    pub(crate) fn revoke_token(&mut self, id: &str) -> Outcome<proto::RevokeTokenResponse> {
+        self.tokens.revoke(id)
+    }
+
+    pub(crate) fn list_tokens(&self, after: Option<&str>) -> TokenPage {
+        self.tokens.page(after)
+    }
+
+    pub(crate) fn put_user(&mut self, now_ms: u64, request: &proto::PutUserRequest) -> Outcome<proto::PutUserResponse> {
+        let aor = self.users.put(&self.service, now_ms, request)?;
+        let mut batch = Batch::new();
+        let version = self.publish(now_ms, &aor, &mut batch)?;
+        Ok((proto::PutUserResponse { version }, batch))
+    }
+
+    pub(crate) fn delete_user(
+        &mut self,
+        now_ms: u64,
+        request: &proto::DeleteUserRequest,
+    ) -> Outcome<proto::DeleteUserResponse> {
+        let (aor, is_changed) = self.users.delete(&self.service, now_ms, request)?;
+        let mut batch = Batch::new();
+        let version = if is_changed {
+            self.publish(now_ms, &aor, &mut batch)?
+        } else {
+            self.users.version(&aor)
+        };
+        Ok((proto::DeleteUserResponse { version }, batch))
+    }
+
+    pub(crate) fn list_users(&self, request: &proto::ListUsersRequest, after: Option<&str>) -> UserPage {
+        self.users.page(&self.service, request, after)
+    }
+
+    /// Signs again what was signed long ago, so that it never expires in the overlay.
+    pub(crate) fn refresh(&mut self, now_ms: u64) -> Outcome<usize> {
+        let due = self.users.due(now_ms, &self.outbox);
+        let mut batch = Batch::new();
+        for aor in &due {
+            self.publish(now_ms, aor, &mut batch)?;
+        }
+        Ok((due.len(), batch))
+    }
+
+    /// What waits to be stored, in order, after the given id.
+    pub(crate) fn waiting(&self, after: u64) -> Option<(u64, &Waiting)> {
+        self.outbox.after(after)
+    }
+
+    /// The overlay stored a message.
+    pub(crate) fn acknowledged(&mut self, id: u64) -> Batch {
+        let mut batch = Batch::new();
+        if let Some(waiting) = self.outbox.remove(id, &mut batch) {
+            self.users.published(&waiting.aor, waiting.version, &mut batch);
+        }
+        batch
+    }
+
+    /// The overlay holds something newer: the message is signed anew with a later time.
+    pub(crate) fn outdated(&mut self, now_ms: u64, id: u64) -> Outcome<()> {
+        let mut batch = Batch::new();
+        if let Some(aor) = self.outbox.aor(id) {
+            self.publish(now_ms, &aor, &mut batch)?;
+        }
+        Ok(((), batch))
+    }
+
+    /// Signs a user's record as a complete Store and puts it into the outbox.
+    fn publish(&mut self, now_ms: u64, aor: &str, batch: &mut Batch) -> Result<u64, Refused> {
+        let (record, storage_time) = self.users.next_signature(now_ms, aor)?;
+        let waiting = self.service.sign(now_ms, aor, &record, storage_time)?;
+        let version = waiting.version;
+        self.users.signed(now_ms, aor, storage_time, batch);
+        self.outbox.put(waiting, batch);
+        Ok(version)
+    }
+}

@@ -1,0 +1,117 @@
+//! The service's keys and what is made with them.
+
+use aws_lc_rs::hmac;
+use bytes::Bytes;
+use identity::issue::{Authority, Class, Serial, Subject};
+use identity::{Certificate, Key, PublicKey, Signer};
+use kv::Store;
+use overlay_config::{Basis, SignedDocument};
+use usage::user::{Record, RecordKey};
+use wire::{Encode, NodeId, TransactionId};
+
+use super::outbox::Waiting;
+use crate::error::{Refused, StartError};
+use crate::genesis::random_octets;
+use crate::state::{self, SERVICE, SERVICE_KEY, ServiceRecord};
+
+pub(super) struct Service {
+    pub(super) document: SignedDocument,
+    authority: Authority,
+    user_key: Key,
+    user_signer: NodeId,
+    /// Oldest first; there is always one.
+    record_keys: Vec<RecordKey>,
+    token_key: hmac::Key,
+}
+
+impl Service {
+    pub(super) fn load(store: &Store, now_ms: u64) -> Result<Service, StartError> {
+        let record: ServiceRecord = state::get(store, SERVICE, SERVICE_KEY)?.ok_or_else(|| StartError::Empty {
+            folder: store.folder().to_path_buf(),
+        })?;
+        let root: [u8; 32] = record.root.0.as_slice().try_into().map_err(damaged)?;
+        let xml = Bytes::from(record.document.0);
+        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms).map_err(damaged)?;
+        let certificate = Certificate::from_der(&record.authority_certificate.0).map_err(damaged)?;
+        let authority_key = Key::from_pkcs8(&record.authority_key.0).map_err(damaged)?;
+        let mut record_keys = Vec::new();
+        for (version, key) in &record.record_keys {
+            record_keys.push(RecordKey::new(*version, key.0.as_slice().try_into().map_err(damaged)?));
+        }
+        if record_keys.is_empty() {
+            return Err(damaged("there is no record key"));
+        }
+        Ok(Service {
+            document,
+            authority: Authority::new(authority_key, certificate).map_err(damaged)?,
+            user_key: Key::from_pkcs8(&record.user_key.0).map_err(damaged)?,
+            user_signer: NodeId::try_from(record.user_signer.0.as_slice()).map_err(damaged)?,
+            record_keys,
+            token_key: hmac::Key::new(hmac::HMAC_SHA256, &record.token_key.0),
+        })
+    }
+
+    pub(super) fn overlay(&self) -> &str {
+        &self.document.document().overlay
+    }
+
+    /// Tells whether the document allows users of this domain.
+    pub(super) fn allows_domain(&self, domain: &str) -> bool {
+        self.document.document().trust().domains.allow(domain, self.overlay())
+    }
+
+    /// Issues a certificate for nothing but a key.
+    pub(super) fn issue(
+        &self,
+        class: Class,
+        (key, node_id): (&PublicKey, NodeId),
+        user: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Certificate, Refused> {
+        let subject = Subject {
+            key,
+            node_id,
+            overlay: self.overlay(),
+            user,
+        };
+        Ok(self.authority.issue(class, &subject, now_ms, Serial::generate()?)?)
+    }
+
+    /// Hashes a token's secret under a key of this service.
+    pub(super) fn token_hash(&self, secret: &str) -> Vec<u8> {
+        hmac::sign(&self.token_key, secret.as_bytes()).as_ref().to_vec()
+    }
+
+    /// The key that seals new records.
+    pub(super) fn record_key(&self) -> Option<&RecordKey> {
+        self.record_keys.last()
+    }
+
+    pub(super) fn record_keys(&self) -> &[RecordKey] {
+        &self.record_keys
+    }
+
+    /// Signs the Store of a user's record under a new certificate of (AOR, user signer).
+    pub(super) fn sign(&self, now_ms: u64, aor: &str, record: &Record, storage_time: u64) -> Result<Waiting, Refused> {
+        let public = self.user_key.public();
+        let leaf = self.issue(Class::UserRecord, (&public, self.user_signer), Some(aor), now_ms)?;
+        let signer = Signer::new(self.user_key.clone(), &leaf, &[])?;
+        let transaction_id = TransactionId(u64::from_be_bytes(random_octets()?));
+        let signed = usage::user::store(&signer, self.overlay(), aor, record, (storage_time, transaction_id));
+        Ok(Waiting {
+            aor: aor.to_owned(),
+            version: record.public().version,
+            transaction_id,
+            contents: signed.contents,
+            security_block: signed.security.to_bytes(),
+        })
+    }
+}
+
+fn damaged(reason: impl std::fmt::Display) -> StartError {
+    StartError::Damaged {
+        tree: SERVICE.name(),
+        key: "service".to_owned(),
+        reason: reason.to_string(),
+    }
+}

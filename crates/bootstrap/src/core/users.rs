@@ -1,0 +1,385 @@
+//! Users: each is a sealed record with a version, as the overlay stores it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use kv::{Batch, Store};
+use rpc::proto::bootstrap::v1 as proto;
+use usage::user::{Hashes, MAX_ALLOWED_EDGES, Public, Record, Secret, State};
+use wire::{NodeId, ResourceId};
+
+use super::outbox::Outbox;
+use super::service::Service;
+use crate::error::{Refused, StartError};
+use crate::genesis::random_octets;
+use crate::state::{self, Octets, USERS, UserRecord};
+
+/// A part of the list and where it ended; `None` at the list's end.
+pub(crate) type UserPage = (Vec<proto::ListUsersResponse>, Option<String>);
+
+pub(super) struct Users {
+    by_aor: BTreeMap<String, User>,
+}
+
+struct User {
+    record: Record,
+    /// The version that the overlay has acknowledged.
+    published: u64,
+    storage_time: u64,
+    signed_ms: u64,
+}
+
+impl Users {
+    pub(super) fn load(store: &Store) -> Result<Users, StartError> {
+        let mut by_aor = BTreeMap::new();
+        for (key, stored) in state::all::<UserRecord>(store, USERS)? {
+            let aor = String::from_utf8_lossy(&key).into_owned();
+            let record = Record::from_bytes(&stored.record.0.into()).map_err(|error| StartError::Damaged {
+                tree: USERS.name(),
+                key: aor.clone(),
+                reason: error.to_string(),
+            })?;
+            let UserRecord {
+                published,
+                storage_time,
+                signed_ms,
+                ..
+            } = stored;
+            by_aor.insert(
+                aor,
+                User {
+                    record,
+                    published,
+                    storage_time,
+                    signed_ms,
+                },
+            );
+        }
+        Ok(Users { by_aor })
+    }
+
+    /// Creates or changes a user; returns the AOR as it is stored.
+    pub(super) fn put(
+        &mut self,
+        service: &Service,
+        now_ms: u64,
+        request: &proto::PutUserRequest,
+    ) -> Result<String, Refused> {
+        let (aor, domain) = address(service, &request.aor)?;
+        let known = self.by_aor.get(&aor);
+        // A removed user is as good as new, but the versions go on: edges remember the highest.
+        let existing = known.filter(|user| user.record.public().state != State::Removed);
+        check_version(request.if_version, known.map(User::version), existing.is_none())?;
+        if existing.is_none() && self.by_aor.len() >= MAX_USERS {
+            return Err(Refused::Full {
+                what: "users",
+                limit: MAX_USERS,
+            });
+        }
+        let secret = secret(service, &aor, &domain, existing, request)?;
+        let public = Public {
+            state: wanted_state(request.state, existing)?,
+            version: known.map_or(0, User::version).saturating_add(1),
+            issued_ms: now_ms,
+            allowed_edges: allowed_edges(request.allowed_edges.as_ref(), existing)?,
+            record_key_version: 0,
+        };
+        self.replace(service, &aor, public, &secret)?;
+        Ok(aor)
+    }
+
+    /// Removes a user; tells whether anything changed.
+    pub(super) fn delete(
+        &mut self,
+        service: &Service,
+        now_ms: u64,
+        request: &proto::DeleteUserRequest,
+    ) -> Result<(String, bool), Refused> {
+        let (aor, domain) = address(service, &request.aor)?;
+        let known = self
+            .by_aor
+            .get(&aor)
+            .ok_or_else(|| Refused::NotFound(format!("user {aor}")))?;
+        if known.record.public().state == State::Removed {
+            return Ok((aor, false));
+        }
+        check_version(request.if_version, Some(known.version()), false)?;
+        // Nothing of the user stays but the name and the version.
+        let password = wire::hex::encode(&random_octets::<32>()?);
+        let secret = Secret {
+            hashes: Hashes::new(&aor, &domain, &password),
+            user: aor.clone(),
+            realm: domain,
+            display_name: String::new(),
+        };
+        let public = Public {
+            state: State::Removed,
+            version: known.version().saturating_add(1),
+            issued_ms: now_ms,
+            allowed_edges: Vec::new(),
+            record_key_version: 0,
+        };
+        self.replace(service, &aor, public, &secret)?;
+        Ok((aor, true))
+    }
+
+    /// The record to sign and a storage_time greater than any before.
+    pub(super) fn next_signature(&self, now_ms: u64, aor: &str) -> Result<(Record, u64), Refused> {
+        let user = self
+            .by_aor
+            .get(aor)
+            .ok_or_else(|| Refused::NotFound(format!("user {aor}")))?;
+        Ok((user.record.clone(), now_ms.max(user.storage_time.saturating_add(1))))
+    }
+
+    /// Remembers that a record was signed.
+    pub(super) fn signed(&mut self, now_ms: u64, aor: &str, storage_time: u64, batch: &mut Batch) {
+        if let Some(user) = self.by_aor.get_mut(aor) {
+            user.storage_time = storage_time;
+            user.signed_ms = now_ms;
+            state::put(batch, USERS, aor.as_bytes(), &UserRecord::from(&*user));
+        }
+    }
+
+    /// Remembers that the overlay has a version.
+    pub(super) fn published(&mut self, aor: &str, version: u64, batch: &mut Batch) {
+        if let Some(user) = self.by_aor.get_mut(aor) {
+            user.published = user.published.max(version);
+            state::put(batch, USERS, aor.as_bytes(), &UserRecord::from(&*user));
+        }
+    }
+
+    pub(super) fn version(&self, aor: &str) -> u64 {
+        self.by_aor.get(aor).map_or(0, User::version)
+    }
+
+    /// Users whose last signature is old, unless a newer one already waits.
+    pub(super) fn due(&self, now_ms: u64, outbox: &Outbox) -> Vec<String> {
+        let is_due = |user: &User| {
+            user.record.public().state != State::Removed && now_ms >= user.signed_ms.saturating_add(SIGNED_AGAIN_MS)
+        };
+        let due = self
+            .by_aor
+            .iter()
+            .filter(|(aor, user)| is_due(user) && !outbox.has(aor));
+        due.take(MAX_AT_ONCE).map(|(aor, _)| aor.clone()).collect()
+    }
+
+    pub(super) fn page(&self, service: &Service, request: &proto::ListUsersRequest, after: Option<&str>) -> UserPage {
+        let start = match after {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Included(request.prefix.as_str()),
+        };
+        let mut page = Vec::new();
+        let users = self.by_aor.range::<str, _>((start, Bound::Unbounded));
+        let mut last = None;
+        for (seen, (aor, user)) in users
+            .take_while(|(aor, _)| aor.starts_with(&request.prefix))
+            .enumerate()
+        {
+            if seen >= PAGE {
+                return (page, last);
+            }
+            if request.with_removed || user.record.public().state != State::Removed {
+                page.push(listed(service, aor, user));
+            }
+            last = Some(aor.clone());
+        }
+        (page, None)
+    }
+
+    /// Verifies the password of an active user.
+    pub(super) fn has_password(&self, service: &Service, aor: &str, password: &str) -> bool {
+        let Ok((aor, domain)) = address(service, aor) else {
+            return false;
+        };
+        let user = self
+            .by_aor
+            .get(&aor)
+            .filter(|user| user.record.public().state == State::Active);
+        let Some(secret) = user.and_then(|user| user.open(service, &aor).ok()) else {
+            return false;
+        };
+        let tried = Hashes::new(&aor, &domain, password);
+        let (tried, known) = (tried.user_at_domain.sha256(), secret.hashes.user_at_domain.sha256());
+        aws_lc_rs::constant_time::verify_slices_are_equal(tried, known).is_ok()
+    }
+
+    fn replace(&mut self, service: &Service, aor: &str, public: Public, secret: &Secret) -> Result<(), Refused> {
+        let key = service
+            .record_key()
+            .ok_or_else(|| Refused::Internal("there is no record key".to_owned()))?;
+        let resource = ResourceId::of(aor.as_bytes());
+        let record = key
+            .seal(service.overlay(), resource, public, secret, random_octets()?)
+            .map_err(|error| Refused::Invalid(error.to_string()))?;
+        match self.by_aor.get_mut(aor) {
+            Some(user) => user.record = record,
+            None => {
+                let user = User {
+                    record,
+                    published: 0,
+                    storage_time: 0,
+                    signed_ms: 0,
+                };
+                self.by_aor.insert(aor.to_owned(), user);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl User {
+    fn version(&self) -> u64 {
+        self.record.public().version
+    }
+
+    fn open(&self, service: &Service, aor: &str) -> Result<Secret, Refused> {
+        let version = self.record.public().record_key_version;
+        let key = service.record_keys().iter().find(|key| key.version() == version);
+        let key = key.ok_or_else(|| Refused::Internal(format!("there is no record key of version {version}")))?;
+        key.open(service.overlay(), ResourceId::of(aor.as_bytes()), &self.record)
+            .map_err(|error| Refused::Internal(error.to_string()))
+    }
+}
+
+impl From<&User> for UserRecord {
+    fn from(user: &User) -> UserRecord {
+        UserRecord {
+            record: Octets::of(user.record.bytes()),
+            published: user.published,
+            storage_time: user.storage_time,
+            signed_ms: user.signed_ms,
+        }
+    }
+}
+
+/// The AOR in the form in which it is hashed, and its domain; the domain must be allowed.
+pub(super) fn address(service: &Service, aor: &str) -> Result<(String, String), Refused> {
+    let Some((user, domain)) = identity::user_and_domain(aor).filter(|_| aor.len() <= MAX_AOR) else {
+        return Err(Refused::Invalid(format!(
+            "{aor:?} is not of the form user@domain in printable ASCII"
+        )));
+    };
+    let domain = domain.to_ascii_lowercase();
+    if !service.allows_domain(&domain) {
+        return Err(Refused::Invalid(format!(
+            "the overlay has no users of the domain {domain}"
+        )));
+    }
+    Ok((format!("{user}@{domain}"), domain))
+}
+
+fn check_version(wanted: Option<u64>, current: Option<u64>, is_new: bool) -> Result<(), Refused> {
+    match wanted {
+        None => Ok(()),
+        Some(0) if is_new => Ok(()),
+        Some(wanted) if Some(wanted) == current => Ok(()),
+        Some(_) => Err(Refused::Version {
+            current: current.unwrap_or(0),
+        }),
+    }
+}
+
+fn secret(
+    service: &Service,
+    aor: &str,
+    domain: &str,
+    existing: Option<&User>,
+    request: &proto::PutUserRequest,
+) -> Result<Secret, Refused> {
+    let hashes = request.password.as_deref().map(|password| match password.len() {
+        1..=MAX_PASSWORD => Ok(Hashes::new(aor, domain, password)),
+        _ => Err(Refused::Invalid(format!("a password has 1 to {MAX_PASSWORD} octets"))),
+    });
+    let mut secret = match (existing, hashes.transpose()?) {
+        (None, None) => return Err(Refused::Invalid("a new user needs a password".to_owned())),
+        (None, Some(hashes)) => Secret {
+            user: aor.to_owned(),
+            realm: domain.to_owned(),
+            display_name: String::new(),
+            hashes,
+        },
+        (Some(user), None) => user.open(service, aor)?,
+        (Some(user), Some(hashes)) => Secret {
+            hashes,
+            ..user.open(service, aor)?
+        },
+    };
+    if let Some(name) = &request.display_name {
+        if name.len() > MAX_DISPLAY_NAME || name.chars().any(char::is_control) {
+            return Err(Refused::Invalid(format!(
+                "a display name is at most {MAX_DISPLAY_NAME} octets of text"
+            )));
+        }
+        secret.display_name.clone_from(name);
+    }
+    Ok(secret)
+}
+
+fn wanted_state(state: i32, existing: Option<&User>) -> Result<State, Refused> {
+    match proto::UserState::try_from(state) {
+        Ok(proto::UserState::Unspecified) => Ok(existing.map_or(State::Active, |user| user.record.public().state)),
+        Ok(proto::UserState::Active) => Ok(State::Active),
+        Ok(proto::UserState::Suspended) => Ok(State::Suspended),
+        Ok(proto::UserState::Removed) => Err(Refused::Invalid("a user is removed by DeleteUser".to_owned())),
+        Err(_) => Err(Refused::Invalid(format!("{state} is no state of a user"))),
+    }
+}
+
+fn allowed_edges(wanted: Option<&proto::AllowedEdges>, existing: Option<&User>) -> Result<Vec<NodeId>, Refused> {
+    let Some(wanted) = wanted else {
+        return Ok(existing
+            .map(|user| user.record.public().allowed_edges.clone())
+            .unwrap_or_default());
+    };
+    if wanted.node_ids.len() > MAX_ALLOWED_EDGES {
+        return Err(Refused::Invalid(format!(
+            "a user has at most {MAX_ALLOWED_EDGES} allowed edges"
+        )));
+    }
+    let parsed: Option<Vec<NodeId>> = wanted
+        .node_ids
+        .iter()
+        .map(|id| NodeId::try_from(id.as_ref()).ok().filter(NodeId::is_name))
+        .collect();
+    parsed.ok_or_else(|| Refused::Invalid("an allowed edge is a Node-ID of 16 octets".to_owned()))
+}
+
+fn listed(service: &Service, aor: &str, user: &User) -> proto::ListUsersResponse {
+    let public = user.record.public();
+    let state = match public.state {
+        State::Active => proto::UserState::Active,
+        State::Suspended => proto::UserState::Suspended,
+        State::Removed => proto::UserState::Removed,
+    };
+    proto::ListUsersResponse {
+        aor: aor.to_owned(),
+        state: state.into(),
+        display_name: user
+            .open(service, aor)
+            .map(|secret| secret.display_name)
+            .unwrap_or_default(),
+        allowed_edges: public
+            .allowed_edges
+            .iter()
+            .map(|edge| edge.as_bytes().to_vec().into())
+            .collect(),
+        version: public.version,
+        published_version: user.published,
+    }
+}
+
+/// The record's length fields allow 255 octets.
+const MAX_AOR: usize = 255;
+const MAX_DISPLAY_NAME: usize = 128;
+const MAX_PASSWORD: usize = 128;
+/// All of them are in memory, half a kilobyte each.
+const MAX_USERS: usize = 1_000_000;
+/// Entries asked for at once, so that a long list stops nobody else.
+const PAGE: usize = 256;
+/// A stored record lives 50 days, its signer's certificate 90: signing every 7 days leaves weeks
+/// in which this service may be away.
+const SIGNED_AGAIN_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Signed again in one batch.
+const MAX_AT_ONCE: usize = 256;

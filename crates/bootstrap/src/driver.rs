@@ -1,0 +1,333 @@
+//! The one task that owns the state: it decides, writes, and only then answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kv::{Batch, FlushError, Store};
+use rpc::proto::bootstrap::v1 as proto;
+use rpc::proto::bootstrap::v1::feed_response::Item;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::{error, info, warn};
+use wire::ErrorCode;
+
+use crate::core::{Core, Outcome, TokenPage, UserPage};
+
+/// Where an answer goes; nobody may be waiting any more.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
+
+/// What the driver is asked to do.
+pub(crate) enum Command {
+    Enroll(Box<proto::EnrollRequest>, Reply<proto::EnrollResponse>),
+    PutUser(Box<proto::PutUserRequest>, Reply<proto::PutUserResponse>),
+    DeleteUser(proto::DeleteUserRequest, Reply<proto::DeleteUserResponse>),
+    ListUsers(proto::ListUsersRequest, Option<String>, Reply<UserPage>),
+    CreateToken(proto::CreateTokenRequest, Reply<proto::CreateTokenResponse>),
+    RevokeToken(proto::RevokeTokenRequest, Reply<proto::RevokeTokenResponse>),
+    ListTokens(Option<String>, Reply<TokenPage>),
+    /// A stream of the overlay begins; its number is the answer.
+    Attach(proto::FeedOpen, Down, Reply<u64>),
+    Acknowledge {
+        feed: u64,
+        acknowledge: proto::Acknowledge,
+    },
+    Detach(u64),
+}
+
+/// Items on their way to the overlay.
+pub(crate) type Down = mpsc::Sender<Result<proto::FeedResponse, Status>>;
+
+pub(crate) struct Driver {
+    core: Core,
+    store: Store,
+    commands: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+    feed: Option<Feed>,
+    feeds: u64,
+    retry: Duration,
+}
+
+/// The overlay's stream.
+struct Feed {
+    number: u64,
+    down: Down,
+    /// Everything up to this id was sent.
+    sent: u64,
+    in_flight: BTreeSet<u64>,
+    /// Refused items and when they are tried again.
+    refused: BTreeMap<u64, Retry>,
+}
+
+struct Retry {
+    at: Instant,
+    /// The overlay has a later storage_time: the same message would be refused again.
+    is_outdated: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        (store, commands): (Store, mpsc::Receiver<Command>),
+        stop: CancellationToken,
+        retry: Duration,
+    ) -> Driver {
+        Driver {
+            core,
+            store,
+            commands,
+            stop,
+            feed: None,
+            feeds: 0,
+            retry,
+        }
+    }
+
+    /// Runs until it is stopped, or until the disk fails, which ends the component.
+    pub(crate) async fn run(mut self) {
+        if let Err(failure) = self.serve().await {
+            error!(error = %failure, "bootstrap service cannot write its state");
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), FlushError> {
+        let mut refresh_at = Instant::now();
+        loop {
+            let retry_at = self
+                .feed
+                .as_ref()
+                .and_then(|feed| feed.refused.values().map(|retry| retry.at).min());
+            let wake = retry_at.map_or(refresh_at, |at| at.min(refresh_at));
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.handle(command).await?,
+                    None => return Ok(()),
+                },
+                () = tokio::time::sleep_until(wake) => {
+                    if Instant::now() >= refresh_at {
+                        refresh_at = Instant::now() + self.refresh().await?;
+                    }
+                    self.retry().await?;
+                }
+            }
+            self.pump();
+        }
+    }
+
+    async fn handle(&mut self, command: Command) -> Result<(), FlushError> {
+        let now_ms = unix_ms();
+        match command {
+            Command::Enroll(request, reply) => {
+                let outcome = self.core.enroll(now_ms, &request);
+                self.finish("enroll", outcome, reply).await
+            }
+            Command::PutUser(request, reply) => {
+                let outcome = self.core.put_user(now_ms, &request);
+                self.finish("put user", outcome, reply).await
+            }
+            Command::DeleteUser(request, reply) => {
+                let outcome = self.core.delete_user(now_ms, &request);
+                self.finish("delete user", outcome, reply).await
+            }
+            Command::CreateToken(request, reply) => {
+                let outcome = self.core.create_token(now_ms, &request);
+                self.finish("create token", outcome, reply).await
+            }
+            Command::RevokeToken(request, reply) => {
+                let outcome = self.core.revoke_token(&request.id);
+                self.finish("revoke token", outcome, reply).await
+            }
+            Command::ListUsers(request, after, reply) => {
+                // Who asked may have left; so below.
+                let _ = reply.send(Ok(self.core.list_users(&request, after.as_deref())));
+                Ok(())
+            }
+            Command::ListTokens(after, reply) => {
+                let _ = reply.send(Ok(self.core.list_tokens(after.as_deref())));
+                Ok(())
+            }
+            Command::Attach(open, down, reply) => {
+                let _ = reply.send(Ok(self.attach(&open, down)));
+                Ok(())
+            }
+            Command::Acknowledge { feed, acknowledge } => self.acknowledge(feed, acknowledge).await,
+            Command::Detach(number) => {
+                self.feed.take_if(|feed| feed.number == number);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what an operation changed, and then answers it.
+    async fn finish<T>(&mut self, what: &'static str, outcome: Outcome<T>, reply: Reply<T>) -> Result<(), FlushError> {
+        let answer = match outcome {
+            Ok((answer, batch)) => {
+                self.write(batch).await?;
+                info!(operation = what, "bootstrap operation done");
+                Ok(answer)
+            }
+            Err(refused) => Err(Status::from(refused)),
+        };
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
+    async fn write(&self, batch: Batch) -> Result<(), FlushError> {
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.store.apply(batch).await
+        }
+    }
+
+    /// Signs old records anew; returns when to look again.
+    async fn refresh(&mut self) -> Result<Duration, FlushError> {
+        match self.core.refresh(unix_ms()) {
+            Ok((count, batch)) => {
+                self.write(batch).await?;
+                Ok(if count == 0 { REFRESH_EVERY } else { REFRESH_MORE })
+            }
+            Err(refused) => {
+                warn!(error = %refused, "user records cannot be signed again");
+                Ok(REFRESH_EVERY)
+            }
+        }
+    }
+
+    fn attach(&mut self, open: &proto::FeedOpen, down: Down) -> u64 {
+        self.feeds += 1;
+        let number = self.feeds;
+        if let Some(old) = self.feed.take() {
+            // When its queue is full, it ends by its receiver being gone.
+            let _ = old.down.try_send(Err(Status::aborted("a newer stream was opened")));
+        }
+        let (sequence, xml) = self.core.document();
+        let known = u16::try_from(open.document_sequence).ok();
+        if known.is_none_or(|known| overlay_config::is_newer(sequence, known)) {
+            let _ = down.try_send(Ok(proto::FeedResponse {
+                id: DOCUMENT,
+                item: Some(Item::Document(xml)),
+            }));
+        }
+        info!(feed = number, "overlay is fed");
+        self.feed = Some(Feed {
+            number,
+            down,
+            sent: 0,
+            in_flight: BTreeSet::new(),
+            refused: BTreeMap::new(),
+        });
+        number
+    }
+
+    async fn acknowledge(&mut self, number: u64, acknowledge: proto::Acknowledge) -> Result<(), FlushError> {
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.number == number) else {
+            return Ok(());
+        };
+        let proto::Acknowledge { id, refusal } = acknowledge;
+        if !feed.in_flight.remove(&id) {
+            return Ok(());
+        }
+        match refusal {
+            None => {
+                let batch = self.core.acknowledged(id);
+                self.write(batch).await
+            }
+            Some(refusal) => {
+                let is_outdated = refusal.code == u32::from(ErrorCode::DataTooOld.number());
+                warn!(item = id, code = refusal.code, "overlay refused to store a user record");
+                feed.refused.insert(
+                    id,
+                    Retry {
+                        at: Instant::now() + self.retry,
+                        is_outdated,
+                    },
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Tries again what was refused some time ago.
+    async fn retry(&mut self) -> Result<(), FlushError> {
+        let Some(feed) = &mut self.feed else { return Ok(()) };
+        let now = Instant::now();
+        let due: Vec<u64> = feed
+            .refused
+            .iter()
+            .filter(|(_, retry)| retry.at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let Some(feed) = &mut self.feed else { return Ok(()) };
+            let Some(retry) = feed.refused.remove(&id) else {
+                continue;
+            };
+            if !retry.is_outdated {
+                // Sent again in its turn: everything after it is in flight or waits behind it.
+                feed.sent = feed.sent.min(id.saturating_sub(1));
+                continue;
+            }
+            match self.core.outdated(unix_ms(), id) {
+                Ok(((), batch)) => self.write(batch).await?,
+                Err(refused) => warn!(error = %refused, "user record cannot be signed again"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the window allows.
+    fn pump(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        while feed.in_flight.len() < WINDOW {
+            let Some((id, waiting)) = self.core.waiting(feed.sent) else {
+                return;
+            };
+            feed.sent = id;
+            if feed.in_flight.contains(&id) || feed.refused.contains_key(&id) {
+                continue;
+            }
+            let store = proto::SignedStore {
+                transaction_id: waiting.transaction_id.0,
+                contents: waiting.contents.clone(),
+                security_block: waiting.security_block.clone(),
+            };
+            if feed
+                .down
+                .try_send(Ok(proto::FeedResponse {
+                    id,
+                    item: Some(Item::Store(store)),
+                }))
+                .is_err()
+            {
+                // The stream has ended; the next one starts from the front.
+                self.feed = None;
+                return;
+            }
+            feed.in_flight.insert(id);
+        }
+    }
+}
+
+/// The wall clock, which only shells read.
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Commands that wait; when it is full, callers wait under their deadlines.
+pub(crate) const COMMANDS: usize = 64;
+/// Items that the overlay has not acknowledged: enough to keep its stores busy.
+pub(crate) const WINDOW: usize = 32;
+/// The queue of a stream holds a window, the document and the reason of its end.
+pub(crate) const DOWN: usize = WINDOW + 2;
+/// The id of the document's item; those of the outbox start at 1.
+const DOCUMENT: u64 = 0;
+/// What the overlay refuses is seldom better at once.
+pub(crate) const RETRY: Duration = Duration::from_secs(5);
+const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+/// More may be due than was signed in one batch.
+const REFRESH_MORE: Duration = Duration::from_secs(1);

@@ -1,0 +1,133 @@
+//! What can go wrong: at the start, and in one operation.
+
+use std::path::PathBuf;
+
+use tonic::Status;
+
+/// Why a new overlay was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The folder holds an overlay already.
+    #[error("folder {folder} already holds the bootstrap service of overlay {overlay}: choose another folder")]
+    Exists {
+        /// The folder.
+        folder: PathBuf,
+        /// The overlay there.
+        overlay: String,
+    },
+    /// The state cannot be opened, read or written.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A key or certificate could not be made.
+    #[error("cannot make the overlay's keys and certificates: {0}")]
+    Issue(#[from] identity::issue::IssueError),
+    /// The overlay's name or a bootstrap node cannot stand in a document.
+    #[error("cannot write the configuration document: {0}")]
+    Document(#[from] overlay_config::Error),
+}
+
+/// Why the component cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder cannot be made private.
+    #[error("cannot make folder {folder} private: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] kv::OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] kv::ReadError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Write(#[from] kv::FlushError),
+    /// No overlay was made here.
+    #[error("folder {folder} holds no bootstrap service: make an overlay first")]
+    Empty {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A stored record cannot be read.
+    #[error("stored {tree} {key:?} is damaged: {reason}")]
+    Damaged {
+        /// What sort of record.
+        tree: &'static str,
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Why an operation was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The credential does not count. The text says no more than an attacker may know.
+    #[error("the credential is unknown, used up, revoked or expired")]
+    Credential,
+    /// Too many wrong credentials.
+    #[error("too many wrong credentials: try again in a minute")]
+    TooManyFailures,
+    /// The token does not cover what is asked for.
+    #[error("the credential does not cover {0}")]
+    NotCovered(&'static str),
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// The id is taken by something else.
+    #[error("token {0} exists with other contents")]
+    Exists(String),
+    /// Another version is current.
+    #[error("version {current} is current")]
+    Version {
+        /// The current version.
+        current: u64,
+    },
+    /// A table is full.
+    #[error("there are {limit} {what} already")]
+    Full {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many.
+        limit: usize,
+    },
+    /// A key, certificate or seal could not be made.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Status {
+        let text = refused.to_string();
+        match refused {
+            Refused::Invalid(_) => Status::invalid_argument(text),
+            Refused::Credential => Status::unauthenticated(text),
+            Refused::TooManyFailures | Refused::Full { .. } => Status::resource_exhausted(text),
+            Refused::NotCovered(_) => Status::failed_precondition(text),
+            Refused::NotFound(_) => Status::not_found(text),
+            Refused::Exists(_) => Status::already_exists(text),
+            Refused::Version { .. } => Status::aborted(text),
+            Refused::Internal(_) => Status::internal(text),
+        }
+    }
+}
+
+impl From<identity::issue::IssueError> for Refused {
+    fn from(error: identity::issue::IssueError) -> Refused {
+        Refused::Internal(error.to_string())
+    }
+}
+
+impl From<identity::KeyError> for Refused {
+    fn from(error: identity::KeyError) -> Refused {
+        Refused::Internal(error.to_string())
+    }
+}

@@ -1,0 +1,124 @@
+//! Making a new overlay: all keys, the certificates of its CAs, and the first document.
+
+use std::path::Path;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use identity::issue::{
+    Authority, Class, IssueError, Serial, Subject, configuration_root, enrollment_ca, random_node_id,
+};
+use identity::{Key, KeyError, Signer};
+use kv::{Batch, Options};
+use overlay_config::{BootstrapNode, Document, SignedDocument};
+
+use crate::error::{InitError, StartError};
+use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+
+/// What a new overlay is to be.
+#[derive(Debug, Clone)]
+pub struct Genesis {
+    /// Its name.
+    pub overlay: String,
+    /// The peers through which others join.
+    pub bootstrap_nodes: Vec<BootstrapNode>,
+    /// The time in Unix milliseconds.
+    pub now_ms: u64,
+}
+
+/// What must not stay on the bootstrap service's host: whoever has it rules the overlay.
+#[derive(Debug)]
+pub struct OffLine {
+    /// The configuration root, which issues configuration signers.
+    pub root: Authority,
+    /// The signer of this and the next document.
+    pub signer: Signer,
+    /// The document, as every node gets it.
+    pub document: SignedDocument,
+}
+
+/// Makes a new overlay and its bootstrap service's state in a folder, in one step or not at all.
+///
+/// # Errors
+/// When the folder cannot be used or holds an overlay already, or the name cannot be one.
+///
+/// # Cancel safety
+/// Dropped before it returns, the overlay may or may not exist, but its off-line keys are lost:
+/// remove the folder.
+pub async fn init(folder: &Path, options: Options, genesis: &Genesis) -> Result<OffLine, InitError> {
+    let store = state::open(folder, options)?;
+    if let Some(existing) = state::get::<ServiceRecord>(&store, SERVICE, SERVICE_KEY)? {
+        return Err(InitError::Exists {
+            folder: folder.to_path_buf(),
+            overlay: existing.overlay,
+        });
+    }
+    let (off_line, record) = make(genesis)?;
+    let mut batch = Batch::new();
+    state::put(&mut batch, SERVICE, SERVICE_KEY, &record);
+    store.apply(batch).await.map_err(StartError::from)?;
+    Ok(off_line)
+}
+
+fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
+    let now_ms = genesis.now_ms;
+    let root = configuration_root(&new_key()?, now_ms, new_serial()?)?;
+    let authority = enrollment_ca(&new_key()?, now_ms, new_serial()?)?;
+    let user_key = new_key()?;
+    let (signer_id, user_signer) = (new_node_id()?, new_node_id()?);
+    let document = Document::for_overlay(overlay_config::Genesis {
+        overlay: &genesis.overlay,
+        root_certs: vec![root.certificate().clone(), authority.certificate().clone()],
+        configuration_signer: signer_id,
+        user_signer,
+        bootstrap_nodes: genesis.bootstrap_nodes.clone(),
+    });
+    // What no node could read is found out now.
+    let document = Document::from_xml(&document.to_xml())?;
+    let signer_key = new_key()?;
+    let public = signer_key.public();
+    let subject = Subject {
+        key: &public,
+        node_id: signer_id,
+        overlay: &genesis.overlay,
+        user: None,
+    };
+    let certificate = root.issue(Class::ConfigurationSigner, &subject, now_ms, new_serial()?)?;
+    let signer = Signer::new(signer_key, &certificate, &[]).map_err(IssueError::from)?;
+    let document = SignedDocument::sign(document, &signer);
+    let record = ServiceRecord {
+        overlay: genesis.overlay.clone(),
+        authority_key: Octets::of(authority.key().pkcs8()),
+        authority_certificate: Octets::of(authority.certificate().der()),
+        user_key: Octets::of(user_key.pkcs8()),
+        user_signer: Octets::of(user_signer.as_bytes()),
+        record_keys: vec![(1, Octets::of(new_secret()?))],
+        token_key: Octets::of(new_secret()?),
+        root: Octets::of(root.certificate().hash()),
+        document: Octets::of(document.xml()),
+    };
+    Ok((OffLine { root, signer, document }, record))
+}
+
+/// Draws octets from the system's random source.
+pub(crate) fn random_octets<const N: usize>() -> Result<[u8; N], KeyError> {
+    let mut octets = [0; N];
+    SystemRandom::new()
+        .fill(&mut octets)
+        .map_err(|_| KeyError::Generation)?;
+    Ok(octets)
+}
+
+fn new_secret() -> Result<[u8; 32], InitError> {
+    Ok(random_octets().map_err(IssueError::from)?)
+}
+
+fn new_key() -> Result<Key, InitError> {
+    Ok(Key::generate().map_err(IssueError::from)?)
+}
+
+fn new_serial() -> Result<Serial, InitError> {
+    Ok(Serial::generate().map_err(IssueError::from)?)
+}
+
+fn new_node_id() -> Result<wire::NodeId, InitError> {
+    Ok(random_node_id().map_err(IssueError::from)?)
+}

@@ -1,0 +1,132 @@
+//! The component as its process sees it.
+
+use std::time::Duration;
+
+use kv::Options;
+use rpc::Served;
+use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
+use runtime::{Failure, Health, Tasks};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::driver::{COMMANDS, Driver, RETRY, unix_ms};
+use crate::error::StartError;
+use crate::grpc::Handler;
+use crate::state;
+
+/// The running bootstrap service.
+pub struct Server {
+    served: Served,
+    handler: Handler,
+    tasks: Tasks,
+    draining: CancellationToken,
+    streams: TaskTracker,
+    overlay: String,
+}
+
+impl Server {
+    /// Opens the state that [`init`](crate::init) made, and starts the service.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, holds no overlay, or its contents are damaged.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, nothing runs.
+    pub async fn bind(config: &Config, options: Options, health: &Health) -> Result<Server, StartError> {
+        Server::bind_with(config, options, health, RETRY).await
+    }
+
+    /// As [`Server::bind`]; what the overlay refuses is tried again after `retry`.
+    pub(crate) async fn bind_with(
+        config: &Config,
+        options: Options,
+        health: &Health,
+        retry: Duration,
+    ) -> Result<Server, StartError> {
+        let reporter = health.component("bootstrap");
+        let store = state::open(&config.folder, options)?;
+        let core = Core::load(&store, unix_ms())?;
+        let overlay = core.overlay().to_owned();
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (draining, streams) = (CancellationToken::new(), TaskTracker::new());
+        let handler = Handler {
+            commands,
+            draining: draining.clone(),
+            streams: streams.clone(),
+        };
+        let served = Served::builder().service(BootstrapServer::new(handler.clone())).build();
+        let mut tasks = Tasks::new();
+        let driver = Driver::new(core, (store, queue), tasks.stop(), retry);
+        tasks.spawn("bootstrap driver", driver.run());
+        served.set_health(SERVICE, true).await;
+        reporter.set_ready();
+        info!(overlay, "bootstrap service started");
+        Ok(Server {
+            served,
+            handler,
+            tasks,
+            draining,
+            streams,
+            overlay,
+        })
+    }
+
+    /// Returns the service behind the rules of the seam, for direct channels and sockets.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.served.clone()
+    }
+
+    /// Adds the service to another server, which may hold those of other components too.
+    #[must_use]
+    pub fn add_to(&self, builder: rpc::Builder) -> rpc::Builder {
+        builder.service(BootstrapServer::new(self.handler.clone()))
+    }
+
+    /// Returns the name of the overlay.
+    #[must_use]
+    pub fn overlay(&self) -> &str {
+        &self.overlay
+    }
+
+    /// Waits until the component ends by itself, which it does only when it cannot go on.
+    ///
+    /// # Errors
+    /// What ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: call it again.
+    pub async fn join(&mut self) -> Result<(), Failure> {
+        self.tasks.join().await
+    }
+
+    /// Ends the component: streams at once, calls within the grace period.
+    ///
+    /// # Errors
+    /// A task that panicked on the way.
+    ///
+    /// # Cancel safety
+    /// Dropped on the way, the component is cut off when it is dropped too; what it acknowledged is
+    /// on the disk.
+    pub async fn shutdown(&mut self, grace: Duration) -> Result<(), Failure> {
+        self.draining.cancel();
+        self.streams.close();
+        self.served.close(grace).await;
+        self.tasks.shutdown(grace).await
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("overlay", &self.overlay)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of the contract.
+const SERVICE: &str = "p2psip.bootstrap.v1.Bootstrap";

@@ -1,0 +1,181 @@
+//! What is on the disk: one record for each token, user, waiting message and client.
+//!
+//! A record is a format version and JSON; byte strings are hex. The folder is readable by its owner
+//! alone, because the keys are in it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use kv::{Batch, Store, Tree};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::StartError;
+
+/// Keys, certificates and the document: one record, written once.
+pub(crate) const SERVICE: Tree = Tree::new("service");
+pub(crate) const TOKENS: Tree = Tree::new("token");
+pub(crate) const USERS: Tree = Tree::new("user");
+pub(crate) const OUTBOX: Tree = Tree::new("outbox");
+pub(crate) const CLIENTS: Tree = Tree::new("client");
+/// The key of the only record of [`SERVICE`].
+pub(crate) const SERVICE_KEY: &[u8] = b"service";
+
+/// Octets that are hex in JSON.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Octets(pub(crate) Vec<u8>);
+
+impl Octets {
+    pub(crate) fn of(octets: impl AsRef<[u8]>) -> Octets {
+        Octets(octets.as_ref().to_vec())
+    }
+}
+
+impl TryFrom<String> for Octets {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Octets, &'static str> {
+        wire::hex::decode(&text).map(Octets).ok_or("not hexadecimal")
+    }
+}
+
+impl From<Octets> for String {
+    fn from(octets: Octets) -> String {
+        wire::hex::encode(&octets.0)
+    }
+}
+
+/// The service itself.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ServiceRecord {
+    pub(crate) overlay: String,
+    /// PKCS#8 of the enrollment CA.
+    pub(crate) authority_key: Octets,
+    pub(crate) authority_certificate: Octets,
+    /// PKCS#8 of the user signer.
+    pub(crate) user_key: Octets,
+    pub(crate) user_signer: Octets,
+    pub(crate) record_keys: Vec<(u32, Octets)>,
+    /// Keys the hashes of tokens.
+    pub(crate) token_key: Octets,
+    /// SHA-256 of the configuration root, on which the document is believed.
+    pub(crate) root: Octets,
+    pub(crate) document: Octets,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct TokenRecord {
+    pub(crate) secret_hash: Octets,
+    pub(crate) lifetime_seconds: u64,
+    pub(crate) created_ms: u64,
+    pub(crate) expires_ms: u64,
+    pub(crate) peer: bool,
+    pub(crate) edges: u32,
+    pub(crate) revoked: bool,
+    pub(crate) used: Option<UsedRecord>,
+}
+
+/// What a token enrolled, so that a repetition gets the same answer.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct UsedRecord {
+    /// Hash over the public keys.
+    pub(crate) keys: Octets,
+    pub(crate) peer: Option<NodeRecord>,
+    pub(crate) edges: Vec<EdgeRecord>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    pub(crate) node_id: Octets,
+    pub(crate) certificate: Octets,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct EdgeRecord {
+    pub(crate) node_id: Octets,
+    pub(crate) link: Octets,
+    pub(crate) signer: Octets,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct UserRecord {
+    /// The sealed record as it is stored in the overlay.
+    pub(crate) record: Octets,
+    pub(crate) published: u64,
+    /// The last storage_time that was used.
+    pub(crate) storage_time: u64,
+    pub(crate) signed_ms: u64,
+}
+
+/// A complete StoreReq that the overlay has not acknowledged.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct WaitingRecord {
+    pub(crate) aor: String,
+    pub(crate) version: u64,
+    pub(crate) transaction_id: u64,
+    pub(crate) contents: Octets,
+    pub(crate) security_block: Octets,
+}
+
+/// Adds a record to a batch.
+pub(crate) fn put(batch: &mut Batch, tree: Tree, key: &[u8], record: &impl Serialize) {
+    let mut bytes = vec![FORMAT];
+    // Strings, numbers and lists always have a JSON form.
+    if serde_json::to_writer(&mut bytes, record).is_ok() {
+        batch.put(tree, key, bytes);
+    }
+}
+
+/// Reads one record.
+pub(crate) fn get<T: DeserializeOwned>(store: &Store, tree: Tree, key: &[u8]) -> Result<Option<T>, StartError> {
+    store.get(tree, key)?.map(|value| decode(tree, key, &value)).transpose()
+}
+
+/// Reads all records of a tree.
+pub(crate) fn all<T: DeserializeOwned>(store: &Store, tree: Tree) -> Result<Vec<(Bytes, T)>, StartError> {
+    let mut records = Vec::new();
+    for entry in store.iter(tree) {
+        let (key, value) = entry?;
+        let record = decode(tree, &key, &value)?;
+        records.push((key, record));
+    }
+    Ok(records)
+}
+
+/// Opens the store in a folder that only its owner may enter.
+pub(crate) fn open(folder: &Path, options: kv::Options) -> Result<Store, StartError> {
+    make_private(folder).map_err(|source| StartError::Folder {
+        folder: folder.to_path_buf(),
+        source,
+    })?;
+    Ok(Store::open(folder, options)?)
+}
+
+#[cfg(unix)]
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)
+}
+
+fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {
+    let damaged = |reason: String| StartError::Damaged {
+        tree: tree.name(),
+        key: String::from_utf8_lossy(key).into_owned(),
+        reason,
+    };
+    match value.split_first() {
+        Some((&FORMAT, json)) => serde_json::from_slice(json).map_err(|error| damaged(error.to_string())),
+        Some((format, _)) => Err(damaged(format!("format {format} is unknown"))),
+        None => Err(damaged("it is empty".to_owned())),
+    }
+}
+
+/// The format of all records above.
+const FORMAT: u8 = 1;

@@ -1,0 +1,7 @@
+//! The service as an operator, a new node and an overlay see it.
+
+mod enrollment;
+mod feed;
+mod tokens;
+mod users;
+mod world;

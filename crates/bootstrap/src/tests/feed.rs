@@ -1,0 +1,244 @@
+//! The component over its contract, as an overlay and an operator see it.
+
+use std::time::Duration;
+
+use rpc::proto::bootstrap::v1 as proto;
+use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
+use rpc::proto::bootstrap::v1::feed_request::Message;
+use rpc::proto::bootstrap::v1::feed_response::Item;
+use rpc::{Channel, Duplex, Role};
+use runtime::Health;
+use tempfile::TempDir;
+use tokio_stream::StreamExt;
+use tonic::Code;
+
+use super::world::{ALICE, OPTIONS, alice, make_overlay};
+use crate::{Config, Server, StartError};
+
+type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
+
+#[tokio::test]
+async fn overlay_gets_the_document_and_the_users_until_it_acknowledges() {
+    let (folder, mut server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    operator.put_user(alice()).await.unwrap();
+
+    let mut feed = open(&server, 0).await;
+    let document = next(&mut feed).await;
+    assert!(matches!(document.item, Some(Item::Document(_))));
+    let store = next(&mut feed).await;
+    assert!(matches!(store.item, Some(Item::Store(_))));
+    drop(feed);
+
+    // Not acknowledged: the next stream brings it again; the document is known by now.
+    let mut feed = open(&server, 1).await;
+    let again = next(&mut feed).await;
+    assert_eq!(again, store);
+    acknowledge(&feed, again.id, None).await;
+    published(&mut operator, 1).await;
+    // A change while the stream is open comes at once.
+    operator.put_user(alice()).await.unwrap();
+    let newer = next(&mut feed).await;
+    assert!(newer.id > store.id);
+    acknowledge(&feed, newer.id, None).await;
+    published(&mut operator, 2).await;
+    drop(feed);
+    server.shutdown(Duration::from_secs(5)).await.unwrap();
+    drop((server, operator));
+
+    // After a restart nothing waits.
+    let mut server = bind(&folder).await.unwrap();
+    let mut operator = client(&server, Role::Operator);
+    let mut feed = open(&server, 1).await;
+    operator
+        .put_user(proto::PutUserRequest {
+            aor: "bob@overlay.example.org".to_owned(),
+            ..alice()
+        })
+        .await
+        .unwrap();
+    let bob = next(&mut feed).await;
+    assert_eq!(users(&mut operator).await.len(), 2);
+    acknowledge(&feed, bob.id, None).await;
+    drop(feed);
+    server.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_items_come_again_later() {
+    let (_folder, server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    operator.put_user(alice()).await.unwrap();
+    let mut feed = open(&server, 1).await;
+    let first = next(&mut feed).await;
+    acknowledge(
+        &feed,
+        first.id,
+        Some(proto::Refusal {
+            code: 4,
+            info: Default::default(),
+        }),
+    )
+    .await;
+    let again = next(&mut feed).await;
+    assert_eq!(again, first);
+    // The overlay holds a later storage_time: the message must be another.
+    acknowledge(
+        &feed,
+        first.id,
+        Some(proto::Refusal {
+            code: 9,
+            info: Default::default(),
+        }),
+    )
+    .await;
+    let newer = next(&mut feed).await;
+    assert!(newer.id > first.id && newer.item != first.item);
+}
+
+#[tokio::test]
+async fn newest_stream_wins_and_draining_ends_it() {
+    let (_folder, mut server) = start().await;
+    let mut old = open(&server, 1).await;
+    let mut new = open(&server, 1).await;
+    assert_eq!(old.receive().await.unwrap_err().code(), Code::Aborted);
+    let (ended, shut) = tokio::join!(new.receive(), server.shutdown(Duration::from_secs(5)));
+    assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
+    shut.unwrap();
+}
+
+#[tokio::test]
+async fn first_message_opens_the_stream() {
+    let (_folder, server) = start().await;
+    let mut client = client(&server, Role::Overlay);
+    let mut feed = Feed::open(|up| async move { client.feed(up).await }).await.unwrap();
+    acknowledge(&feed, 1, None).await;
+    assert_eq!(feed.receive().await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn refusals_have_the_codes_of_the_contract() {
+    let (_folder, server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    let code = |outcome: Result<(), tonic::Status>| outcome.unwrap_err().code();
+    let enroll = |token: &str| proto::EnrollRequest {
+        credential: Some(proto::enroll_request::Credential::Token(token.to_owned())),
+        ..Default::default()
+    };
+    assert_eq!(
+        code(operator.enroll(enroll("wrong")).await.map(|_| ())),
+        Code::Unauthenticated
+    );
+    let nobody = proto::DeleteUserRequest {
+        aor: ALICE.to_owned(),
+        if_version: None,
+    };
+    assert_eq!(code(operator.delete_user(nobody).await.map(|_| ())), Code::NotFound);
+    let conflict = proto::PutUserRequest {
+        if_version: Some(3),
+        ..alice()
+    };
+    assert_eq!(code(operator.put_user(conflict).await.map(|_| ())), Code::Aborted);
+    let token = proto::CreateTokenRequest {
+        id: "a".to_owned(),
+        lifetime_seconds: 60,
+        peer: true,
+        edges: 1,
+    };
+    operator.create_token(token.clone()).await.unwrap();
+    let other = proto::CreateTokenRequest { edges: 2, ..token };
+    assert_eq!(
+        code(operator.create_token(other).await.map(|_| ())),
+        Code::AlreadyExists
+    );
+    let listed: Vec<_> = operator
+        .list_tokens(rpc::unbounded(proto::ListTokensRequest {}))
+        .await
+        .unwrap()
+        .into_inner()
+        .collect()
+        .await;
+    assert_eq!(listed.len(), 1);
+    operator
+        .revoke_token(proto::RevokeTokenRequest { id: "a".to_owned() })
+        .await
+        .unwrap();
+    // An overlay is no operator.
+    let mut overlay = client(&server, Role::Overlay);
+    assert_eq!(
+        code(overlay.put_user(alice()).await.map(|_| ())),
+        Code::PermissionDenied
+    );
+}
+
+#[tokio::test]
+async fn folder_without_an_overlay_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        folder: folder.path().to_path_buf(),
+    };
+    let error = Server::bind(&config, OPTIONS, &Health::new()).await.unwrap_err();
+    assert!(matches!(error, StartError::Empty { .. }), "{error}");
+}
+
+async fn start() -> (TempDir, Server) {
+    let folder = tempfile::tempdir().unwrap();
+    make_overlay(folder.path()).await;
+    let server = bind(&folder).await.unwrap();
+    (folder, server)
+}
+
+async fn bind(folder: &TempDir) -> Result<Server, StartError> {
+    let config = Config {
+        folder: folder.path().to_path_buf(),
+    };
+    Server::bind_with(&config, OPTIONS, &Health::new(), Duration::from_millis(10)).await
+}
+
+fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
+    BootstrapClient::new(Channel::direct(server.served(), role))
+}
+
+async fn open(server: &Server, document_sequence: u32) -> Feed {
+    let mut client = client(server, Role::Overlay);
+    let feed = Feed::open(|up| async move { client.feed(up).await }).await.unwrap();
+    let open = proto::FeedOpen {
+        node_id: vec![1; 16].into(),
+        document_sequence,
+    };
+    feed.send(proto::FeedRequest {
+        message: Some(Message::Open(open)),
+    })
+    .await
+    .unwrap();
+    feed
+}
+
+async fn next(feed: &mut Feed) -> proto::FeedResponse {
+    feed.receive().await.unwrap().unwrap()
+}
+
+async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
+    let message = Message::Acknowledge(proto::Acknowledge { id, refusal });
+    feed.send(proto::FeedRequest { message: Some(message) }).await.unwrap();
+}
+
+async fn users(operator: &mut BootstrapClient<Channel>) -> Vec<proto::ListUsersResponse> {
+    let answers = operator
+        .list_users(rpc::unbounded(proto::ListUsersRequest::default()))
+        .await
+        .unwrap();
+    answers.into_inner().map(Result::unwrap).collect().await
+}
+
+/// Waits until the acknowledgement of a version has been written.
+async fn published(operator: &mut BootstrapClient<Channel>, version: u64) {
+    let reached = async {
+        while users(operator).await[0].published_version < version {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reached)
+        .await
+        .expect("the acknowledgement is written");
+}

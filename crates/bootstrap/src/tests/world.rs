@@ -1,0 +1,161 @@
+//! A new overlay in a temporary folder, and its state machine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use identity::{Key, Trust, Verifier};
+use kv::{Batch, Durability, Options, Store};
+use overlay_config::{BootstrapNode, Document};
+use rpc::proto::bootstrap::v1 as proto;
+use tempfile::TempDir;
+
+use crate::core::Core;
+use crate::driver::unix_ms;
+use crate::error::Refused;
+use crate::{Genesis, OffLine, init, state};
+
+pub(super) const OVERLAY: &str = "overlay.example.org";
+pub(super) const ALICE: &str = "alice@overlay.example.org";
+pub(super) const PASSWORD: &str = "correct horse";
+
+pub(super) const OPTIONS: Options = Options {
+    cache_bytes: 1 << 20,
+    durability: Durability::System,
+};
+
+/// The core over a real store; every operation is written as the driver would.
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) store: Store,
+    pub(super) now_ms: u64,
+    pub(super) document: Document,
+    folder: TempDir,
+}
+
+impl World {
+    pub(super) async fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let document = make_overlay(folder.path()).await.document.document().clone();
+        let store = state::open(folder.path(), OPTIONS).unwrap();
+        let core = Core::load(&store, unix_ms()).unwrap();
+        World {
+            core,
+            store,
+            now_ms: unix_ms(),
+            document,
+            folder,
+        }
+    }
+
+    /// What is in memory is lost; what was written is read again.
+    pub(super) fn reopened(self) -> World {
+        let World {
+            core,
+            store,
+            now_ms,
+            document,
+            folder,
+        } = self;
+        drop((core, store));
+        let store = state::open(folder.path(), OPTIONS).unwrap();
+        let core = Core::load(&store, now_ms).unwrap();
+        World {
+            core,
+            store,
+            now_ms,
+            document,
+            folder,
+        }
+    }
+
+    /// Runs an operation and writes what it changed.
+    pub(super) async fn run<T>(
+        &mut self,
+        operation: impl FnOnce(&mut Core, u64) -> Result<(T, Batch), Refused>,
+    ) -> Result<T, Refused> {
+        let (answer, batch) = operation(&mut self.core, self.now_ms)?;
+        self.store.apply(batch).await.unwrap();
+        Ok(answer)
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now_ms += u64::try_from(time.as_millis()).unwrap();
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        self.document.trust()
+    }
+
+    pub(super) fn verifier(&self) -> Verifier {
+        Verifier::new(self.trust())
+    }
+
+    /// A token for a peer and two edges.
+    pub(super) async fn token(&mut self, id: &str) -> String {
+        let request = proto::CreateTokenRequest {
+            id: id.to_owned(),
+            lifetime_seconds: 3600,
+            peer: true,
+            edges: 2,
+        };
+        self.run(|core, now| core.create_token(now, &request))
+            .await
+            .unwrap()
+            .secret
+    }
+
+    pub(super) async fn put(&mut self, request: proto::PutUserRequest) -> Result<u64, Refused> {
+        self.run(|core, now| core.put_user(now, &request))
+            .await
+            .map(|answer| answer.version)
+    }
+
+    pub(super) async fn enroll(&mut self, request: proto::EnrollRequest) -> Result<proto::EnrollResponse, Refused> {
+        self.run(|core, now| core.enroll(now, &request)).await
+    }
+
+    pub(super) fn users(&self, with_removed: bool) -> Vec<proto::ListUsersResponse> {
+        let request = proto::ListUsersRequest {
+            prefix: String::new(),
+            with_removed,
+        };
+        self.core.list_users(&request, None).0
+    }
+}
+
+pub(super) async fn make_overlay(folder: &Path) -> OffLine {
+    let genesis = Genesis {
+        overlay: OVERLAY.to_owned(),
+        bootstrap_nodes: vec![BootstrapNode {
+            host: "127.0.0.1".to_owned(),
+            port: 6084,
+        }],
+        now_ms: unix_ms(),
+    };
+    init(folder, OPTIONS, &genesis).await.unwrap()
+}
+
+pub(super) fn alice() -> proto::PutUserRequest {
+    proto::PutUserRequest {
+        aor: ALICE.to_owned(),
+        password: Some(PASSWORD.to_owned()),
+        ..Default::default()
+    }
+}
+
+/// Requests for a peer and one edge with new keys.
+pub(super) fn nodes(token: &str) -> proto::EnrollRequest {
+    proto::EnrollRequest {
+        credential: Some(proto::enroll_request::Credential::Token(token.to_owned())),
+        peer: request(),
+        edges: vec![proto::EdgeRequest {
+            link: request(),
+            signer: request(),
+        }],
+        ..Default::default()
+    }
+}
+
+pub(super) fn request() -> bytes::Bytes {
+    Key::generate().unwrap().request().unwrap().into()
+}
