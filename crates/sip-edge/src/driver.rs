@@ -3,7 +3,6 @@
 //! Everything that happens comes in as an event and is handled to its end before the next one. What takes time (a call into the overlay, a flush, a
 //! dial) becomes a job whose result is an event again.
 
-mod calls;
 mod links;
 mod lookups;
 mod registrations;
@@ -21,6 +20,7 @@ use sip_core::location::Table;
 use sip_core::proxy::{self, Answer, AuthenticateId, Output, RegisterId, ResolveId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use usage::sip::{Found, Registrant};
 use wire::{NodeId, Now};
 
@@ -30,6 +30,7 @@ use crate::edges::Edges;
 use crate::entries::{Entries, Job};
 use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
 use crate::minter::Minter;
+use crate::spans::Spans;
 use crate::transport::{Arrival, Hub};
 use crate::users::{Asked, Users};
 use crate::{disk, ladder};
@@ -82,6 +83,7 @@ pub(crate) struct Driver {
     /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
     pub(crate) unstored: BTreeMap<Aor, Vec<RegisterId>>,
     pub(crate) jobs: JoinSet<Done>,
+    pub(crate) spans: Spans,
     pub(crate) drained: Option<oneshot::Sender<()>>,
 }
 
@@ -191,14 +193,33 @@ impl Driver {
         let proxy_due = loop {
             match self.proxy.poll_output() {
                 Output::Send { hop, bytes } => self.send(now, hop, bytes),
-                Output::Authenticate { id, flow, request, .. } => self.authenticate(now, id, flow, request),
-                Output::Register { id, flow, request, .. } => self.register(now, id, flow, request),
-                Output::Resolve { id, query, .. } => self.resolve(now, id, query),
+                Output::Authenticate {
+                    id,
+                    flow,
+                    request,
+                    trace,
+                } => {
+                    let _entered = self.spans.of(&trace).entered();
+                    self.authenticate(now, id, flow, request);
+                }
+                Output::Register {
+                    id,
+                    flow,
+                    request,
+                    trace,
+                } => {
+                    let _entered = self.spans.of(&trace).entered();
+                    self.register(now, id, flow, request);
+                }
+                Output::Resolve { id, query, trace } => {
+                    let _entered = self.spans.of(&trace).entered();
+                    self.resolve(now, id, query);
+                }
                 // Its answers will find nobody, which the proxy bears.
                 Output::Abandon(_) => {}
                 Output::Forget { aor, .. } => self.directory.drop_routes(aor.as_str()),
                 Output::EdgeSilent(node) => self.handle_unreachable_edge(now, node),
-                Output::Event(event) => calls::note(&event),
+                Output::Event(event) => self.spans.note(&event),
                 Output::Timeout(due) => break due,
             }
         };
@@ -283,10 +304,15 @@ impl Driver {
         }
     }
 
+    /// Starts what takes time, inside the span of the request that it is done for.
+    pub(crate) fn start(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+        self.jobs.spawn(job.in_current_span());
+    }
+
     /// Writes a batch with nobody waiting.
     fn note(&mut self, batch: Batch) {
         let store = self.store.clone();
-        self.jobs.spawn(async move {
+        self.start(async move {
             match store.apply(batch).await {
                 Ok(()) => Done::Noted,
                 Err(error) => Done::DiskFailed(error),

@@ -17,6 +17,7 @@ mod minter;
 mod random;
 mod server;
 mod service;
+mod spans;
 mod transport;
 mod users;
 

@@ -313,6 +313,7 @@ impl Start {
             store,
             unstored: std::collections::BTreeMap::new(),
             jobs: JoinSet::new(),
+            spans: crate::spans::Spans::default(),
             drained: None,
         })
     }

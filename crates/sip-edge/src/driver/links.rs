@@ -57,8 +57,7 @@ impl Driver {
     fn reach(&mut self, node: flow::NodeId, home: flow::NodeId) {
         let (attacher, overlay) = (self.attacher.clone(), self.home.handle.clone());
         let (node, home) = (NodeId::from(node.0), NodeId::from(home.0));
-        self.jobs
-            .spawn(async move { Done::Asked(node, attacher.ask(&overlay, home, node).await) });
+        self.start(async move { Done::Asked(node, attacher.ask(&overlay, home, node).await) });
     }
 
     /// Takes an edge's agreement to dial, or that it was not to be had.
@@ -170,7 +169,7 @@ impl Driver {
                     } => {
                         self.reply(reply);
                         let endpoint = Arc::clone(&self.endpoint);
-                        self.jobs.spawn(async move {
+                        self.start(async move {
                             Done::Dialed(node, attach::dial(&endpoint, node, &candidates).await.map(Box::new))
                         });
                     }

@@ -76,7 +76,7 @@ impl Driver {
         let (answer, fetches) = self.directory.ask(now.instant, aor.as_str(), need, waiter);
         if fetches {
             let (fetch, aor) = (self.fetching(aor.as_str()), aor.clone());
-            self.jobs.spawn(async move { Done::Fetched(aor, fetch.await) });
+            self.start(async move { Done::Fetched(aor, fetch.await) });
         }
         match answer {
             Known::Known(waiter) => self.go_on(now, aor, waiter, None),

@@ -170,7 +170,7 @@ impl Driver {
 
     fn flush(&mut self, batch: Batch, id: RegisterId, answer: Answer) {
         let store = self.store.clone();
-        self.jobs.spawn(async move {
+        self.start(async move {
             match store.apply(batch).await {
                 Ok(()) => Done::Flushed(id, answer),
                 Err(error) => Done::DiskFailed(error),
@@ -211,7 +211,7 @@ impl Driver {
             STORE
         };
         let fetch = self.fetching(&job.aor);
-        self.jobs.spawn(async move {
+        self.start(async move {
             let newest = async || fetch.await.ok()?.own.map(|own| own.storage_time);
             let result = publisher.publish(&job, Arc::clone(&signer), limit, newest).await;
             Done::Published(job, result)
