@@ -23,4 +23,3 @@ mod users;
 
 pub use config::{Algorithm, Config, Credentials};
 pub use server::{BindError, Failure, Server};
-pub use service::Service;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use identity::{Sign as _, Verifier};
 use overlay_config::SignedDocument;
+use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
 use sip_core::aor::Domains;
 use sip_core::digest::{Authenticator, Settings as DigestSettings};
 use sip_core::location::{Limits, Table};
@@ -179,10 +180,11 @@ impl Server {
         self.edges
     }
 
-    /// The gRPC service of this edge, to be added to a server stack.
+    /// Gives the services, for a channel or a socket.
     #[must_use]
-    pub fn service(&self) -> rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer<Service> {
-        rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer::new(Service::new(self.commands.clone()))
+    pub fn served(&self) -> rpc::Served {
+        let service = SipEdgeServer::new(Service::new(self.commands.clone()));
+        rpc::Served::builder().service(service).build()
     }
 
     /// Waits until the edge ends by itself, which only a failure makes it do.

@@ -11,7 +11,7 @@ use crate::driver::{Command, Registration};
 
 /// Passes the operator's questions to the driver.
 #[derive(Debug, Clone)]
-pub struct Service {
+pub(crate) struct Service {
     commands: mpsc::Sender<Command>,
 }
 
