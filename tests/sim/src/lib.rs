@@ -10,3 +10,4 @@ pub mod queue;
 pub mod random;
 pub mod ring;
 pub mod scope;
+pub mod sweep;

@@ -31,6 +31,7 @@ use crate::{
     queue::Queue,
     random::Random,
     scope::Scope,
+    sweep::Failure,
 };
 
 /// The simulated peers, and what is between them.
@@ -121,19 +122,6 @@ enum Event {
     StartStorage(NodeId),
     Operate,
     Faults,
-}
-
-/// What a run found wrong.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Replays the run.
-    pub seed: u64,
-    /// When it happened.
-    pub elapsed: Duration,
-    /// What happened.
-    pub violation: Violation,
-    /// What was done to the peers, and what was read, before.
-    pub log: Vec<String>,
 }
 
 /// What a good run did.

@@ -15,6 +15,7 @@ use crate::{
     random::Random,
     ring::link::Links,
     scope::Scope,
+    sweep::Failure,
 };
 
 /// The simulated peers and what is between them.
@@ -103,19 +104,6 @@ enum Message {
     JoinRefused,
 }
 
-/// What a run found.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// Replays the run.
-    pub seed: u64,
-    /// When it happened.
-    pub elapsed: Duration,
-    /// What happened.
-    pub violation: Violation,
-    /// The last events before.
-    pub log: Vec<String>,
-}
-
 impl World {
     /// Makes the world of one seed: the first peer forms a ring, the others join it.
     #[must_use]
@@ -165,7 +153,7 @@ impl World {
     /// # Errors
     ///
     /// The first [`Failure`].
-    pub fn run(seed: u64, scope: &Scope, settings: Settings) -> Result<Self, Failure> {
+    pub fn run(seed: u64, scope: &Scope, settings: Settings) -> Result<(), Failure> {
         let mut world = Self::new(seed, scope.peers, settings);
         world
             .run_until(scope.duration)
@@ -183,8 +171,7 @@ impl World {
         } else {
             invariants::check_quiet(&members, world.settings.list_length)
         };
-        quiet.map_err(|violation| world.failure(seed, violation))?;
-        Ok(world)
+        quiet.map_err(|violation| world.failure(seed, violation))
     }
 
     fn failure(&mut self, seed: u64, violation: Violation) -> Failure {

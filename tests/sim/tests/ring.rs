@@ -2,20 +2,22 @@
 
 use chord::{Rules, Settings};
 use p2psip_sim::{
-    ring::{Failure, World},
+    ring::World,
     scope::Scope,
+    sweep::{Failure, sweep},
 };
 
 #[test]
 fn ring_survives_crashes_and_cuts() {
-    let scope = Scope::from_environment(300, 8, 120);
-    if let Some(failure) = first_failure(&scope, Rules::default()) {
-        let log = failure.log.join("\n  ");
-        panic!(
-            "seed {} at {:?}: {:?}\n  {log}",
-            failure.seed, failure.elapsed, failure.violation
-        );
-    }
+    let scope = Scope::from_environment(200, 8, 120);
+    let failures = sweep(scope.seeds.clone(), |seed| run(seed, &scope, Rules::default()));
+    let reports: Vec<String> = failures.iter().map(Failure::report).collect();
+    assert!(
+        reports.is_empty(),
+        "{} seeds failed\n{}",
+        reports.len(),
+        reports.join("\n\n")
+    );
 }
 
 #[test]
@@ -51,25 +53,16 @@ fn fingers_in_the_successor_list_are_noticed() {
 }
 
 fn assert_noticed(rules: Rules) {
-    let scope = Scope::from_environment(300, 8, 120);
-    let failure = first_failure(&scope, rules);
+    let scope = Scope::from_environment(200, 8, 120);
+    let failure = scope.seeds.clone().find_map(|seed| run(seed, &scope, rules).err());
     assert!(failure.is_some(), "no seed breaks a ring without this rule");
-    if let Some(failure) = failure {
-        println!(
-            "seed {} at {:?}: {:?}",
-            failure.seed, failure.elapsed, failure.violation
-        );
-    }
 }
 
-fn first_failure(scope: &Scope, rules: Rules) -> Option<Failure> {
+fn run(seed: u64, scope: &Scope, rules: Rules) -> Result<(), Failure> {
     let settings = Settings {
         list_length: 3,
         rules,
         ..Settings::default()
     };
-    scope
-        .seeds
-        .clone()
-        .find_map(|seed| World::run(seed, scope, settings.clone()).err())
+    World::run(seed, scope, settings)
 }
