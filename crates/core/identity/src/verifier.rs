@@ -191,8 +191,13 @@ impl Verifier {
             (Arc::clone(&state.roots), state.leaves.get(&hash))
         };
         if let Some(known) = known {
-            rules::judge(&known.chain, &roots.trust, check.now_ms, check.use_)?;
-            return Ok(Arc::clone(&known.identity));
+            return match rules::judge(&known.chain, &roots.trust, check.now_ms, check.use_) {
+                Ok(()) => Ok(Arc::clone(&known.identity)),
+                Err(error @ (Error::WithdrawnCa | Error::NotValidNow { .. })) => {
+                    self.renewed(&roots, &known.chain, check).ok_or(error)
+                }
+                Err(error) => Err(error),
+            };
         }
         let leaf = match leaf {
             Some(der) => Certificate::from_der(der)?,
@@ -205,19 +210,38 @@ impl Verifier {
             }
         };
         let chain = self.examine(&roots, &leaf, check)?;
+        Ok(self.remember(&roots, chain))
+    }
+
+    /// Looks for another way up: a CA or signer may have a newer certificate for the same key.
+    fn renewed(&self, roots: &Roots, chain: &Chain, check: Check<'_>) -> Option<Arc<Identity>> {
+        let issuers = chain.issuers.iter().map(Certificate::der);
+        let bucket: Vec<Bytes> = issuers.chain(check.bucket).cloned().collect();
+        let chain = self
+            .examine(
+                roots,
+                &chain.leaf,
+                Check {
+                    bucket: &bucket,
+                    ..check
+                },
+            )
+            .ok()?;
+        Some(self.remember(roots, chain))
+    }
+
+    fn remember(&self, roots: &Roots, chain: Chain) -> Arc<Identity> {
         let identity = Arc::new(identify(&chain, &roots.trust));
         let mut state = self.state.lock();
         if let [issuer, ..] = chain.issuers.as_slice() {
             state.issuers.insert(issuer.hash(), chain.anchor.clone());
         }
-        state.leaves.insert(
-            hash,
-            Arc::new(Known {
-                chain,
-                identity: Arc::clone(&identity),
-            }),
-        );
-        Ok(identity)
+        let known = Known {
+            identity: Arc::clone(&identity),
+            chain,
+        };
+        state.leaves.insert(known.chain.leaf.hash(), Arc::new(known));
+        identity
     }
 
     /// Checks signatures and rules of a leaf that is not remembered.

@@ -77,6 +77,27 @@ fn new_document_brings_a_new_ca() {
 }
 
 #[test]
+fn renewed_ca_of_the_same_key_takes_over() {
+    let world = World::new();
+    let verifier = world.verifier();
+    let (minted, node) = (world.issue(Class::Minted), world.issue(Class::Node));
+    verifier
+        .verify(minted.der(), &world.bucket(), NOW, Use::UserNodeStore)
+        .unwrap();
+    verifier.verify(node.der(), &[], NOW, Use::Node).unwrap();
+    let renewed = enrollment_ca(&key(2), NOW + DAY, SERIAL).unwrap();
+    let mut trust = world.trust.clone();
+    trust.anchors = vec![renewed.certificate().clone()];
+    verifier.set_trust(trust);
+    for (leaf, use_) in [(&minted, Use::UserNodeStore), (&node, Use::Node)] {
+        assert!(
+            verifier.verify_signer(&named(leaf), &[], NOW + DAY, use_).is_ok(),
+            "{use_:?}"
+        );
+    }
+}
+
+#[test]
 fn decoys_do_not_hide_the_signer() {
     let world = World::new();
     let minted = world.issue(Class::Minted);
