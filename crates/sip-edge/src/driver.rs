@@ -25,12 +25,13 @@ use usage::sip::{Found, Registrant};
 use wire::{NodeId, Now};
 
 use crate::attach::Attacher;
-use crate::directory::Directory;
+use crate::directory::{Directory, Need};
 use crate::edges::Edges;
 use crate::entries::{Entries, Job};
 use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
 use crate::minter::Minter;
 use crate::spans::Spans;
+use crate::throttle::Throttle;
 use crate::transport::{Arrival, Hub};
 use crate::users::{Asked, Users};
 use crate::{disk, ladder};
@@ -84,6 +85,7 @@ pub(crate) struct Driver {
     pub(crate) unstored: BTreeMap<Aor, Vec<RegisterId>>,
     pub(crate) jobs: JoinSet<Done>,
     pub(crate) spans: Spans,
+    pub(crate) throttle: Throttle,
     pub(crate) drained: Option<oneshot::Sender<()>>,
 }
 
@@ -269,8 +271,13 @@ impl Driver {
             self.note_change(now, &aor, change.is_last);
         }
         for job in self.entries.due(now.unix_ms) {
+            // With each refresh goes a look at the user's record: a disabled user is seen here if the phone never asks.
+            if let Ok(aor) = Aor::parse(&job.aor) {
+                self.ask_directory(now, &aor, Need::Routes, Waiter::OwnEntry);
+            }
             self.publish(now, job);
         }
+        self.hub.retire(|_, until_ms| until_ms <= now.unix_ms);
     }
 
     fn handle_command(&mut self, now: Now, command: Command) {

@@ -18,6 +18,7 @@ mod random;
 mod server;
 mod service;
 mod spans;
+mod throttle;
 mod transport;
 mod users;
 

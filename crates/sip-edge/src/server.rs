@@ -316,6 +316,7 @@ impl Start {
             unstored: std::collections::BTreeMap::new(),
             jobs: JoinSet::new(),
             spans: crate::spans::Spans::default(),
+            throttle: crate::throttle::Throttle::default(),
             drained: None,
         })
     }

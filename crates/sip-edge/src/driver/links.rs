@@ -197,6 +197,8 @@ impl Driver {
                 Ok(document) => {
                     tracing::info!(sequence = document.document().sequence, "configuration document taken");
                     self.verifier.set_trust(document.document().trust());
+                    let banned = &document.document().bad_nodes;
+                    self.hub.retire(|node, _| banned.contains(&NodeId::from(node.0)));
                     self.document = document;
                 }
                 Err(error) => tracing::error!(%error, "configuration document refused"),

@@ -76,6 +76,10 @@ impl Driver {
 
     fn judge_when_known(&mut self, now: Now, purpose: Purpose, flow: Flow, asked: Asked) {
         let aor = asked.aor.clone();
+        let is_unknown = self.directory.record(now.instant, aor.as_str()).is_none();
+        if is_unknown && !self.throttle.allows(now.instant, flow.remote.ip()) {
+            return self.refuse(now, purpose, unavailable("Too Many Look-ups"));
+        }
         let waiter = Waiter::Credentials(purpose, flow, Box::new(asked));
         self.ask_directory(now, &aor, directory::Need::Record, waiter);
     }

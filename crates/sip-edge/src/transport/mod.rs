@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip_core::flow::{ConnectionId, Flow, FlowKind, Transport};
+use sip_core::flow::{ConnectionId, Flow, FlowKind, NodeId, Transport};
 use sip_core::message::{MAX_MESSAGE, Message};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -70,6 +70,8 @@ struct Connection {
     flow: Flow,
     /// Unset once the connection is given up; its carrier then ends, and `ended` tells.
     outgoing: Option<mpsc::Sender<Bytes>>,
+    /// When the certificates of the far end end, in Unix milliseconds; a phone has none.
+    until_ms: Option<u64>,
 }
 
 /// Why a message could not be sent.
@@ -158,7 +160,7 @@ impl Hub {
             connection: None,
             kind: FlowKind::Phone,
         };
-        self.add(stream, flow, KeepAlive::Theirs);
+        self.add(stream, (flow, None), KeepAlive::Theirs);
     }
 
     /// Takes a connection with a node into the table and returns its id, unless the table is full.
@@ -171,10 +173,16 @@ impl Hub {
             connection: None,
             kind,
         };
-        self.add(connection, flow, EDGE_KEEP_ALIVE)
+        let until_ms = Some(connection.until_ms());
+        self.add(connection, (flow, until_ms), EDGE_KEEP_ALIVE)
     }
 
-    fn add<S>(&mut self, stream: S, mut flow: Flow, keep_alive: KeepAlive) -> Option<ConnectionId>
+    fn add<S>(
+        &mut self,
+        stream: S,
+        (mut flow, until_ms): (Flow, Option<u64>),
+        keep_alive: KeepAlive,
+    ) -> Option<ConnectionId>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
     {
@@ -194,9 +202,22 @@ impl Hub {
             Connection {
                 flow,
                 outgoing: Some(outgoing),
+                until_ms,
             },
         );
         Some(id)
+    }
+
+    /// Gives up connections with nodes: those whose certificates have ended, or whose Node-ID was banned.
+    pub(crate) fn retire(&mut self, is_over: impl Fn(NodeId, u64) -> bool) {
+        for connection in self.connections.values_mut() {
+            if let (FlowKind::Edge(node) | FlowKind::Stranger { node, .. }, Some(until_ms)) =
+                (&connection.flow.kind, connection.until_ms)
+                && is_over(*node, until_ms)
+            {
+                connection.outgoing = None;
+            }
+        }
     }
 
     /// Sends on a flow.
