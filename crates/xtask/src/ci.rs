@@ -53,10 +53,10 @@ pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> anyhow::Result<()> {
         Step::new(
             &format!("fuzz {name}"),
             &program.to_string_lossy(),
-            &["fuzz", "run", &name, "--", &limit],
+            &["fuzz", "run", "--fuzz-dir", "tests/fuzz", &name, "--", &limit],
         )
         .environment("RUSTC_BOOTSTRAP", "1")
-        .folder(folders.root.join("tests"))
+        .folder(&folders.root)
         .run()?;
     }
     Ok(())
