@@ -295,7 +295,13 @@ impl Driver {
         }
         self.was_joined = joined;
         let view = View::of(&self.core, self.epoch).with_refusal(self.storage_refusal.clone());
-        self.view.send_replace(Arc::new(view));
+        self.view.send_if_modified(|shown| {
+            let is_changed = **shown != view;
+            if is_changed {
+                *shown = Arc::new(view);
+            }
+            is_changed
+        });
     }
 }
 

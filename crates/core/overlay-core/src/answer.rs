@@ -40,9 +40,12 @@ impl Core {
                     self.counters.unverified += 1;
                     return;
                 }
-                // RFC 6940 §6.3.2.1: the ConfigUpdate that follows this error may let the next transmission through.
-                if code == ErrorCode::ConfigTooOld && transaction.may_be_sent_again() {
+                // RFC 6940 §6.3.2.1: a ConfigUpdate, one way or the other, lets the next transmission through.
+                if transaction.may_be_sent_again() && code == ErrorCode::ConfigTooOld {
                     return;
+                }
+                if transaction.may_be_sent_again() && code == ErrorCode::ConfigTooNew {
+                    return self.send_document(now, vec![identity.node_id().into()]);
                 }
                 Outcome::Refused(Refusal { code, info })
             }

@@ -30,6 +30,8 @@ struct Pending {
     node: Option<NodeId>,
     /// The request, while it waits for its answer.
     transaction: Option<TransactionId>,
+    /// It gave way to an Attach of the other side.
+    has_yielded: bool,
     until: Instant,
 }
 
@@ -55,7 +57,7 @@ impl Core {
         }
         // Its own Attach is about to succeed: one link is enough.
         let is_dialing = node.is_some_and(|node| self.links.is_dialing(node));
-        let pending = Pending { node, transaction: None, until: now.instant + LINK_TIME };
+        let pending = Pending { node, transaction: None, has_yielded: is_dialing, until: now.instant + LINK_TIME };
         self.attaches.open.insert(id, pending);
         if !is_dialing {
             let body = self.attach_request(false).into();
@@ -107,6 +109,7 @@ impl Core {
             }
             // RFC 6940 §6.5.1.2: its own Attach to us is under way.
             Outcome::Refused(refusal) if refusal.code == ErrorCode::InProgress => {
+                pending.has_yielded = true;
                 pending.until = now.instant + LINK_TIME;
             }
             Outcome::Refused(_) | Outcome::Silent => self.attach_failed(now, id),
@@ -158,7 +161,10 @@ impl Core {
         if node == self.own() || !asked.is_node {
             return self.refuse(now, asked, ErrorCode::InvalidMessage, "no node to attach to");
         }
-        if self.links.to(node).is_some() {
+        // Who asks for this node by name, and not over its link, has none: ours has died, and we have not noticed. The
+        // new one is tried against it.
+        let has_no_link = matches!(asked.destination, Destination::Node(_)) && !asked.is_direct;
+        if self.links.to(node).is_some() && !has_no_link {
             self.accept_attach(now, asked);
             // RFC 6940 §6.4.2.3: after the connection is complete, as it is.
             if attach.send_update {
@@ -198,11 +204,13 @@ impl Core {
         let mut withdrawn = Vec::new();
         for pending in self.attaches.open.values_mut().filter(|pending| pending.node == Some(node)) {
             match pending.transaction {
+                None if pending.has_yielded => {}
                 None => return !self.links.is_dialing(node),
                 Some(_) if is_larger => return true,
                 Some(transaction) => {
                     withdrawn.push(transaction);
                     pending.transaction = None;
+                    pending.has_yielded = true;
                 }
             }
         }

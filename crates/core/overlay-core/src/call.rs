@@ -49,7 +49,7 @@ impl Core {
         let packet = self.packet(transaction_id, call.destination, &call.contents, &security);
         let mut packet = packet.map_err(|_| too_large)?;
         packet.header.options.extend(call.trace.iter().map(TraceContext::to_option));
-        if packet.payload.len() + ROUTE_ROOM > self.parameters.longest_message {
+        if !self.fits(&packet) {
             return Err(too_large);
         }
         if let Some(client) = client {
@@ -85,6 +85,3 @@ impl Core {
 
 /// A result is given so much before the caller stops waiting.
 const MARGIN: Duration = Duration::from_millis(20);
-
-/// What the header and the lists take on the way: 32 hops, and some.
-const ROUTE_ROOM: usize = 1024;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use wire::{Body, NodeId, Now, ResourceId};
+use wire::{Body, ErrorCode, NodeId, Now, ResourceId};
 
 use crate::core::Core;
 use crate::serve::Asked;
@@ -90,6 +90,10 @@ impl Core {
         if !self.pulls.open.contains_key(&resource) {
             return;
         }
+        // More than one answer can hold: the holder's push of the whole range brings it.
+        if matches!(&outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::ResponseTooLarge) {
+            return;
+        }
         if self.merge_answer(now, resource, outcome, Errand::Pulled(resource, holder)).is_none() {
             self.pull_merged(now, resource, holder);
         }
@@ -108,6 +112,15 @@ impl Core {
         self.ranges.pulled(resource);
         for waiting in pull.waiting {
             self.act(now, resource, waiting);
+        }
+    }
+
+    /// Part of the range is confirmed: what waited for it goes on.
+    pub(crate) fn pulls_confirmed(&mut self, now: Now) {
+        let confirmed: Vec<ResourceId> =
+            self.pulls.open.keys().copied().filter(|resource| self.ranges.is_confirmed(*resource)).collect();
+        for resource in confirmed {
+            self.pull_done(now, resource);
         }
     }
 

@@ -239,6 +239,7 @@ impl Core {
         if self.ranges.unconfirmed.len() < before {
             info!("range is taken as confirmed after waiting");
             self.outputs.push_back(Output::Changed);
+            self.pulls_confirmed(now);
         }
         if self.ranges.ask_at.is_some_and(|at| at <= now.instant) {
             self.ask_holders(now);
@@ -356,11 +357,12 @@ impl Core {
                 self.copy_later(*to, range, now.instant + HOLD_DOWN);
             }
         }
-        if self.ranges.unconfirmed.len() < before {
-            self.outputs.push_back(Output::Changed);
-        }
         if self.ranges.unconfirmed.is_empty() {
             self.ranges.ask_at = None;
+        }
+        if self.ranges.unconfirmed.len() < before {
+            self.outputs.push_back(Output::Changed);
+            self.pulls_confirmed(now);
         }
     }
 }

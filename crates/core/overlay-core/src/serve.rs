@@ -70,8 +70,9 @@ impl Core {
         self.trace_served(&message);
         if let Some((code, info)) = self.unacceptable(&message) {
             self.refuse(now, asked.clone(), code, info);
-            if code == ErrorCode::ConfigTooOld {
-                self.send_document(now, &asked);
+            if let (ErrorCode::ConfigTooOld, ReturnPath::Along(path)) = (code, asked.return_path) {
+                // RFC 6940 §6.3.2.1: besides the error, the requester gets the newer document.
+                self.send_document(now, path);
             }
             return;
         }
@@ -176,11 +177,10 @@ impl Core {
         None
     }
 
-    // RFC 6940 §6.3.2.1: besides the error, the requester gets the newer document.
-    fn send_document(&mut self, now: Now, asked: &Asked) {
-        let ReturnPath::Along(path) = &asked.return_path else { return };
+    /// Sends the document in force to a node that has an older one.
+    pub(crate) fn send_document(&mut self, now: Now, path: Vec<Destination>) {
         let body = ConfigUpdateReq::Config(self.parameters.xml()).into();
-        self.request(now, Request::routed(path.clone(), &body, Purpose::Notice).any_sequence().once());
+        self.request(now, Request::routed(path, &body, Purpose::Notice).any_sequence().once());
     }
 
     fn dispatch(&mut self, now: Now, asked: Asked, body: Body, message: Message) {

@@ -218,9 +218,11 @@ impl Core {
         let contents = MessageContents { code: request.code, body: request.body, extensions: request.extensions };
         let contents = contents.to_bytes();
         let security = self.sign(id, &contents, request.certificates);
-        let Ok(packet) = self.packet(id, request.destination, &contents, &security) else {
+        let packet = self.packet(id, request.destination, &contents, &security);
+        let Some(packet) = packet.ok().filter(|packet| self.fits(packet)) else {
             debug!(reload.method = %request.code, "request is too large");
-            self.finished(now, request.purpose, Outcome::Silent);
+            let refusal = Refusal { code: ErrorCode::MessageTooLarge, info: Bytes::new() };
+            self.finished(now, request.purpose, Outcome::Refused(refusal));
             return id;
         };
         self.transactions.open.insert(
@@ -302,6 +304,11 @@ impl Core {
             options: Vec::new(),
         };
         Ok(Packet { header, payload: payload.checked()? })
+    }
+
+    /// Whether a packet is short enough for the overlay, with what it gathers on its way.
+    pub(crate) fn fits(&self, packet: &Packet) -> bool {
+        packet.payload.len() + ROUTE_ROOM <= self.parameters.longest_message
     }
 
     fn transmit(&mut self, now: Now, id: TransactionId) {
@@ -394,6 +401,9 @@ impl Core {
 
 // RFC 6940 §6.2.1: five transmissions in all.
 const MOST_SENDS: u8 = 5;
+
+/// What the header and the lists take on the way: 32 hops, and some.
+const ROUTE_ROOM: usize = 1024;
 
 /// Requests that wait for an answer; beyond this calls are refused, so that the upkeep of the ring has room.
 const MOST_OPEN: usize = 8192;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use identity::{Sign as _, Signer, sign_message};
 use net::Net;
-use p2psip_overlay_core::{CallResult, Reason};
+use net::world::OVERLAY;
+use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
 use wire::{
-    Body, Decode, Destination, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId, PingReq,
+    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId, PingReq,
     ResourceId, Signature, SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
-    StoredDataValue,
+    StoredDataValue, TraceContext, TransactionId,
 };
 
 fn resource(name: &str) -> ResourceId {
@@ -214,4 +216,164 @@ fn a_peer_that_leaves_hands_its_values_over() {
     let reader = (0..4).find(|index| *index != leaver).unwrap();
     let read = net.ask(reader, at("a"), &fetch("a"));
     assert_eq!(fetched_time(&read), Some(1));
+}
+
+fn app_attach() -> Body {
+    AppAttachReq {
+        ufrag: Bytes::new(),
+        password: Bytes::new(),
+        application: 5060,
+        role: Bytes::from_static(b"passive"),
+        candidates: Vec::new(),
+    }
+    .into()
+}
+
+/// A request that a client at a peer has signed itself.
+fn client_call(net: &mut Net, at: usize, client: &Signer, destination: Vec<Destination>, id: u64) -> CallId {
+    let contents = MessageContents::of(&app_attach()).to_bytes();
+    let security = sign_message(client, OVERLAY, TransactionId(id), &contents);
+    let deadline = net.now.instant + Duration::from_secs(8);
+    let signed = Some((TransactionId(id), security));
+    let from_client = Some(client.node_id());
+    let call = Call { destination, contents, signed, from_client, deadline, trace: None };
+    net.with(at, |core, now| core.call(now, call))
+}
+
+fn answer_as(net: &mut Net, at: usize, client: &Signer, signer: &Signer) {
+    net.eventually(5, "a request for the client", |net| !net.nodes[at].incoming.is_empty());
+    let incoming = net.nodes[at].incoming.remove(0);
+    assert_eq!(incoming.client, client.node_id());
+    let answer = AppAttachAns {
+        ufrag: Bytes::new(),
+        password: Bytes::new(),
+        application: 5060,
+        role: Bytes::from_static(b"active"),
+        candidates: Vec::new(),
+    };
+    let contents = MessageContents::of(&answer.into()).to_bytes();
+    let security = sign_message(signer, OVERLAY, incoming.transaction_id, &contents);
+    net.with(at, |core, now| core.reply(now, incoming.id, contents, security));
+}
+
+#[test]
+fn a_clients_request_reaches_a_client_elsewhere_and_at_the_same_peer() {
+    let mut net = Net::ring(3);
+    let (caller, callee) = (net.world.client(0), net.world.client(1));
+    net.with(0, |core, now| core.attach_client(now, caller.node_id()));
+    for home in [2, 0] {
+        net.with(home, |core, now| core.attach_client(now, callee.node_id()));
+        let route = vec![net.nodes[home].id().into(), callee.node_id().into()];
+        let call = client_call(&mut net, 0, &caller, route, 40 + home as u64);
+        answer_as(&mut net, home, &callee, &callee);
+        net.eventually(5, "a result", |net| net.nodes[0].results.contains_key(&call));
+        let result = net.nodes[0].results[&call].clone();
+        assert!(matches!(result, CallResult::Answered { responder, .. } if responder == callee.node_id()));
+        net.with(home, |core, now| core.detach_client(now, callee.node_id()));
+    }
+}
+
+#[test]
+fn an_answer_that_somebody_else_signed_is_not_believed() {
+    let mut net = Net::ring(2);
+    let (caller, callee, thief) = (net.world.client(0), net.world.client(1), net.world.client(2));
+    net.with(0, |core, now| core.attach_client(now, caller.node_id()));
+    net.with(1, |core, now| core.attach_client(now, callee.node_id()));
+    let route = vec![net.nodes[1].id().into(), callee.node_id().into()];
+    let call = client_call(&mut net, 0, &caller, route, 50);
+    answer_as(&mut net, 1, &callee, &thief);
+    net.eventually(9, "a result", |net| net.nodes[0].results.contains_key(&call));
+    let result = &net.nodes[0].results[&call];
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::RequestTimeout));
+    assert!(net.nodes[0].core.counters().unverified > 0);
+}
+
+#[test]
+fn a_client_that_is_gone_is_not_found() {
+    let mut net = Net::ring(2);
+    let (caller, callee) = (net.world.client(0), net.world.client(1));
+    net.with(0, |core, now| core.attach_client(now, caller.node_id()));
+    let route = vec![net.nodes[1].id().into(), callee.node_id().into()];
+    let call = client_call(&mut net, 0, &caller, route, 60);
+    net.eventually(1, "a result", |net| net.nodes[0].results.contains_key(&call));
+    let result = &net.nodes[0].results[&call];
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::NotFound));
+}
+
+#[test]
+fn a_client_gets_a_repeated_request_once() {
+    let mut net = Net::ring(2);
+    let (caller, callee) = (net.world.client(0), net.world.client(1));
+    net.with(0, |core, now| core.attach_client(now, caller.node_id()));
+    net.with(1, |core, now| core.attach_client(now, callee.node_id()));
+    let route = vec![net.nodes[1].id().into(), callee.node_id().into()];
+    client_call(&mut net, 0, &caller, route, 70);
+    net.run(Duration::from_secs(2));
+    assert!(net.nodes[0].core.counters().retransmitted >= 3);
+    assert_eq!(net.nodes[1].incoming.len(), 1);
+}
+
+#[test]
+fn a_store_that_is_repeated_is_carried_out_once() {
+    let mut net = Net::ring(3);
+    let contents = MessageContents::of(&store("a", 7)).to_bytes();
+    let owner = owner(&net, "a");
+    let writer = net.world.client(0);
+    let sender = (owner + 1) % 3;
+    net.with(sender, |core, now| core.attach_client(now, writer.node_id()));
+    for _ in 0..3 {
+        let security = sign_message(writer.as_ref(), OVERLAY, TransactionId(9), &contents);
+        let call = Call {
+            destination: at("a"),
+            contents: contents.clone(),
+            signed: Some((TransactionId(9), security)),
+            from_client: Some(writer.node_id()),
+            deadline: net.now.instant + Duration::from_secs(5),
+            trace: None,
+        };
+        let call = net.with(sender, |core, now| core.call(now, call));
+        net.eventually(5, "a result", |net| net.nodes[sender].results.contains_key(&call));
+        assert_eq!(replicas(&net.nodes[sender].results[&call]).len(), 2);
+    }
+    assert_eq!(net.nodes[owner].storage.originals, 1);
+}
+
+#[test]
+fn a_caller_hears_before_its_deadline() {
+    let mut net = Net::ring(2);
+    net.nodes[1].is_frozen = true;
+    let deadline = net.now.instant + Duration::from_millis(300);
+    let contents = MessageContents::of(&PingReq::default().into()).to_bytes();
+    let destination = vec![net.nodes[1].id().into()];
+    let call = Call { destination, contents, signed: None, from_client: None, deadline, trace: None };
+    let call = net.with(0, |core, now| core.call(now, call));
+    net.eventually(1, "a result", |net| net.nodes[0].results.contains_key(&call));
+    assert!(net.now.instant < deadline);
+}
+
+#[test]
+fn a_cancelled_call_has_no_result() {
+    let mut net = Net::ring(2);
+    let id = net.nodes[1].id();
+    let call = net.call(0, vec![id.into()], &PingReq::default().into());
+    net.with(0, |core, now| core.cancel(now, call));
+    net.run(Duration::from_secs(1));
+    assert!(net.nodes[0].results.is_empty());
+}
+
+#[test]
+fn each_hop_of_a_traced_request_is_seen_with_a_span_of_its_own() {
+    let mut net = Net::ring(3);
+    let trace = TraceContext { trace_id: [5; 16], span_id: [6; 8], flags: 1 };
+    let contents = MessageContents::of(&PingReq::default().into()).to_bytes();
+    let destination = vec![net.nodes[1].id().into(), net.nodes[2].id().into()];
+    let deadline = net.now.instant + Duration::from_secs(5);
+    let call = Call { destination, contents, signed: None, from_client: None, deadline, trace: Some(trace) };
+    let call = net.with(0, |core, now| core.call(now, call));
+    net.eventually(5, "a result", |net| net.nodes[0].results.contains_key(&call));
+    let forwarded = &net.nodes[1].traced[0];
+    assert_eq!(forwarded.parent.trace_id, [5; 16]);
+    let served = &net.nodes[2].traced[0];
+    assert_eq!(served.parent.span_id, forwarded.span_id);
+    assert!(matches!(net.nodes[0].results[&call], CallResult::Answered { hops: 2, .. }));
 }

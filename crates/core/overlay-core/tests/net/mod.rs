@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use p2psip_overlay_core::{
-    Call, CallId, CallResult, ConnectFailure, Core, Incoming, LinkId, Output, SessionEvent, Settings, Status,
+    Call, CallId, CallResult, ConnectFailure, Core, Incoming, LinkId, Output, SessionEvent, Settings, Status, Traced,
 };
 use wire::{Body, Destination, Encode, MessageContents, NodeId, Now};
 
@@ -34,6 +34,7 @@ pub struct Node {
     pub storage: Storage,
     pub results: BTreeMap<CallId, CallResult>,
     pub incoming: Vec<Incoming>,
+    pub traced: Vec<Traced>,
     /// Neither reads nor acts, but its connections stay open.
     pub is_frozen: bool,
     pub is_dead: bool,
@@ -111,6 +112,7 @@ impl Net {
             storage: Storage::default(),
             results: BTreeMap::new(),
             incoming: Vec::new(),
+            traced: Vec::new(),
             is_frozen: false,
             is_dead: false,
             ends: BTreeMap::new(),
@@ -265,7 +267,8 @@ impl Net {
                 }
                 Output::CallDone(id, result) => drop(self.nodes[index].results.insert(id, result)),
                 Output::Incoming(incoming) => self.nodes[index].incoming.push(incoming),
-                Output::Changed | Output::Traced(_) | Output::Document(_) => {}
+                Output::Traced(traced) => self.nodes[index].traced.push(traced),
+                Output::Changed | Output::Document(_) => {}
                 Output::Timeout(at) => {
                     self.nodes[index].wake = at;
                     return;

@@ -51,9 +51,17 @@ impl World {
     }
 
     pub fn signer(&self, index: usize) -> Arc<Signer> {
-        let seed = u8::try_from(index + 10).expect("few nodes");
+        self.named(&format!("peer {index}"), u8::try_from(index + 10).expect("few nodes"))
+    }
+
+    /// A client, such as an edge.
+    pub fn client(&self, index: usize) -> Arc<Signer> {
+        self.named(&format!("client {index}"), u8::try_from(index + 100).expect("few clients"))
+    }
+
+    fn named(&self, name: &str, seed: u8) -> Arc<Signer> {
         let own = key(seed);
-        let node_id = node_id(&format!("peer {index}"));
+        let node_id = node_id(name);
         let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user: None };
         let leaf = self.ca.issue(Class::Node, &subject, EPOCH, serial(seed)).expect("a certificate");
         Arc::new(Signer::new(own, &leaf, &[]).expect("its own key"))

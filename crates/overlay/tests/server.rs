@@ -1,0 +1,199 @@
+//! Peers as real servers: TLS links over loopback, gRPC on direct channels, a stub of storage.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod peers;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use identity::{Sign as _, Signer, sign_message};
+use peers::world::{OVERLAY, node_id};
+use peers::{PATIENCE, Peers, contents};
+use rpc::proto::overlay::v1::{
+    AttachRequest, AttachResponse, CallRequest, Hello, LeaveRequest, Reply, WatchRequest, attach_request,
+    attach_response, call_response,
+};
+use rpc::{Duplex, Role};
+use tonic::Code;
+use wire::{
+    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, MessageCode, MessageContents, PingReq,
+    TransactionId,
+};
+
+type Attached = Duplex<AttachRequest, AttachResponse>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_join_and_reach_each_other() {
+    let peers = Peers::start(3).await;
+    for target in 0..3 {
+        let id = node_id(&format!("peer {target}"));
+        let response = peers.call(0, Destination::Node(id), &PingReq::default().into()).await;
+        assert_eq!(response.responder, Bytes::copy_from_slice(id.as_bytes()));
+        assert_eq!(response.hops, u32::from(target != 0));
+        let answer = MessageContents::from_bytes(&contents(&response)).unwrap();
+        assert_eq!(answer.code, MessageCode::PING_ANS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_sees_the_ring_and_a_leave() {
+    let peers = Peers::start(2).await;
+    let mut watch = peers.client(0, Role::Operator).watch(rpc::unbounded(WatchRequest {})).await.unwrap().into_inner();
+    let state = watch.message().await.unwrap().unwrap();
+    assert!(state.joined && state.serving);
+    assert_eq!(state.overlay, OVERLAY);
+    let left = peers.client(1, Role::Operator).leave(LeaveRequest {}).await;
+    assert_eq!(left.unwrap().into_inner().records, 0);
+    let alone = async {
+        loop {
+            let state = watch.message().await.unwrap().unwrap();
+            if state.successors.is_empty() {
+                return state;
+            }
+        }
+    };
+    let state = timeout(PATIENCE, alone).await.unwrap();
+    assert_eq!(state.node_id, Bytes::copy_from_slice(node_id("peer 0").as_bytes()));
+}
+
+async fn attach(peers: &Peers, index: usize, edge: &Signer) -> Attached {
+    let mut client = peers.client(index, Role::SipEdge);
+    let mut stream = Duplex::open(|request| client.attach(request)).await.unwrap();
+    let Some(attach_response::Message::Challenge(challenge)) = stream.receive().await.unwrap().unwrap().message else {
+        panic!("a challenge comes first");
+    };
+    let block = sign_message(edge, OVERLAY, TransactionId(0), &rpc::attach_contents(&challenge.nonce));
+    let hello = Hello { security_block: block.to_bytes() };
+    stream.send(AttachRequest { message: Some(attach_request::Message::Hello(hello)) }).await.unwrap();
+    let message = stream.receive().await.unwrap().unwrap().message;
+    let home = Bytes::copy_from_slice(node_id(&format!("peer {index}")).as_bytes());
+    assert!(matches!(message, Some(attach_response::Message::Attached(attached)) if attached.node_id == home));
+    stream
+}
+
+fn app_attach_request(edge: &Signer, home: &str, callee: &Signer) -> CallRequest {
+    let request = AppAttachReq {
+        ufrag: Bytes::new(),
+        password: Bytes::new(),
+        application: 5060,
+        role: Bytes::from_static(b"passive"),
+        candidates: Vec::new(),
+    };
+    let contents = MessageContents::of(&request.into()).to_bytes();
+    let id = TransactionId(0x1234_5678_9abc_def0);
+    CallRequest {
+        destinations: vec![
+            Destination::Node(node_id(home)).to_bytes(),
+            Destination::Node(callee.node_id()).to_bytes(),
+        ],
+        security_block: sign_message(edge, OVERLAY, id, &contents).to_bytes(),
+        contents,
+        transaction_id: Some(id.0),
+        client: Bytes::copy_from_slice(edge.node_id().as_bytes()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_attach_reaches_an_edge_at_another_peer_and_its_answer_comes_back() {
+    let peers = Peers::start(2).await;
+    let (caller, callee) = (peers.world.edge("edge a"), peers.world.edge("edge b"));
+    let _at_home = attach(&peers, 0, &caller).await;
+    let mut at_callee = attach(&peers, 1, &callee).await;
+    let answering = async {
+        let Some(attach_response::Message::Incoming(incoming)) = at_callee.receive().await.unwrap().unwrap().message
+        else {
+            panic!("an Incoming");
+        };
+        let answer = AppAttachAns {
+            ufrag: Bytes::new(),
+            password: Bytes::new(),
+            application: 5060,
+            role: Bytes::from_static(b"active"),
+            candidates: Vec::new(),
+        };
+        let contents = MessageContents::of(&answer.into()).to_bytes();
+        let id = TransactionId(incoming.transaction_id);
+        let security_block = sign_message(callee.as_ref(), OVERLAY, id, &contents).to_bytes();
+        let reply = Reply { id: incoming.id, contents, security_block };
+        at_callee.send(AttachRequest { message: Some(attach_request::Message::Reply(reply)) }).await.unwrap();
+        at_callee
+    };
+    let mut client = peers.client(0, Role::SipEdge);
+    let calling = client.call(app_attach_request(&caller, "peer 1", &callee));
+    let (response, at_callee) = timeout(PATIENCE, async { tokio::join!(calling, answering) }).await.unwrap();
+    let response = response.unwrap().into_inner();
+    assert_eq!(response.responder, Bytes::copy_from_slice(callee.node_id().as_bytes()));
+    let answer = MessageContents::from_bytes(&contents(&response)).unwrap().body().unwrap();
+    assert!(matches!(answer, Body::AppAttachAns(_)));
+
+    drop(at_callee);
+    let gone = async {
+        loop {
+            let request = app_attach_request(&caller, "peer 1", &callee);
+            let request = CallRequest { ..resign(request, &caller) };
+            let response = peers.client(0, Role::SipEdge).call(request).await.unwrap().into_inner();
+            if let Some(call_response::Result::Refusal(refusal)) = response.result {
+                return refusal.code;
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, gone).await.unwrap(), u32::from(ErrorCode::NotFound.number()));
+}
+
+/// The same request in another transaction.
+fn resign(request: CallRequest, edge: &Signer) -> CallRequest {
+    let id = TransactionId(0x0fed_cba9_8765_4321);
+    let security_block = sign_message(edge, OVERLAY, id, &request.contents).to_bytes();
+    CallRequest { transaction_id: Some(id.0), security_block, ..request }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_attachment_of_an_edge_wins() {
+    let peers = Peers::start(1).await;
+    let edge = peers.world.edge("edge a");
+    let mut first = attach(&peers, 0, &edge).await;
+    let _second = attach(&peers, 0, &edge).await;
+    let ended = timeout(PATIENCE, first.receive()).await.unwrap();
+    assert_eq!(ended.unwrap_err().code(), Code::Aborted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hello_under_another_key_is_refused() {
+    let peers = Peers::start(1).await;
+    let edge = peers.world.edge("edge a");
+    let mut client = peers.client(0, Role::SipEdge);
+    let mut stream = Duplex::open(|request| client.attach(request)).await.unwrap();
+    stream.receive().await.unwrap();
+    let block = sign_message(edge.as_ref(), OVERLAY, TransactionId(0), &rpc::attach_contents(&[0; 32]));
+    let hello = Hello { security_block: block.to_bytes() };
+    stream.send(AttachRequest { message: Some(attach_request::Message::Hello(hello)) }).await.unwrap();
+    assert_eq!(stream.receive().await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_for_an_edge_that_is_not_attached_is_refused_at_the_seam() {
+    let peers = Peers::start(1).await;
+    let (caller, callee) = (peers.world.edge("edge a"), peers.world.edge("edge b"));
+    let request = app_attach_request(&caller, "peer 0", &callee);
+    let refused = peers.client(0, Role::SipEdge).call(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ends_says_so_to_its_streams() {
+    let mut peers = Peers::start(2).await;
+    let edge = peers.world.edge("edge a");
+    let mut attached = attach(&peers, 1, &edge).await;
+    let server = peers.servers.pop().unwrap();
+    let (ended, told) = tokio::join!(server.shutdown(PATIENCE), attached.receive());
+    ended.unwrap();
+    assert_eq!(told.unwrap_err().code(), Code::Unavailable);
+}
