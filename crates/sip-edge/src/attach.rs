@@ -123,9 +123,11 @@ impl Attacher {
                 refuse(ErrorCode::InProgress, b"our own request is under way")
             }
             Ok(Body::AppAttachReq(request)) => {
-                let candidates = request
+                let usable = request
                     .candidates
                     .iter()
+                    .filter(|candidate| candidate.overlay_link == OverlayLink::TLS_TCP_FH_NO_ICE);
+                let candidates = usable
                     .filter_map(|candidate| candidate.address.socket())
                     .take(CANDIDATES)
                     .collect();

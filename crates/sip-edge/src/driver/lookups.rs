@@ -160,12 +160,12 @@ impl Driver {
         if let Some(own) = found.own.filter(|own| own.exists && !has_bindings) {
             self.entries.disown(now.unix_ms, aor.as_str(), own.storage_time);
         }
-        // A disabled user loses the bindings at once.
-        let is_active = found
+        // A disabled user loses the bindings at once. Only a record says so: its absence may be somebody's lie, or a gap in the ring.
+        let is_barred = found
             .record
             .as_ref()
-            .is_some_and(|record| record.public().state == State::Active && record.public().allows(self.node));
-        if has_bindings && !is_active {
+            .is_some_and(|record| record.public().state != State::Active || !record.public().allows(self.node));
+        if has_bindings && is_barred {
             self.locations.remove(aor);
             let mut batch = Batch::new();
             disk::put_bindings(&mut batch, now.unix_ms, aor, &self.locations, None);
