@@ -148,12 +148,15 @@ impl<'a> World<'a> {
                 events: world.events,
                 tally: world.model.tally,
             }),
-            Err(violation) => Err(Failure {
-                seed,
-                elapsed: world.queue.elapsed(),
-                violation,
-                log: world.log,
-            }),
+            Err(violation) => {
+                world.describe();
+                Err(Failure {
+                    seed,
+                    elapsed: world.queue.elapsed(),
+                    violation,
+                    log: world.log,
+                })
+            }
         }
     }
 
@@ -272,6 +275,34 @@ impl<'a> World<'a> {
             Event::Operate => self.operate(),
             Event::Faults => self.inject(),
         }
+    }
+
+    /// Writes into the log how each peer sees the ring.
+    fn describe(&mut self) {
+        let lines: Vec<String> = self
+            .hosts
+            .values()
+            .map(|host| {
+                let node = host.peer.node_id.short();
+                match host.overlay.as_ref().map(overlay_core::Core::status) {
+                    Some(status) => {
+                        let range = status
+                            .range
+                            .map(|(after, until)| format!("({}, {}]", after.short(), until.short()));
+                        let (previous, next) = (
+                            invariants::short(&status.predecessors),
+                            invariants::short(&status.successors),
+                        );
+                        format!(
+                            "{node}: owns {range:?}, predecessors {previous:?}, successors {next:?}, {:?}",
+                            status.reasons
+                        )
+                    }
+                    None => format!("{node}: down"),
+                }
+            })
+            .collect();
+        lines.into_iter().for_each(|line| self.note(|| line));
     }
 
     /// Writes into the log that a failure shows.

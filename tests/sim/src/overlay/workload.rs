@@ -167,8 +167,16 @@ impl World<'_> {
             return;
         };
         match (operation, result) {
-            (Operation::Store { slot, time }, CallResult::Answered { .. }) => {
+            (Operation::Store { slot, time }, CallResult::Answered { responder, .. }) => {
                 self.model.tally.acknowledged += 1;
+                self.note(|| {
+                    format!(
+                        "{} stored {time} in {slot:?}, at {} by {}",
+                        host.short(),
+                        slot.resource().short(),
+                        responder.short()
+                    )
+                });
                 if let Some(history) = self.model.slots.get_mut(&slot) {
                     history.is_busy = false;
                     history.acknowledged = history.acknowledged.max(Some(time));
