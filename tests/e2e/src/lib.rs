@@ -1,1 +1,63 @@
-//! Real phones against a real overlay.
+//! Real phones against a real overlay: the parts that the tests in `tests/` are made of.
+//!
+//! Each test gets a network namespace of its own, so that the well-known ports never clash and nothing leaves the machine.
+
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
+
+mod dev;
+mod namespace;
+pub mod phone;
+pub mod sipp;
+pub mod tone;
+
+pub use dev::Dev;
+pub use namespace::Namespace;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The domain and password that `p2psip dev` gives its users.
+pub const DOMAIN: &str = "dev.p2psip.test";
+/// See [`DOMAIN`].
+pub const PASSWORD: &str = "p2psip";
+
+/// SIP port of peer `n`, counted from 1.
+pub fn sip_port(n: u16) -> u16 {
+    5060 + 10 * (n - 1)
+}
+
+/// The program under test, built beside this test.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .expect("tests live two folders below the profile's");
+    let program = folder.join("p2psip");
+    assert!(
+        program.exists(),
+        "{} is missing: run the tests with `cargo xtask e2e`, which builds it",
+        program.display()
+    );
+    program
+}
+
+/// Repeats `probe` until it is true, or fails with what it last said.
+///
+/// # Panics
+/// When `limit` has passed.
+pub fn eventually(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<(), String>) {
+    let end = Instant::now() + limit;
+    loop {
+        match probe() {
+            Ok(()) => return,
+            Err(last) if Instant::now() > end => panic!("{what}: not within {limit:?}; last seen: {last}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A network namespace with nothing but its own loopback.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::eventually;
+
+/// A namespace that lives as long as this value.
+#[derive(Debug)]
+pub struct Namespace {
+    holder: Child,
+}
+
+impl Namespace {
+    /// Makes a namespace and brings its loopback up.
+    ///
+    /// # Panics
+    /// Where namespaces cannot be made; the message says what is missing.
+    pub fn new() -> Self {
+        // A holder that ends by itself, should this process be killed.
+        let holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", "ip link set lo up && exec sleep 900"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("unshare (package util-linux) makes the namespace");
+        let namespace = Self { holder };
+        eventually("loopback of the namespace", Duration::from_secs(10), || {
+            let links = namespace
+                .command("ip")
+                .args(["-o", "link", "show", "lo", "up"])
+                .output()
+                .map_err(|error| error.to_string())?;
+            if links.stdout.is_empty() {
+                Err("lo is down; are we root, and is iproute2 installed?".into())
+            } else {
+                Ok(())
+            }
+        });
+        namespace
+    }
+
+    /// A command that will run inside.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/proc/{}/ns/net", self.holder.id()))
+            .arg(program);
+        command
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
