@@ -72,6 +72,8 @@ struct Push {
     /// What waits for an answer, by the resource it is about; each is sent again after a merge.
     unanswered: BTreeMap<ResourceId, u32>,
     merges: u32,
+    /// Whether the receiver refused a record that it has to take in the end.
+    is_incomplete: bool,
     progress: Instant,
 }
 
@@ -130,6 +132,7 @@ impl Core {
                 is_reading: false,
                 unanswered: BTreeMap::new(),
                 merges: 0,
+                is_incomplete: false,
                 progress: now.instant,
             };
             self.pushes.open.insert(id, push);
@@ -213,6 +216,8 @@ impl Core {
                 // One record that the receiver does not want must not keep the others back.
                 debug!(node_id = %push.to.short(), resource_id = %resource.short(), code = %refusal.code, "push refused");
                 push.progress = now.instant;
+                // It does not know yet whose record it is, or has more that is newer than was merged: a later push tries.
+                push.is_incomplete |= matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::DataTooOld);
             }
             Outcome::Silent => return self.push_failed(now, id),
         }
@@ -245,6 +250,9 @@ impl Core {
     fn push_done(&mut self, now: Now, id: PushId) {
         let Some(push) = self.pushes.open.remove(&id) else { return };
         match push.reason {
+            Reason::Copy(range) if push.is_incomplete => self.copied(now, push.to, range, false),
+            // It asks again.
+            Reason::Late(_) | Reason::Wanted(_) if push.is_incomplete => {}
             Reason::Admission => self.records_handed_over(now),
             Reason::Late(range) | Reason::Wanted(range) => self.range_delivered(now, push.to, range),
             Reason::Copy(range) => self.copied(now, push.to, range, true),

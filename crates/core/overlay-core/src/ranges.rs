@@ -106,10 +106,7 @@ impl Ranges {
             if !own.contains(part.range.until.into()) {
                 return false;
             }
-            let begins_inside = own.contains(part.range.after.into()) || part.range.after == own.after;
-            if !begins_inside {
-                part.range.after = own.after;
-            }
+            part.range = within(part.range, own);
             true
         });
         self.copies.retain(|copy| own.contains(copy.range.until.into()));
@@ -226,8 +223,11 @@ impl Core {
 
     pub(crate) fn ranges_due(&mut self, now: Now) {
         let mut due = Vec::new();
+        let own = self.chord.own_range();
         for copy in self.ranges.copies.iter_mut().filter(|copy| copy.at.is_some_and(|at| at <= now.instant)) {
             copy.at = None;
+            // What has gone to another owner since is not this peer's to copy, and would be refused.
+            copy.range = own.map_or(copy.range, |own| within(copy.range, own));
             due.push((copy.to, copy.range));
         }
         for (to, range) in due {
@@ -373,6 +373,13 @@ fn gained(old: Option<Range>, own: Range) -> Option<Range> {
     let was_all = old.after == old.until;
     let grew = own.after != old.after && own.contains(old.after.into()) && !was_all;
     grew.then_some(Range { after: own.after, until: old.after })
+}
+
+/// A range that ends within the own one, without what lies before it.
+fn within(range: Range, own: Range) -> Range {
+    let is_own_place = range.after == own.until && own.after != own.until;
+    let begins_inside = own.contains(range.after.into()) && !is_own_place || range.after == own.after;
+    if begins_inside { range } else { Range { after: own.after, until: range.until } }
 }
 
 /// Whether one range lies within another.
