@@ -1,0 +1,220 @@
+//! What can be asked on the command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::Styles;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Peer-to-peer telephony for ordinary SIP phones.
+#[derive(Debug, Parser)]
+#[command(name = "p2psip", version, styles = Styles::plain(), after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// How results are printed: a table for people, JSON for programs
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Format,
+    /// The peer to ask, as unix:PATH [default: $XDG_RUNTIME_DIR/p2psip/dev.sock]
+    #[arg(long, global = true, value_name = "ADDR", env = "P2PSIP_PEER")]
+    pub(crate) peer: Option<String>,
+    /// How long to wait for an answer, with its unit: 500ms, 5s, 1m
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub(crate) timeout: Duration,
+    /// Print results and errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log more; twice for even more. RUST_LOG chooses in detail
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How results look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs; the field "schema" names what it is.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole overlay in this process, ready for phones, and make a demonstration call
+    #[command(after_help = DEV_EXAMPLES)]
+    Dev(Dev),
+    /// Show a peer: its Neighbors, its fingers, its storage, and whether it is ready
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status,
+    /// Find a user in the overlay: Resource-ID, Responsible Peer, and the edges that serve him
+    #[command(after_help = LOOKUP_EXAMPLES)]
+    Lookup {
+        /// The user, as alice@dev.p2psip.test; a bare name gets the overlay's domain
+        #[arg(value_name = "AOR")]
+        aor: String,
+    },
+    /// Work with RELOAD messages
+    #[command(subcommand)]
+    Wire(WireCommand),
+    /// Print the completion script of a shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WireCommand {
+    /// Decode RELOAD messages in hex, a line each, from standard input
+    ///
+    /// Each line holds one message, bare or framed, and perhaps a name before it. Each becomes one JSON line with the field
+    /// "reencoded" (the octets made again from what was understood) or "error". The exit code is 1 if any is bad.
+    #[command(after_help = DECODE_EXAMPLES)]
+    Decode,
+}
+
+/// The overlay that `dev` runs.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// How many peers [default: 5, or as many as the data folder holds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) peers: Option<u8>,
+    /// End after the demonstration call; the exit code is 1 if it failed
+    #[arg(long, conflicts_with = "no_call")]
+    pub(crate) once: bool,
+    /// The address for phones and other peers; one of your LAN's opens the overlay to it
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = concrete_address)]
+    pub(crate) bind: IpAddr,
+    /// Keep everything in this folder for the next start [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Make no demonstration call
+    #[arg(long)]
+    pub(crate) no_call: bool,
+}
+
+/// The shells that completion scripts exist for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+impl Shell {
+    pub(crate) fn generator(self) -> clap_complete::Shell {
+        match self {
+            Self::Bash => clap_complete::Shell::Bash,
+            Self::Zsh => clap_complete::Shell::Zsh,
+            Self::Fish => clap_complete::Shell::Fish,
+        }
+    }
+}
+
+fn time(text: &str) -> Result<Duration, runtime::units::UnitError> {
+    runtime::units::parse_duration(text)
+}
+
+/// Peers tell each other the address, so it must be one that others can connect to.
+fn concrete_address(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "it is not an IP address".to_owned())?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err("other peers and phones connect to it: give one address of this machine".to_owned());
+    }
+    Ok(address)
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  p2psip dev                                  a whole overlay, a demonstration call, then your own phones
+  p2psip status                               what peer 1 of it sees, from a second terminal
+  p2psip lookup alice@dev.p2psip.test         where alice is registered
+  p2psip -o json status                       the same for programs
+
+Exit codes: 0 done, 1 not found or failed, 2 wrong usage or configuration, 3 degraded, 4 credentials,
+5 peer unreachable, 6 timeout, 7 cannot start here, 70 internal fault.";
+
+const DEV_EXAMPLES: &str = "\
+Examples:
+  p2psip dev                                  five peers on 127.0.0.1, ports 5060, 5070, 5080, 5090, 5100
+  p2psip dev --peers 3 --once                 one call, its ladder, and the end
+  p2psip dev --data ~/p2psip-dev              keep Node-IDs, users and registrations for the next start
+  p2psip dev --bind 192.168.1.10              for phones of your LAN
+  SSLKEYLOGFILE=keys.log p2psip dev           let Wireshark decrypt the RELOAD links
+  RUST_LOG=p2psip=debug p2psip dev            tell every decision";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  p2psip status
+  p2psip --peer unix:/tmp/dev/dev.sock status
+  p2psip -o json status | jq .reasons
+
+The exit code is 3 when the peer is not ready.";
+
+const LOOKUP_EXAMPLES: &str = "\
+Examples:
+  p2psip lookup alice@dev.p2psip.test
+  p2psip lookup alice
+  p2psip -o json lookup bob | jq '.edges[].edge'
+
+The exit code is 1 when there is no such user.";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  p2psip wire decode < messages.hex
+  echo d2454c4f... | p2psip wire decode | jq .body";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  p2psip completion bash > ~/.local/share/bash-completion/completions/p2psip
+  p2psip completion zsh > ~/.zfunc/_p2psip
+  p2psip completion fish > ~/.config/fish/completions/p2psip.fish";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_has_defaults_for_everything() {
+        let cli = Cli::try_parse_from(["p2psip", "dev"]).unwrap();
+        let Command::Dev(dev) = cli.command else { panic!("dev was asked for") };
+        assert_eq!((dev.peers, dev.bind.to_string().as_str(), dev.once), (None, "127.0.0.1", false));
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        let cli = Cli::try_parse_from(["p2psip", "status", "-o", "json", "--timeout", "500ms"]).unwrap();
+        assert_eq!((cli.global.output, cli.global.timeout), (Format::Json, Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn senseless_values_are_usage_errors() {
+        for arguments in [
+            ["p2psip", "dev", "--peers", "0"],
+            ["p2psip", "dev", "--peers", "65"],
+            ["p2psip", "dev", "--bind", "0.0.0.0"],
+            ["p2psip", "status", "--timeout", "5"],
+        ] {
+            assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `dev`: a whole overlay in one process, one call through it, and then room for phones.
+//!
+//! [`overlay`] starts and ends the peers, each made by [`peer`] out of [`credentials`] in a [`folder`]; [`call`] makes the
+//! demonstration call with two built-in phones ([`phone`]), [`record`] listens to it and [`ladder`] draws it; [`operator`]
+//! is the socket for `status` and `lookup`.
+
+mod call;
+mod credentials;
+mod folder;
+mod guide;
+mod ladder;
+mod operator;
+mod overlay;
+mod peer;
+mod phone;
+mod ports;
+mod record;
+mod report;
+mod supervisor;
+mod users;
+
+use std::path::PathBuf;
+
+use indicatif::ProgressBar;
+use runtime::signal::Shutdown;
+use runtime::telemetry::{Options, Privacy};
+use runtime::{ExitCode, telemetry};
+use tokio_util::sync::CancellationToken;
+
+use self::call::{Call, Edges};
+use self::folder::{Folder, make_private};
+use self::overlay::Overlay;
+use self::record::Recorder;
+use self::report::Report;
+use self::supervisor::Supervisor;
+use crate::cli::{Dev, Global};
+use crate::connect::{Peer, default_socket};
+use crate::failure::Failure;
+use crate::lookup;
+use crate::output::Printer;
+
+/// Runs the overlay until it is done or asked to end.
+pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+    let recorder = Recorder::default();
+    listen(arguments, global, &recorder)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
+        .block_on(async {
+            let shutdown = Shutdown::listen().map_err(Failure::internal)?;
+            let session = Session { arguments, global, printer, recorder: &recorder };
+            session.run(shutdown.token()).await
+        })
+}
+
+/// Starts the log, and the recorder where there will be something to record.
+fn listen(arguments: &Dev, global: &Global, recorder: &Recorder) -> Result<(), Failure> {
+    let usage = |error| Failure::new(ExitCode::Usage, anyhow::Error::new(error));
+    let filter = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "warn,p2psip=info",
+        _ => "info,p2psip=debug",
+    };
+    // Its users are not people.
+    let options = Options {
+        privacy: Privacy::Full,
+        ..Options::of_process(filter).map_err(usage)?
+    };
+    let listener = (!arguments.no_call).then(|| recorder.listener());
+    telemetry::init_with(&options, listener).map_err(usage)
+}
+
+/// One run of `dev`.
+struct Session<'a> {
+    arguments: &'a Dev,
+    global: &'a Global,
+    printer: &'a Printer,
+    recorder: &'a Recorder,
+}
+
+impl Session<'_> {
+    /// Runs until it is done, asked to end, or a component fails; then ends whatever was started, in order.
+    async fn run(&self, asked: CancellationToken) -> Result<ExitCode, Failure> {
+        let folder = Folder::open(self.arguments.data.as_deref())?;
+        let mut supervisor = Supervisor::default();
+        let spinner = self.printer.spinner("starting");
+        let started = tokio::select! {
+            started = self.start(&folder, &mut supervisor, &spinner) => started.map(Some),
+            () = asked.cancelled() => Ok(None),
+        };
+        spinner.finish_and_clear();
+        let outcome = match started {
+            Ok(Some(mut overlay)) => {
+                let outcome = tokio::select! {
+                    outcome = self.live(&overlay, &folder) => outcome,
+                    error = supervisor.failure() => Err(Failure::internal(error)),
+                    () = asked.cancelled() => Ok(ExitCode::Ok),
+                };
+                overlay.close_socket().await;
+                outcome
+            }
+            Ok(None) => Ok(ExitCode::Ok),
+            Err(failure) => Err(failure),
+        };
+        let spinner = self.printer.spinner("leaving the ring");
+        let stopped = supervisor.stop().await.map_err(Failure::internal);
+        spinner.finish_and_clear();
+        outcome.and_then(|code| stopped.map(|()| code))
+    }
+
+    async fn start(
+        &self,
+        folder: &Folder,
+        supervisor: &mut Supervisor,
+        spinner: &ProgressBar,
+    ) -> Result<Overlay, Failure> {
+        let (bind, peers) = (self.arguments.bind, self.arguments.peers);
+        let mut overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
+        overlay.open_socket(&socket_path(folder)?)?;
+        spinner.set_message("waiting until no peer lacks anything");
+        overlay.ready().await?;
+        spinner.set_message("storing the users");
+        overlay.feed_users().await?;
+        Ok(overlay)
+    }
+
+    /// Makes the call, and stays until somebody ends it.
+    async fn live(&self, overlay: &Overlay, folder: &Folder) -> Result<ExitCode, Failure> {
+        let mut code = ExitCode::Ok;
+        if !self.arguments.no_call {
+            code = self.demonstrate(overlay).await?;
+        }
+        if self.arguments.once {
+            return Ok(code);
+        }
+        let edges: Vec<_> = overlay.peers.iter().map(|peer| peer.ports.sip).collect();
+        let kept = self.arguments.data.as_ref().map(|_| folder.path());
+        self.printer.guide(&guide::guide(&edges, overlay.socket(), kept))?;
+        std::future::pending().await
+    }
+
+    /// Makes one call between two built-in phones and prints its ladder.
+    async fn demonstrate(&self, overlay: &Overlay) -> Result<ExitCode, Failure> {
+        let [first, others @ ..] = overlay.peers.as_slice() else {
+            return Ok(ExitCode::Ok);
+        };
+        let second = others.first().unwrap_or(first);
+        let edges = Edges {
+            of_alice: first.ports.sip,
+            of_bob: second.ports.sip,
+        };
+        let spinner = self.printer.spinner("alice calls bob");
+        let asked = Peer {
+            channel: first.overlay.clone(),
+            name: "1".to_owned(),
+        };
+        let mut call = Call::prepare(edges).await.map_err(Failure::internal)?;
+        let made = async {
+            call.register().await?;
+            let found = lookup::ask(&asked, "bob", self.global.timeout).await;
+            self.recorder.start();
+            call.make().await?;
+            Ok::<_, call::CallError>(found)
+        };
+        let made = made.await;
+        let ladder = call.ladder(self.recorder, overlay.cast());
+        let ended = call.unregister().await;
+        spinner.finish_and_clear();
+        let (found, failure) = match made {
+            Ok(found) => (found.ok(), ended.err()),
+            Err(error) => (None, Some(error)),
+        };
+        let report = Report::new(found.as_ref(), ladder, failure.map(|error| error.to_string()), &overlay.cast());
+        let has_colours = self.printer.has_colours();
+        self.printer.result(&report, |report| report.text(edges, has_colours))?;
+        Ok(if report.is_good() { ExitCode::Ok } else { ExitCode::Negative })
+    }
+}
+
+/// Where the operator's socket is: in the runtime folder of the user if there is one, in the data folder otherwise.
+fn socket_path(folder: &Folder) -> Result<PathBuf, Failure> {
+    let Some(path) = default_socket() else {
+        return Ok(folder.path().join("dev.sock"));
+    };
+    if let Some(parent) = path.parent() {
+        make_private(parent)?;
+    }
+    Ok(path)
+}

@@ -1,0 +1,275 @@
+//! The whole overlay: made or opened again, joined, its users fed, and ended in order.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use overlay_config::BootstrapNode;
+use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
+use rpc::proto::bootstrap::v1::{ListUsersRequest, PutUserRequest};
+use rpc::proto::overlay::v1::overlay_client::OverlayClient;
+use rpc::proto::overlay::v1::{WatchRequest, WatchResponse};
+use rpc::{Channel, Role, unbounded};
+use runtime::{ExitCode, Health};
+use tonic::{Code, Status};
+
+use super::credentials::{Credentials, CredentialsError, enroll};
+use super::folder::{Folder, FolderError, Overlay as Kept};
+use super::ladder::Cast;
+use super::operator::{Channels, Operator};
+use super::peer::{EdgeStart, Peer, Start};
+use super::ports::{PortError, Ports};
+use super::supervisor::Supervisor;
+use super::users::{DOMAIN, PASSWORD, USERS};
+use crate::failure::Failure;
+
+/// A running overlay.
+pub(crate) struct Overlay {
+    pub(crate) peers: Vec<Peer>,
+    bootstrap: Channel,
+    operator: Option<Operator>,
+}
+
+impl Overlay {
+    /// Starts all peers of the overlay in `folder`, on one address; `progress` hears how far it is. What was started when it
+    /// fails or is dropped is in the supervisor's hands.
+    pub(crate) async fn start(
+        folder: &Folder,
+        (bind, peers): (IpAddr, Option<u8>),
+        supervisor: &mut Supervisor,
+        progress: impl Fn(String),
+    ) -> Result<Self, Failure> {
+        let mut kept = folder.overlay(DOMAIN, bind, peers)?;
+        let numbers = 1..=u16::from(kept.peers);
+        for number in numbers.clone() {
+            Ports::of(bind, number).probe(number)?;
+        }
+        progress("opening the bootstrap service".to_owned());
+        let root = make_if_new(folder, &mut kept).await?;
+        let key_log = std::env::var_os("SSLKEYLOGFILE").is_some_and(|path| !path.is_empty());
+        let config = bootstrap::Config {
+            folder: folder.bootstrap(),
+        };
+        let service = bootstrap::Server::bind(&config, Default::default(), &Health::new()).await;
+        let service = service.map_err(Failure::cannot_start)?;
+        let served = service.served();
+        supervisor.run("bootstrap", service);
+        let bootstrap = Channel::direct(served.clone(), Role::Operator);
+
+        let mut started: Vec<(Peer, EdgeStart)> = Vec::new();
+        for number in numbers {
+            progress(format!("peer {number} of {} joins", kept.peers));
+            let place = folder.peer(number);
+            let start = Start {
+                number,
+                ports: Ports::of(bind, number),
+                credentials: credentials(&place, number, root, &bootstrap).await?,
+                folder: &place,
+                bootstrap: (number == 1).then_some(&served),
+                key_log,
+            };
+            let (peer, edge) = start.overlay(supervisor).await?;
+            until(&peer, "to join", |state| state.serving).await?;
+            started.push((peer, edge));
+        }
+        // Now that more peers may be there than before.
+        folder.keep(&kept)?;
+        let mut peers = Vec::new();
+        for (mut peer, edge) in started {
+            edge.edge(&mut peer, supervisor).await?;
+            peers.push(peer);
+        }
+        Ok(Self {
+            peers,
+            bootstrap,
+            operator: None,
+        })
+    }
+
+    /// Waits until no peer lacks anything.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        for peer in &self.peers {
+            until(peer, "to be ready", |state| state.ready && !state.edges.is_empty()).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the overlay its users, unless it has them, and waits until it holds them.
+    pub(crate) async fn feed_users(&self) -> Result<(), Failure> {
+        let mut client = BootstrapClient::new(self.bootstrap.clone());
+        for user in USERS {
+            let request = PutUserRequest {
+                aor: format!("{user}@{DOMAIN}"),
+                password: Some(PASSWORD.to_owned()),
+                display_name: Some(user.to_owned()),
+                // Only a new user: what an operator changed since stays.
+                if_version: Some(0),
+                ..PutUserRequest::default()
+            };
+            match client.put_user(request).await {
+                Ok(_) => {}
+                Err(status) if status.code() == Code::Aborted => {}
+                Err(status) => return Err(Failure::of_status(&status, "1")),
+            }
+        }
+        let published = async {
+            while !are_published(&mut client).await? {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        };
+        let late = |_| Status::deadline_exceeded("the overlay did not store the users");
+        let outcome = tokio::time::timeout(PATIENCE, published).await.map_err(late);
+        outcome.and_then(|done| done).map_err(|status| Failure::of_status(&status, "1"))
+    }
+
+    /// Opens the operator's socket of peer 1.
+    pub(crate) fn open_socket(&mut self, path: &Path) -> Result<(), Failure> {
+        let Some(first) = self.peers.first() else { return Ok(()) };
+        let channels = Channels {
+            overlay: first.overlay.clone(),
+            storage: first.storage.clone(),
+            sip_edge: first.sip_edge.clone(),
+            bootstrap: self.bootstrap.clone(),
+        };
+        self.operator = Some(Operator::open(path, channels).map_err(Failure::cannot_start)?);
+        Ok(())
+    }
+
+    /// Who is who, for the ladder.
+    pub(crate) fn cast(&self) -> Cast {
+        let number = |index: usize| index + 1;
+        let each = || self.peers.iter().enumerate();
+        Cast {
+            peers: each().map(|(index, peer)| (peer.peer_id.to_string(), number(index))).collect(),
+            edges: each().map(|(index, peer)| (peer.edge_id.to_string(), number(index))).collect(),
+            ..Cast::default()
+        }
+    }
+
+    /// Where the operator's socket is.
+    pub(crate) fn socket(&self) -> &Path {
+        self.operator.as_ref().map_or(Path::new(""), Operator::path)
+    }
+
+    /// Ends the operator's socket.
+    pub(crate) async fn close_socket(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.close().await;
+        }
+    }
+}
+
+/// Makes the overlay's CAs and its document, where that was not done before. Returns the hash of the configuration root.
+async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<[u8; 32], Failure> {
+    let damaged = || Failure::cannot_start(anyhow::anyhow!("{}: the root is no hash", folder.path().display()));
+    if let Some(root) = &kept.root {
+        let octets = wire::hex::decode(root).ok_or_else(damaged)?;
+        return octets.try_into().map_err(|_| damaged());
+    }
+    let place = folder.bootstrap();
+    if place.exists() {
+        // A first start that was cut off: nobody has been enrolled yet.
+        std::fs::remove_dir_all(&place).map_err(|error| Failure::from(super::folder::failed(&place)(error)))?;
+    }
+    // RFC 6940 §11.1: bootstrap nodes; three, so that any two may be away.
+    let bootstrap_nodes = (1..=u16::from(kept.peers.min(3))).map(|number| {
+        let address = Ports::of(kept.bind, number).reload;
+        BootstrapNode { host: address.ip().to_string(), port: address.port() }
+    });
+    let genesis = bootstrap::Genesis {
+        overlay: kept.overlay.clone(),
+        bootstrap_nodes: bootstrap_nodes.collect(),
+        now_ms: now_ms(),
+    };
+    let made = bootstrap::init(&place, Default::default(), &genesis).await;
+    // The keys that rule the overlay end here: nobody changes the document of an overlay for trying things out.
+    let root = made.map_err(Failure::cannot_start)?.root.certificate().hash();
+    kept.root = Some(wire::hex::encode(&root));
+    folder.keep(kept)?;
+    Ok(root)
+}
+
+async fn credentials(
+    folder: &Path,
+    number: u16,
+    root: [u8; 32],
+    bootstrap: &Channel,
+) -> Result<Credentials, Failure> {
+    let place = folder.join("credentials");
+    if let Some(credentials) = Credentials::load(&place, root, now_ms())? {
+        return Ok(credentials);
+    }
+    enroll(&place, number, bootstrap.clone()).await?;
+    let credentials = Credentials::load(&place, root, now_ms())?;
+    credentials.ok_or_else(|| Failure::internal(anyhow::anyhow!("{} is not there", place.display())))
+}
+
+/// Waits until a peer says what is hoped for.
+async fn until(peer: &Peer, hope: &str, is_it: impl Fn(&WatchResponse) -> bool) -> Result<(), Failure> {
+    let name = peer.ports.reload.to_string();
+    let mut last: Option<WatchResponse> = None;
+    let watching = async {
+        let mut states = OverlayClient::new(peer.overlay.clone()).watch(unbounded(WatchRequest {})).await?.into_inner();
+        while let Some(state) = states.message().await? {
+            if is_it(&state) {
+                return Ok(());
+            }
+            last = Some(state);
+        }
+        Err(Status::unavailable("it ended"))
+    };
+    match tokio::time::timeout(PATIENCE, watching).await {
+        Ok(outcome) => outcome.map_err(|status| Failure::of_status(&status, &name)),
+        Err(_) => {
+            let reasons = last.map(|state| state.reasons.join("; ")).unwrap_or_default();
+            let error = anyhow::anyhow!("the peer at {name} took longer than {PATIENCE:?} {hope}: {reasons}");
+            Err(Failure::new(ExitCode::Timeout, error))
+        }
+    }
+}
+
+/// Whether the overlay holds the newest version of each user.
+async fn are_published(client: &mut BootstrapClient<Channel>) -> Result<bool, Status> {
+    let mut users = client.list_users(unbounded(ListUsersRequest::default())).await?.into_inner();
+    let mut are_all = true;
+    while let Some(user) = users.message().await? {
+        are_all &= user.published_version >= user.version;
+    }
+    Ok(are_all)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        Self::cannot_start(error)
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        Self::cannot_start(error)
+    }
+}
+
+impl From<CredentialsError> for Failure {
+    fn from(error: CredentialsError) -> Self {
+        let code = match &error {
+            CredentialsError::NotValidNow { .. } => ExitCode::Credentials,
+            CredentialsError::Document { source: overlay_config::Error::Expired { .. }, .. } => ExitCode::Credentials,
+            CredentialsError::Folder(_) | CredentialsError::Damaged { .. } | CredentialsError::Document { .. } => {
+                ExitCode::CannotStart
+            }
+            _ => ExitCode::Internal,
+        };
+        Self::new(code, error)
+    }
+}
+
+/// A peer on the same machine joins in less than a second; more than this is a fault worth telling.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);

@@ -1,0 +1,158 @@
+//! One peer of the overlay: its components, wired with direct channels.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use identity::{Sign as _, Verifier};
+use rpc::{Channel, Role, Served};
+use runtime::{ExitCode, Health};
+use wire::NodeId;
+
+use super::credentials::Credentials;
+use super::ports::Ports;
+use super::supervisor::Supervisor;
+use crate::failure::Failure;
+
+/// A running peer, as others in this process see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) ports: Ports,
+    pub(crate) peer_id: NodeId,
+    pub(crate) edge_id: NodeId,
+    pub(crate) health: Health,
+    /// The overlay in the operator's role.
+    pub(crate) overlay: Channel,
+    pub(crate) storage: Channel,
+    pub(crate) sip_edge: Channel,
+}
+
+/// How a peer is started.
+pub(crate) struct Start<'a> {
+    pub(crate) number: u16,
+    pub(crate) folder: &'a Path,
+    pub(crate) ports: Ports,
+    pub(crate) credentials: Credentials,
+    /// The bootstrap service beside it; its peer forms the ring.
+    pub(crate) bootstrap: Option<&'a Served>,
+    pub(crate) key_log: bool,
+}
+
+impl Start<'_> {
+    /// Starts storage and overlay; the edge follows once the overlay serves.
+    pub(crate) async fn overlay(self, supervisor: &mut Supervisor) -> Result<(Peer, EdgeStart), Failure> {
+        let (peer_id, edge_id) = (self.credentials.peer_id(), self.credentials.edge_id());
+        let config = storage::Config {
+            data: self.folder.join("storage"),
+            cache: STORAGE_CACHE,
+            ..storage::Config::default()
+        };
+        let storage = storage::Server::bind(config, Some(peer_id)).await.map_err(of_storage)?;
+        let stored = storage.served();
+        supervisor.run(STORAGE, storage);
+
+        let health = Health::new();
+        let verifier = Arc::new(Verifier::new(self.credentials.document.document().trust()));
+        let chain: Vec<Bytes> = self.credentials.peer.certificates().to_vec();
+        let member = overlay::Member {
+            key: self.credentials.peer.key().clone(),
+            signer: Arc::new(self.credentials.peer),
+            chain,
+            verifier,
+            document: Arc::clone(&self.credentials.document),
+            founder: self.bootstrap.is_some(),
+            key_log: self.key_log,
+        };
+        let upstreams = overlay::Upstreams {
+            storage: Channel::direct(stored.clone(), Role::Overlay),
+            bootstrap: self.bootstrap.map(|served| Channel::direct(served.clone(), Role::Overlay)),
+        };
+        let config = overlay::Config {
+            bind: vec![self.ports.reload],
+            ..overlay::Config::default()
+        };
+        let overlay = overlay::Server::bind(config, member, upstreams, health.component("overlay"))
+            .await
+            .map_err(of_overlay)?;
+        let routed = overlay.served();
+        supervisor.run(&overlay_group(self.number), overlay);
+
+        let peer = Peer {
+            ports: self.ports,
+            peer_id,
+            edge_id,
+            health,
+            overlay: Channel::direct(routed.clone(), Role::Operator),
+            storage: Channel::direct(stored, Role::Operator),
+            // Replaced when the edge runs.
+            sip_edge: Channel::direct(Served::builder().build(), Role::Operator),
+        };
+        let edge = EdgeStart {
+            config: sip_edge::Config {
+                bind: vec![self.ports.sip],
+                edge_bind: self.ports.edge,
+                key_log: self.key_log,
+                data: self.folder.join("sip-edge"),
+                ..sip_edge::Config::default()
+            },
+            credentials: self.credentials.edge,
+            document: (*self.credentials.document).clone(),
+            overlay: Channel::direct(routed, Role::SipEdge),
+        };
+        Ok((peer, edge))
+    }
+}
+
+/// What an edge will be.
+pub(crate) struct EdgeStart {
+    config: sip_edge::Config,
+    credentials: sip_edge::Credentials,
+    document: overlay_config::SignedDocument,
+    overlay: Channel,
+}
+
+impl EdgeStart {
+    /// Starts the edge of a peer that serves.
+    pub(crate) async fn edge(self, peer: &mut Peer, supervisor: &mut Supervisor) -> Result<(), Failure> {
+        let edge = sip_edge::Server::bind(self.config, self.credentials, self.document, self.overlay)
+            .await
+            .map_err(of_edge)?;
+        peer.sip_edge = Channel::direct(edge.served(), Role::Operator);
+        supervisor.run(EDGE, edge);
+        Ok(())
+    }
+}
+
+/// Peers leave one after the other, so that each has somebody to hand its range to.
+fn overlay_group(number: u16) -> String {
+    format!("overlay of peer {number}")
+}
+
+fn of_storage(error: storage::Error) -> Failure {
+    match error {
+        storage::Error::Panicked => Failure::internal(error),
+        other => Failure::cannot_start(other),
+    }
+}
+
+fn of_overlay(error: overlay::Error) -> Failure {
+    match error {
+        overlay::Error::Bind { .. } => Failure::cannot_start(error),
+        overlay::Error::Link(_) => Failure::new(ExitCode::Credentials, error),
+        other => Failure::internal(other),
+    }
+}
+
+fn of_edge(error: sip_edge::BindError) -> Failure {
+    match error {
+        sip_edge::BindError::Link(_) => Failure::new(ExitCode::Credentials, error),
+        other => Failure::cannot_start(other),
+    }
+}
+
+/// Name of the group that the storages of all peers are.
+pub(crate) const STORAGE: &str = "storage";
+/// Name of the group that all edges are.
+pub(crate) const EDGE: &str = "sip-edge";
+/// Five peers share one machine, and hold little.
+const STORAGE_CACHE: u64 = 8 << 20;

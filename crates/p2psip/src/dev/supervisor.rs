@@ -1,0 +1,211 @@
+//! The components of all peers as tasks: they end in order when asked, and one that ends by itself ends the process.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs components; [`Supervisor::stop`] ends them, the last group first.
+#[derive(Debug, Default)]
+pub(crate) struct Supervisor {
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: String,
+    stop: CancellationToken,
+    tasks: JoinSet<Result<(), ComponentError>>,
+}
+
+/// A component that ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{component} ended: {reason}")]
+pub(crate) struct ComponentError {
+    component: String,
+    reason: String,
+}
+
+/// A running component, whatever it is.
+pub(crate) trait Component: Send + 'static {
+    /// Why it ended.
+    type Error: Display + Send;
+    /// Waits for its own end.
+    fn join(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Ends it.
+    fn shutdown(self, grace: Duration) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+impl Supervisor {
+    /// Takes a component over. All of one name are one group and end together.
+    pub(crate) fn run<C: Component>(&mut self, name: &str, mut component: C) {
+        let known = self.groups.iter().position(|group| group.name == name);
+        let place = known.unwrap_or_else(|| {
+            self.groups.push(Group {
+                name: name.to_owned(),
+                stop: CancellationToken::new(),
+                tasks: JoinSet::new(),
+            });
+            self.groups.len() - 1
+        });
+        let Some(group) = self.groups.get_mut(place) else { return };
+        let (name, stop) = (name.to_owned(), group.stop.clone());
+        group.tasks.spawn(async move {
+            let failed = |reason: String| ComponentError { component: name.clone(), reason };
+            let ended = tokio::select! {
+                ended = component.join() => Some(ended),
+                () = stop.cancelled() => None,
+            };
+            match ended {
+                None => component.shutdown(GRACE).await.map_err(|error| failed(error.to_string())),
+                Some(Ok(())) => Err(failed("for no reason that it told".to_owned())),
+                Some(Err(error)) => Err(failed(error.to_string())),
+            }
+        });
+    }
+
+    /// Waits for a component that ends by itself.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(crate) async fn failure(&mut self) -> ComponentError {
+        std::future::poll_fn(|context| {
+            for group in &mut self.groups {
+                if let std::task::Poll::Ready(Some(ended)) = group.tasks.poll_join_next(context) {
+                    return std::task::Poll::Ready(error_of(&group.name, ended).unwrap_or_else(|| ComponentError {
+                        component: group.name.clone(),
+                        reason: "it was not asked to".to_owned(),
+                    }));
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    /// Ends all components, group after group, and tells what failed on the way.
+    pub(crate) async fn stop(&mut self) -> Result<(), ComponentError> {
+        let mut outcome = Ok(());
+        while let Some(mut group) = self.groups.pop() {
+            group.stop.cancel();
+            while let Some(ended) = group.tasks.join_next().await {
+                if let Some(error) = error_of(&group.name, ended) {
+                    tracing::error!(%error, "component did not end well");
+                    outcome = Err(error);
+                }
+            }
+        }
+        outcome
+    }
+}
+
+fn error_of(name: &str, ended: Result<Result<(), ComponentError>, tokio::task::JoinError>) -> Option<ComponentError> {
+    match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(error) => Some(ComponentError {
+            component: name.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+impl Component for storage::Server {
+    type Error = storage::Error;
+
+    async fn join(&mut self) -> Result<(), Self::Error> {
+        Self::join(self).await
+    }
+
+    async fn shutdown(self, grace: Duration) -> Result<(), Self::Error> {
+        Self::shutdown(self, grace).await
+    }
+}
+
+impl Component for overlay::Server {
+    type Error = overlay::Error;
+
+    async fn join(&mut self) -> Result<(), Self::Error> {
+        Self::join(self).await
+    }
+
+    async fn shutdown(self, grace: Duration) -> Result<(), Self::Error> {
+        Self::shutdown(self, grace).await
+    }
+}
+
+impl Component for bootstrap::Server {
+    type Error = runtime::Failure;
+
+    async fn join(&mut self) -> Result<(), Self::Error> {
+        Self::join(self).await
+    }
+
+    async fn shutdown(mut self, grace: Duration) -> Result<(), Self::Error> {
+        Self::shutdown(&mut self, grace).await
+    }
+}
+
+impl Component for sip_edge::Server {
+    type Error = sip_edge::Failure;
+
+    async fn join(&mut self) -> Result<(), Self::Error> {
+        Self::join(self).await
+    }
+
+    async fn shutdown(self, grace: Duration) -> Result<(), Self::Error> {
+        Self::shutdown(self, grace).await;
+        Ok(())
+    }
+}
+
+/// For transactions in progress at an edge, and for a peer to hand its range over. A longer wait would only be for phones that
+/// never answer: in `dev` their calls end with this process anyway.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    struct Fake {
+        name: &'static str,
+        told: Arc<Mutex<Vec<&'static str>>>,
+        ends: bool,
+    }
+
+    impl Component for Fake {
+        type Error = String;
+
+        async fn join(&mut self) -> Result<(), String> {
+            if self.ends { Err("the disk is full".into()) } else { std::future::pending().await }
+        }
+
+        async fn shutdown(self, _: Duration) -> Result<(), String> {
+            self.told.lock().unwrap().push(self.name);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_group_ends_first() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut supervisor = Supervisor::default();
+        for name in ["storage", "overlay", "edge", "storage"] {
+            supervisor.run(name, Fake { name, told: Arc::clone(&told), ends: false });
+        }
+        supervisor.stop().await.unwrap();
+        assert_eq!(*told.lock().unwrap(), ["edge", "overlay", "storage", "storage"]);
+    }
+
+    #[tokio::test]
+    async fn a_component_that_ends_by_itself_is_named() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut supervisor = Supervisor::default();
+        supervisor.run("overlay", Fake { name: "overlay", told: Arc::clone(&told), ends: false });
+        supervisor.run("storage", Fake { name: "storage", told, ends: true });
+        assert_eq!(supervisor.failure().await.to_string(), "storage ended: the disk is full");
+    }
+}

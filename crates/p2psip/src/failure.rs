@@ -1,0 +1,87 @@
+//! How a command ends when it does not end well: one message, one exit code.
+
+use std::fmt;
+
+use runtime::ExitCode;
+use tonic::{Code, Status};
+
+/// Why a command failed, with the exit code that says so to scripts.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: ExitCode,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// A failure with a code of choice.
+    pub(crate) fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into() }
+    }
+
+    /// Nothing can run on this machine as asked: a port in use, a folder that cannot be written.
+    pub(crate) fn cannot_start(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(ExitCode::CannotStart, error)
+    }
+
+    /// A fault of the program.
+    pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(ExitCode::Internal, error)
+    }
+
+    /// What the seam said about a call to `peer`.
+    pub(crate) fn of_status(status: &Status, peer: &str) -> Self {
+        let code = match status.code() {
+            Code::Unavailable => ExitCode::Unreachable,
+            Code::DeadlineExceeded => ExitCode::Timeout,
+            Code::Unauthenticated | Code::PermissionDenied => ExitCode::Credentials,
+            Code::InvalidArgument => ExitCode::Usage,
+            _ => ExitCode::Internal,
+        };
+        let what = match status.code() {
+            Code::Unavailable => "cannot be reached",
+            Code::DeadlineExceeded => "did not answer in time",
+            _ => "refused",
+        };
+        Self::new(code, anyhow::anyhow!("peer {peer} {what}: {}", status.message()))
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> ExitCode {
+        self.code
+    }
+
+    /// Whether the reader of our output went away.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        let io = self.error.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The whole chain on one line, causes behind colons.
+        write!(f, "{:#}", self.error)
+    }
+}
+
+/// Output that cannot be written.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_seam_says_becomes_an_exit_code() {
+        let code = |status: Status| Failure::of_status(&status, "unix:/x").code();
+        assert_eq!(code(Status::unavailable("refused")), ExitCode::Unreachable);
+        assert_eq!(code(Status::deadline_exceeded("late")), ExitCode::Timeout);
+        assert_eq!(code(Status::internal("panic")), ExitCode::Internal);
+        let text = Failure::of_status(&Status::unavailable("no such file"), "unix:/x").to_string();
+        assert_eq!(text, "peer unix:/x cannot be reached: no such file");
+    }
+}

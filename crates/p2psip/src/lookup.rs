@@ -1,0 +1,255 @@
+//! `lookup`: where a user's record and registrations are, and which edges serve him.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use identity::Verifier;
+use overlay_config::Document;
+use rpc::Deadline;
+use rpc::proto::overlay::v1::overlay_client::OverlayClient;
+use rpc::proto::overlay::v1::{CallRequest, CallResponse, WatchResponse, call_response};
+use runtime::ExitCode;
+use serde::Serialize;
+use sip_core::aor::Aor;
+use usage::sip::{Found, Judge};
+use usage::user::State;
+use wire::{
+    Body, Decode as _, Destination, Encode as _, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId,
+    ResourceId, StoredDataSpecifier,
+};
+
+use crate::cli::Global;
+use crate::connect::Peer;
+use crate::failure::Failure;
+use crate::output::{Printer, two_columns};
+use crate::status::{id, watch_once};
+
+/// Looks a user up and prints what was found; the code says whether there is such a user.
+pub(crate) async fn run(aor: &str, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+    let peer = Peer::of(global)?;
+    let spinner = printer.spinner(format!("asking {}", peer.name));
+    let found = ask(&peer, aor, global.timeout).await;
+    spinner.finish_and_clear();
+    let report = found?;
+    printer.result(&report, Report::table)?;
+    Ok(if report.user.is_some() { ExitCode::Ok } else { ExitCode::Negative })
+}
+
+/// Asks the overlay, through `peer`, for the record and the registrations of a user.
+pub(crate) async fn ask(peer: &Peer, aor: &str, timeout: Duration) -> Result<Report, Failure> {
+    let state = peer.within(timeout, watch_once(peer.channel.clone())).await?;
+    let aor = complete(aor, &state.overlay)?;
+    let resource = ResourceId::of(aor.as_str().as_bytes());
+    let request = Deadline::after(timeout).pass(call(resource), Duration::ZERO);
+    let started = Instant::now();
+    let mut client = OverlayClient::new(peer.channel.clone());
+    let answer = client.call(request).await;
+    let roundtrip = started.elapsed();
+    let answer = answer.map_err(|status| Failure::of_status(&status, &peer.name))?.into_inner();
+    let found = read(&answer, &state, &aor)?;
+    Ok(Report::new(&aor, &answer, &found, roundtrip))
+}
+
+/// A bare name means a user of the overlay's own domain.
+fn complete(aor: &str, overlay: &str) -> Result<Aor, Failure> {
+    let aor = aor.strip_prefix("sip:").unwrap_or(aor);
+    let complete = if aor.contains('@') { Aor::parse(aor) } else { Aor::new(aor, overlay) };
+    complete.map_err(|error| Failure::new(ExitCode::Usage, anyhow::Error::new(error).context(format!("user {aor}"))))
+}
+
+/// A Fetch of both Kinds at the Resource-ID; the peer signs it as itself.
+fn call(resource: ResourceId) -> CallRequest {
+    let specifiers = [KindId::SIP_REGISTRATION, KindId::P2PSIP_USER].map(|kind| StoredDataSpecifier {
+        kind,
+        generation: 0,
+        // RFC 7904 §4.2: no dictionary keys, so that all entries come.
+        model: ModelSpecifier::Dictionary(Vec::new()),
+    });
+    let body = Body::FetchReq(FetchReq {
+        resource,
+        specifiers: specifiers.to_vec(),
+    });
+    CallRequest {
+        destinations: vec![Destination::Resource(resource).to_bytes()],
+        contents: MessageContents::of(&body).to_bytes(),
+        ..CallRequest::default()
+    }
+}
+
+/// Judges the answer as an edge would, by the document of the peer that was asked.
+fn read(answer: &CallResponse, state: &WatchResponse, aor: &Aor) -> Result<Found, Failure> {
+    let contents = match &answer.result {
+        Some(call_response::Result::Contents(contents)) => contents,
+        // RFC 6940 §6.3.3.1: nothing is stored at that Resource-ID.
+        Some(call_response::Result::Refusal(refusal)) if refusal.code == u32::from(wire::ErrorCode::NotFound.number()) => {
+            return Ok(Found::default());
+        }
+        Some(call_response::Result::Refusal(refusal)) => return Err(refused(refusal)),
+        None => return Err(Failure::internal(anyhow::anyhow!("the answer is empty"))),
+    };
+    let document = std::str::from_utf8(&state.document)
+        .map_err(anyhow::Error::new)
+        .and_then(|xml| Document::from_xml(xml).map_err(anyhow::Error::new))
+        .map_err(|error| Failure::internal(error.context("the peer's configuration document")))?;
+    let contents = MessageContents::from_bytes(contents)
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("the answer")))?;
+    let judge = Judge {
+        verifier: &Verifier::new(document.trust()),
+        writer: document.user_signer().unwrap_or(NodeId::ZERO),
+        own: NodeId::ZERO,
+        now_ms: now_ms(),
+    };
+    judge
+        .read(aor.as_str(), &contents.body, &answer.certificates)
+        .map_err(|error| Failure::internal(anyhow::Error::new(error)))
+}
+
+fn refused(refusal: &rpc::proto::overlay::v1::Refusal) -> Failure {
+    let code = u16::try_from(refusal.code).ok().map(wire::ErrorCode::from);
+    let exit = match code {
+        Some(wire::ErrorCode::RequestTimeout) => ExitCode::Timeout,
+        _ => ExitCode::Degraded,
+    };
+    let name = code.map_or_else(|| refusal.code.to_string(), |code| code.to_string());
+    let info = String::from_utf8_lossy(&refusal.info);
+    Failure::new(exit, anyhow::anyhow!("the overlay refused: {name} {info}"))
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    schema: &'static str,
+    aor: String,
+    pub(crate) resource_id: String,
+    /// Empty when the peer that was asked refused by itself.
+    pub(crate) responsible_peer: String,
+    pub(crate) hops: u32,
+    pub(crate) roundtrip_ms: f64,
+    user: Option<User>,
+    edges: Vec<Edge>,
+    refused_values: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct User {
+    state: &'static str,
+    version: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Edge {
+    edge: String,
+    peer: Option<String>,
+    expires_in_seconds: u64,
+}
+
+impl Report {
+    fn new(aor: &Aor, answer: &CallResponse, found: &Found, roundtrip: Duration) -> Self {
+        let now_ms = now_ms();
+        let edges = found.routes.iter().map(|route| Edge {
+            edge: route.edge.to_string(),
+            peer: route.home.map(|home| home.to_string()),
+            expires_in_seconds: route.until_ms.saturating_sub(now_ms).div_ceil(1000),
+        });
+        let user = found.record.as_ref().map(|record| User {
+            state: match record.public().state {
+                State::Active => "active",
+                State::Suspended => "suspended",
+                State::Removed => "removed",
+            },
+            version: record.public().version,
+        });
+        Self {
+            schema: "p2psip.lookup/v1",
+            aor: aor.as_str().to_owned(),
+            resource_id: ResourceId::of(aor.as_str().as_bytes()).to_string(),
+            responsible_peer: id(&answer.responder),
+            hops: answer.hops,
+            roundtrip_ms: (roundtrip.as_secs_f64() * 1e6).round() / 1e3,
+            user: user.filter(|user| user.state != "removed"),
+            edges: edges.collect(),
+            refused_values: found.refused,
+        }
+    }
+
+    fn table(&self) -> String {
+        let user = self.user.as_ref().map_or_else(
+            || "not found".to_owned(),
+            |user| format!("{}, version {}", user.state, user.version),
+        );
+        let responsible = if self.responsible_peer.is_empty() { "unknown" } else { &self.responsible_peer };
+        let mut rows = vec![
+            ("User", self.aor.clone()),
+            ("Record", user),
+            ("Resource-ID", self.resource_id.clone()),
+            ("Responsible Peer", responsible.to_owned()),
+            ("Hops", self.hops.to_string()),
+            ("Roundtrip", format!("{:.1} ms", self.roundtrip_ms)),
+        ];
+        if self.edges.is_empty() {
+            rows.push(("Edges", "none: not registered".to_owned()));
+        }
+        for (index, edge) in self.edges.iter().enumerate() {
+            let peer = edge.peer.as_deref().unwrap_or("itself");
+            let minutes = edge.expires_in_seconds / 60;
+            let name = if index == 0 { "Edges" } else { "" };
+            rows.push((name, format!("{}  at peer {peer}, for {minutes} min", edge.edge)));
+        }
+        if self.refused_values > 0 {
+            rows.push(("Ignored", format!("{} values whose signature does not hold", self.refused_values)));
+        }
+        two_columns(&rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(result: call_response::Result) -> CallResponse {
+        CallResponse {
+            result: Some(result),
+            responder: vec![0xab; 16].into(),
+            hops: 2,
+            ..CallResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_bare_name_gets_the_domain() {
+        assert_eq!(complete("alice", "dev.p2psip.test").unwrap().as_str(), "alice@dev.p2psip.test");
+        assert_eq!(complete("sip:bob@other.test", "dev.p2psip.test").unwrap().as_str(), "bob@other.test");
+        assert_eq!(complete("a@b@c", "dev.p2psip.test").unwrap_err().code(), ExitCode::Usage);
+    }
+
+    #[test]
+    fn not_found_is_a_result_and_not_a_failure() {
+        let refusal = rpc::proto::overlay::v1::Refusal {
+            code: wire::ErrorCode::NotFound.number().into(),
+            info: Bytes::new(),
+        };
+        let aor = complete("nobody", "dev.p2psip.test").unwrap();
+        let answer = answer(call_response::Result::Refusal(refusal));
+        let found = read(&answer, &WatchResponse::default(), &aor).unwrap();
+        let table = Report::new(&aor, &answer, &found, Duration::from_micros(1840)).table();
+        assert!(table.contains("Record            not found\n"), "{table}");
+        assert!(table.contains("Responsible Peer  abababababababababababababababab\n"), "{table}");
+        assert!(table.contains("Hops              2\nRoundtrip         1.8 ms\n"), "{table}");
+    }
+
+    #[test]
+    fn other_refusals_are_failures() {
+        let refusal = rpc::proto::overlay::v1::Refusal {
+            code: wire::ErrorCode::RequestTimeout.number().into(),
+            info: Bytes::new(),
+        };
+        let aor = complete("alice", "dev.p2psip.test").unwrap();
+        let error = read(&answer(call_response::Result::Refusal(refusal)), &WatchResponse::default(), &aor).unwrap_err();
+        assert_eq!(error.code(), ExitCode::Timeout);
+    }
+}
