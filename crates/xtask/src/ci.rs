@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use cargo_metadata::MetadataCommand;
 
 use crate::step::{Done, Step};
-use crate::{arch, packages, sim, tools};
+use crate::{arch, clauses, packages, sim, tools};
 
 /// Runs all steps and prints what each took.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -65,7 +65,9 @@ pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> anyhow::Result<()> {
 fn arch_step() -> anyhow::Result<Done> {
     let began = std::time::Instant::now();
     eprintln!("\n=== arch: cargo xtask arch");
-    arch::run().context("repeat it with:\n    cargo xtask arch")?;
+    arch::run()
+        .and_then(|()| clauses::run())
+        .context("repeat it with:\n    cargo xtask arch")?;
     Ok(Done {
         name: "arch".into(),
         took: began.elapsed(),

@@ -3,6 +3,7 @@
 
 mod arch;
 mod ci;
+mod clauses;
 mod packages;
 mod sim;
 mod step;
@@ -23,7 +24,7 @@ struct Arguments {
 enum Task {
     /// Everything a change must pass; stops at the first failure and says how to repeat it
     Ci,
-    /// Checks which crate names which
+    /// Checks which crate names which, and the tables of clauses in docs/rfc
     Arch,
     /// Runs the simulator in an optimised profile
     Sim(sim::Arguments),
@@ -45,7 +46,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Ci => ci::run(),
-        Task::Arch => arch::run(),
+        Task::Arch => arch::run().and_then(|()| clauses::run()),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
         Task::Fuzz { target, seconds } => ci::fuzz(target.as_deref(), seconds),
