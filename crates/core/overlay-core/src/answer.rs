@@ -34,6 +34,11 @@ impl Core {
                     return;
                 }
             };
+        // RFC 6940 §6.3.3: who does not know a critical extension cannot use the message.
+        if message.contents.extensions.iter().any(|extension| extension.critical) {
+            self.counters.malformed += 1;
+            return;
+        }
         let outcome = match message.contents.body_with(&self.parameters.models()) {
             Ok(Body::Error(ErrorResponse { code, info })) => {
                 if !self.may_refuse(transaction, &identity, code) {
@@ -44,8 +49,14 @@ impl Core {
                 if transaction.may_be_sent_again() && code == ErrorCode::ConfigTooOld {
                     return;
                 }
-                if transaction.may_be_sent_again() && code == ErrorCode::ConfigTooNew {
-                    return self.send_document(now, vec![identity.node_id().into()]);
+                let is_behind = code == ErrorCode::ConfigTooNew;
+                let may_be_sent_again = transaction.may_be_sent_again();
+                // RFC 6940 §6.5.4: also who does not know a Kind is behind.
+                if is_behind || code == ErrorCode::UnknownKind {
+                    self.send_document(now, vec![identity.node_id().into()]);
+                }
+                if is_behind && may_be_sent_again {
+                    return;
                 }
                 Outcome::Refused(Refusal { code, info })
             }

@@ -30,10 +30,17 @@ pub(crate) enum Seen {
     Answered(Kept),
 }
 
+/// A request on record.
+struct Entry {
+    since: Instant,
+    /// None while it is being carried out.
+    kept: Option<Kept>,
+}
+
 /// The answers of the last seconds.
 #[derive(Default)]
 pub(crate) struct Answers {
-    entries: BTreeMap<Key, Option<Kept>>,
+    entries: BTreeMap<Key, Entry>,
     order: VecDeque<(Instant, Key)>,
     octets: usize,
 }
@@ -43,10 +50,10 @@ impl Answers {
     pub(crate) fn arrived(&mut self, now: Instant, key: Key) -> Seen {
         self.forget_old(now);
         match self.entries.get(&key) {
-            Some(Some(kept)) => Seen::Answered(kept.clone()),
-            Some(None) => Seen::Pending,
+            Some(Entry { kept: Some(kept), .. }) => Seen::Answered(kept.clone()),
+            Some(Entry { kept: None, .. }) => Seen::Pending,
             None => {
-                self.entries.insert(key, None);
+                self.entries.insert(key, Entry { since: now, kept: None });
                 self.order.push_back((now, key));
                 self.shrink();
                 Seen::First
@@ -56,16 +63,16 @@ impl Answers {
 
     /// Keeps the answer of a request that is on record.
     pub(crate) fn answered(&mut self, key: Key, kept: Kept) {
-        if let Some(entry) = self.entries.get_mut(&key) {
+        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.kept.is_none()) {
             self.octets += kept.contents.len() + OVERHEAD;
-            *entry = Some(kept);
+            entry.kept = Some(kept);
             self.shrink();
         }
     }
 
     /// Takes a request off the record: it will not be answered, so a repetition may try again.
     pub(crate) fn abandoned(&mut self, key: Key) {
-        if let Some(None) = self.entries.get(&key) {
+        if self.entries.get(&key).is_some_and(|entry| entry.kept.is_none()) {
             self.entries.remove(&key);
         }
     }
@@ -83,9 +90,12 @@ impl Answers {
     }
 
     fn forget_first(&mut self) {
-        if let Some((_, key)) = self.order.pop_front()
-            && let Some(Some(kept)) = self.entries.remove(&key)
-        {
+        let Some((since, key)) = self.order.pop_front() else { return };
+        // A request that was abandoned and came again has a later row of its own.
+        if self.entries.get(&key).is_none_or(|entry| entry.since != since) {
+            return;
+        }
+        if let Some(kept) = self.entries.remove(&key).and_then(|entry| entry.kept) {
             self.octets = self.octets.saturating_sub(kept.contents.len() + OVERHEAD);
         }
     }
@@ -127,6 +137,19 @@ mod tests {
         answers.answered(key(1), kept(3));
         assert!(matches!(answers.arrived(now, key(1)), Seen::Answered(kept) if kept.contents.len() == 3));
         assert!(matches!(answers.arrived(now + LIFETIME, key(1)), Seen::First));
+    }
+
+    #[test]
+    fn an_abandoned_request_that_comes_again_is_remembered_anew() {
+        let now = Instant::now();
+        let later = now + LIFETIME / 2;
+        let mut answers = Answers::default();
+        answers.arrived(now, key(1));
+        answers.abandoned(key(1));
+        assert!(matches!(answers.arrived(later, key(1)), Seen::First));
+        answers.answered(key(1), kept(3));
+        assert!(matches!(answers.arrived(now + LIFETIME, key(1)), Seen::Answered(_)));
+        assert!(matches!(answers.arrived(later + LIFETIME, key(1)), Seen::First));
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl Core {
             return Err((ErrorCode::RequestTimeout, "too many requests"));
         }
         // A message that its user signed is answered to that user; what this node signs is answered to this node.
-        let client: Option<NodeId> = call.from_client.filter(|_| call.signed.is_some());
+        let caller = call.from_client;
+        let client: Option<NodeId> = caller.filter(|_| call.signed.is_some());
         if client.is_some_and(|client| !self.clients.is_attached(client)) {
             return Err((ErrorCode::Forbidden, "client is not attached"));
         }
@@ -52,8 +53,8 @@ impl Core {
         if !self.fits(&packet) {
             return Err(too_large);
         }
-        if let Some(client) = client {
-            ladder::step(self.own(), client, &packet);
+        if let Some(caller) = caller {
+            ladder::step(self.own(), caller, &packet);
         }
         let deadline = call.deadline.checked_sub(MARGIN).unwrap_or(now.instant);
         self.originate(now, id, Carried { packet, from: client, is_bulk: false }, deadline);

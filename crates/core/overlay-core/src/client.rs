@@ -10,6 +10,7 @@ use wire::{ErrorCode, Message, NodeId, Now, SecurityBlock, TraceContext};
 use crate::answers::{Kept, Seen};
 use crate::api::{Incoming, IncomingId, Output};
 use crate::core::Core;
+use crate::ladder;
 use crate::serve::Asked;
 
 /// The clients and what they have been asked.
@@ -75,7 +76,7 @@ impl Core {
     pub(crate) fn deliver_to_client(&mut self, now: Now, message: Message, from: Option<NodeId>, client: NodeId) {
         let Some(asked) = self.asked_of_client(&message, from) else { return };
         if let Some((code, info)) = self.unacceptable(&message) {
-            return self.refuse(now, asked, code, info);
+            return self.refuse_header(now, asked, code, info);
         }
         match self.answers.arrived(now.instant, (asked.signer, asked.transaction_id)) {
             Seen::First => {}
@@ -102,7 +103,8 @@ impl Core {
 
     /// A client answers an [`Output::Incoming`] with contents that it signed.
     pub fn reply(&mut self, now: Now, incoming: IncomingId, contents: Bytes, security: SecurityBlock) {
-        if let Some(Pending { asked, .. }) = self.clients.incoming.remove(&incoming) {
+        if let Some(Pending { client, asked, .. }) = self.clients.incoming.remove(&incoming) {
+            ladder::reply(self.own(), client, (asked.transaction_id, &contents));
             let kept = Kept { contents: contents.clone(), security: security.clone() };
             self.answers.answered((asked.signer, asked.transaction_id), kept);
             self.send_answer(now, &asked, contents, security);

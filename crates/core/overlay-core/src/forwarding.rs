@@ -19,10 +19,11 @@ impl Core {
     // RFC 6940 §6.1: first the header is examined, then the first entry of the destination list.
     pub(crate) fn packet_received(&mut self, now: Now, packet: Packet, from: NodeId) {
         let header = &packet.header;
-        if header.overlay != self.parameters.overlay_hash || header.version != VERSION {
+        let is_ours = header.overlay == self.parameters.overlay_hash;
+        if !is_ours || header.version != VERSION {
             self.counters.malformed += 1;
-            let why = (ErrorCode::IncompatibleWithOverlay, "another overlay");
-            return self.refuse_packet(now, &packet, Some(from), why);
+            let info = if is_ours { "another version" } else { "another overlay" };
+            return self.refuse_packet(now, &packet, Some(from), (ErrorCode::IncompatibleWithOverlay, info));
         }
         // RFC 6940 §6.3.2: nothing may live longer than the overlay allows.
         if header.ttl > self.parameters.initial_ttl {
@@ -121,8 +122,8 @@ impl Core {
             self.counters.forwarded += 1;
         }
         let code = message_code(packet);
-        let is_answer = code.is_some_and(MessageCode::is_response);
-        let cargo = if is_answer {
+        // A later piece may be of an answer, which is never shed.
+        let cargo = if code.is_none_or(MessageCode::is_response) {
             Cargo::Answer
         } else if *is_bulk {
             Cargo::Bulk
@@ -147,7 +148,8 @@ impl Core {
         let Carried { mut packet, from, .. } = carried;
         let is_answer = code.is_some_and(MessageCode::is_response);
         // RFC 6940 §6.1.2: the way back goes through whoever sent it here. Answers need none.
-        if let Some(from) = from.filter(|_| !is_answer) {
+        // Only the first piece of an answer can be told from a request, and all pieces must be alike.
+        if let Some(from) = from.filter(|_| !is_answer || !packet.header.fragment.is_whole()) {
             packet.header.via_list.push(Destination::Node(from));
         }
         // RFC 6940 §6.3.2: decremented at every hop, just before transmission.

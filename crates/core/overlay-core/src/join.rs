@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{debug, info};
 
+use chord::Range;
 use wire::{Destination, ErrorCode, JoinReq, NodeId, Now, ResourceId};
 
 use crate::api::Output;
@@ -222,6 +223,14 @@ impl Core {
         {
             *until = now.instant + ATTEMPT;
         }
+    }
+
+    /// Whether a resource lies in the range that this node asked the admitting peer for.
+    pub(crate) fn is_joining_for(&self, resource: ResourceId) -> bool {
+        let Phase::Joining { admitting, .. } = self.joining.phase else { return false };
+        // An admitting peer that is alone names no predecessor: then it is its own.
+        let after = self.chord.range_of(admitting).map_or(admitting, |theirs| theirs.after);
+        after != self.own() && Range { after, until: self.own() }.contains(resource)
     }
 
     pub(crate) fn joined(&mut self, now: Now) {

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use wire::framing::{Decoder, FramingError};
-use wire::{Encode, FramedMessage, NodeId, Packet};
+use wire::framing::{DATA_HEADER, Decoder, FramingError};
+use wire::{Decode, Encode, FramedMessage, NodeId, Packet};
 
 use crate::api::LinkId;
 use crate::rtt::RoundTrip;
@@ -207,12 +207,12 @@ impl Link {
     /// # Errors
     ///
     /// What is not a frame, or a longer one than allowed, ends the link (RFC 6940 §6.6).
-    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Received, FramingError> {
+    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Received, Broken> {
         let mut received = Received::default();
         self.last_heard = now;
         self.asked_at = None;
         self.decoder.push(bytes);
-        while let Some(frame) = self.decoder.next_frame()? {
+        while let Some(frame) = self.decoder.next_frame().map_err(|error| self.broken(error))? {
             match frame {
                 FramedMessage::Data { sequence, message } => {
                     received.acknowledgements.push(self.acknowledge(sequence));
@@ -226,6 +226,13 @@ impl Link {
             received.is_cleared = true;
         }
         Ok(received)
+    }
+
+    // RFC 6940 §6.6: the sender of a message that is too long is told so, if its header can be read.
+    fn broken(&self, error: FramingError) -> Broken {
+        let is_too_long = matches!(error, FramingError::TooLarge { .. });
+        let begun = self.decoder.pending().get(DATA_HEADER..).filter(|_| is_too_long);
+        Broken { error, too_long: begun.and_then(begun_packet) }
     }
 
     // RFC 6940 §6.6.2: an ACK names the frame and, in a mask, which of the 32 before it arrived; bit N-M-1 stands for
@@ -298,10 +305,31 @@ impl Link {
     }
 }
 
+/// The first part of a message, as if it were all of it: enough to refuse the message.
+fn begun_packet(octets: &[u8]) -> Option<Packet> {
+    let length = u32::try_from(octets.len()).ok()?;
+    let mut octets = octets.to_vec();
+    octets.get_mut(LENGTH_AT..LENGTH_AT + 4)?.copy_from_slice(&length.to_be_bytes());
+    Packet::from_bytes(&Bytes::from(octets)).ok()
+}
+
+/// The bytes of a link cannot be read any further.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(crate) struct Broken {
+    #[source]
+    error: FramingError,
+    /// What was received of a message that is too long, if that is enough to refuse it.
+    pub(crate) too_long: Option<Packet>,
+}
+
 /// The peer takes nothing any more.
 #[derive(Debug, thiserror::Error)]
 #[error("a link holds twice its share of unread octets")]
 pub(crate) struct Stuffed;
+
+/// Where the forwarding header has its length (RFC 6940 §6.3.2).
+const LENGTH_AT: usize = 16;
 
 /// What may wait for one link: forwarded requests are shed first, answers may take as much again.
 const ROOM: usize = 1024 * 1024;
@@ -317,7 +345,7 @@ const IDLE: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test begins at any time")]
+#[allow(clippy::disallowed_methods, clippy::panic, clippy::indexing_slicing, reason = "a test begins at any time")]
 mod tests {
     use std::net::Ipv4Addr;
 
@@ -428,5 +456,16 @@ mod tests {
         assert!(link.next_frame(start).is_some());
         link.enqueue(Bytes::from_static(b"waiting"), forwarded()).unwrap();
         assert_eq!(link.into_unacknowledged().count(), 2);
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_known_by_its_beginning() {
+        let start = Instant::now();
+        let mut link = link(start);
+        let Cargo::Forwarded(carried) = forwarded() else { panic!("forwarded") };
+        let long = Packet { payload: Bytes::from(vec![0; 70_000]), ..carried.packet };
+        let frame = FramedMessage::Data { sequence: 0, message: long.to_bytes() }.to_bytes();
+        let broken = link.receive(start, &frame[..200]).err().unwrap();
+        assert_eq!(broken.too_long.unwrap().header, long.header);
     }
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
-use wire::{Decode, NodeId, Now, Packet};
+use wire::{Decode, ErrorCode, NodeId, Now, Packet};
 
 use crate::api::{ConnectFailure, LinkId, Output};
 use crate::core::Core;
@@ -234,6 +234,12 @@ impl Core {
                 // RFC 6940 §6.6: a message that is too long ends the link; what is no frame cannot be skipped.
                 warn!(node_id = %peer.short(), %error, "link closed for bad framing");
                 self.counters.malformed += 1;
+                if let Some(packet) = &error.too_long {
+                    // RFC 6940 §6.6: first the error, then the end.
+                    let why = (ErrorCode::MessageTooLarge, "message is too large");
+                    self.refuse_packet(now, packet, Some(peer), why);
+                    self.write_links(now);
+                }
                 self.outputs.push_back(Output::Close { link: id });
                 return self.link_lost(now, id);
             }

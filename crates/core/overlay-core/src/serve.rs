@@ -62,19 +62,17 @@ impl Core {
             Err(error) => {
                 self.counters.unverified += 1;
                 debug!(transaction_id = %message.header.transaction_id, %error, "request is not signed as it must be");
-                // RFC 6940 §6.3.4: without a valid signature there is nobody to answer, but who asked may want to know.
-                return self.refuse_packet(now, &message.to_packet(), from, (ErrorCode::Forbidden, "signature"));
+                // RFC 6940 §6.3.4: it is dropped. Only the own client hears of it: it may have let its certificate expire.
+                if from.is_none_or(|from| self.clients.is_attached(from)) {
+                    self.refuse_packet(now, &message.to_packet(), from, (ErrorCode::Forbidden, "signature"));
+                }
+                return;
             }
         };
         let Some(asked) = self.asked(&message, verified, from) else { return };
         self.trace_served(&message);
         if let Some((code, info)) = self.unacceptable(&message) {
-            self.refuse(now, asked.clone(), code, info);
-            if let (ErrorCode::ConfigTooOld, ReturnPath::Along(path)) = (code, asked.return_path) {
-                // RFC 6940 §6.3.2.1: besides the error, the requester gets the newer document.
-                self.send_document(now, path);
-            }
-            return;
+            return self.refuse_header(now, asked, code, info);
         }
         if is_kept(asked.code) {
             match self.answers.arrived(now.instant, (asked.signer, asked.transaction_id)) {
@@ -175,6 +173,15 @@ impl Core {
             return Some((ErrorCode::UnknownExtension, "message extension is not known"));
         }
         None
+    }
+
+    /// Refuses a request for what its header says.
+    pub(crate) fn refuse_header(&mut self, now: Now, asked: Asked, code: ErrorCode, info: &'static str) {
+        self.refuse(now, asked.clone(), code, info);
+        if let (ErrorCode::ConfigTooOld, ReturnPath::Along(path)) = (code, asked.return_path) {
+            // RFC 6940 §6.3.2.1: besides the error, the requester gets the newer document.
+            self.send_document(now, path);
+        }
     }
 
     /// Sends the document in force to a node that has an older one.

@@ -73,14 +73,11 @@ impl Core {
         let Waiting { asked, body, certificates } = waiting;
         let from = asked.signer;
         let is_peer = asked.is_node && self.chord.is_peer(from);
-        let is_joining = self.chord.standing() == chord::Standing::Joining;
-        let is_ours = self.chord.is_responsible(resource) || is_joining;
+        let is_ours = self.chord.is_responsible(resource) || self.is_joining_for(resource);
         if !is_peer || !(is_ours || self.chord.owner_of(resource) == Some(from)) {
             return self.refuse(now, asked, ErrorCode::Forbidden, "not the owner of the resource");
         }
-        if is_joining {
-            self.join_progress(now, from);
-        }
+        self.join_progress(now, from);
         if self.session.is_full() {
             return self.leave_unanswered(&asked);
         }
@@ -111,7 +108,11 @@ impl Core {
     }
 
     pub(crate) fn find_asked(&mut self, now: Now, asked: Asked, resource: ResourceId, body: Bytes) {
-        // RFC 6940 §7.4.4: the peer responsible for the resource answers from its own part of the ring.
+        // RFC 6940 §7.4.4.2: who is not responsible for the resource knows nothing about its neighbourhood.
+        let is_by_name = matches!(asked.destination, wire::Destination::Node(_));
+        if !is_by_name && !self.chord.is_responsible(resource) {
+            return self.refuse(now, asked, ErrorCode::NotFound, "not responsible for the resource");
+        }
         self.act(now, resource, Waiting { asked, body, certificates: Vec::new() });
     }
 

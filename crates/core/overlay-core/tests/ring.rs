@@ -13,7 +13,7 @@ use net::Net;
 use net::world::OVERLAY;
 use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
 use wire::{
-    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId, PingReq,
+    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, FindReq, KindId, MessageContents, ModelSpecifier, NodeId, PingReq,
     ResourceId, Signature, SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
     StoredDataValue, TraceContext, TransactionId,
 };
@@ -376,4 +376,82 @@ fn each_hop_of_a_traced_request_is_seen_with_a_span_of_its_own() {
     let served = &net.nodes[2].traced[0];
     assert_eq!(served.parent.span_id, forwarded.span_id);
     assert!(matches!(net.nodes[0].results[&call], CallResult::Answered { hops: 2, .. }));
+}
+
+#[test]
+fn a_large_answer_comes_back_over_two_links() {
+    let mut net = Net::ring(3);
+    let large = StoreReq {
+        resource: resource("large"),
+        replica_number: 0,
+        kind_data: vec![StoreKindData {
+            kind: KindId::P2PSIP_PROBE,
+            generation_counter: 1,
+            values: vec![StoredData {
+                storage_time: 1,
+                lifetime: 3600,
+                value: StoredDataValue::Single(wire::DataValue::of(Bytes::from(vec![1; 40_000]))),
+                signature: Signature {
+                    algorithm: SignatureAndHash::ED25519,
+                    identity: SignerIdentity::CertHash {
+                        hash_alg: SignerIdentity::SHA256,
+                        hash: Bytes::from(vec![1; 32]),
+                    },
+                    value: Bytes::from_static(b"believed"),
+                },
+            }],
+        }],
+    };
+    net.ask(0, at("large"), &large.into());
+    let owner = owner(&net, "large");
+    let (reader, middle) = ((owner + 1) % 3, (owner + 2) % 3);
+    let route = vec![net.nodes[middle].id().into(), net.nodes[owner].id().into()];
+    let read = net.ask(reader, route, &fetch("large"));
+    assert_eq!(fetched_time(&read), Some(1));
+    assert!(matches!(read, CallResult::Answered { hops: 2, .. }));
+}
+
+#[test]
+fn a_request_with_a_wrong_signature_is_dropped() {
+    let mut net = Net::ring(2);
+    let writer = net.world.client(0);
+    let sender = (owner(&net, "a") + 1) % 2;
+    net.with(sender, |core, now| core.attach_client(now, writer.node_id()));
+    let contents = MessageContents::of(&store("a", 7)).to_bytes();
+    let security = sign_message(writer.as_ref(), "another.overlay", TransactionId(9), &contents);
+    let call = Call {
+        destination: at("a"),
+        contents,
+        signed: Some((TransactionId(9), security)),
+        from_client: Some(writer.node_id()),
+        deadline: net.now.instant + Duration::from_secs(5),
+        trace: None,
+    };
+    let call = net.with(sender, |core, now| core.call(now, call));
+    net.eventually(5, "a result", |net| net.nodes[sender].results.contains_key(&call));
+    let result = &net.nodes[sender].results[&call];
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::RequestTimeout));
+    assert_eq!(net.nodes[1 - sender].core.counters().unverified, 5);
+    assert_eq!(net.nodes[1 - sender].storage.originals, 0);
+}
+
+#[test]
+fn find_is_for_the_own_part_of_the_ring() {
+    let mut net = Net::ring(2);
+    let elsewhere = (owner(&net, "a") + 1) % 2;
+    let place = ResourceId::from(net.nodes[elsewhere].id());
+    let find: Body = FindReq { resource: resource("a"), kinds: vec![KindId::P2PSIP_PROBE] }.into();
+    let result = net.ask(0, vec![place.into()], &find);
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::NotFound));
+}
+
+#[test]
+fn a_newer_document_goes_to_who_is_asked_with_it() {
+    let mut net = Net::ring(2);
+    let document = net.world.next_document();
+    net.with(0, |core, now| core.handle_document(now, document));
+    let id = net.nodes[1].id();
+    let result = net.ask(0, vec![id.into()], &PingReq::default().into());
+    assert!(matches!(body(&result), Body::PingAns(_)));
+    assert_eq!(net.nodes[1].status().document_sequence, 2);
 }

@@ -160,6 +160,12 @@ impl Decoder {
         }
     }
 
+    /// Shows what was received and not yet taken; after [`FramingError::TooLarge`] it begins with that frame.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        &self.buffer
+    }
+
     fn take_message(&mut self, sequence: u32, length: usize) -> Result<Option<FramedMessage>, FramingError> {
         if length > self.limit {
             return Err(FramingError::TooLarge {
