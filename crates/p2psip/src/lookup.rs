@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use identity::Verifier;
 use overlay_config::Document;
 use rpc::Deadline;
@@ -231,7 +230,7 @@ mod tests {
     fn not_found_is_a_result_and_not_a_failure() {
         let refusal = rpc::proto::overlay::v1::Refusal {
             code: wire::ErrorCode::NotFound.number().into(),
-            info: Bytes::new(),
+            ..rpc::proto::overlay::v1::Refusal::default()
         };
         let aor = complete("nobody", "dev.p2psip.test").unwrap();
         let answer = answer(call_response::Result::Refusal(refusal));
@@ -246,7 +245,7 @@ mod tests {
     fn other_refusals_are_failures() {
         let refusal = rpc::proto::overlay::v1::Refusal {
             code: wire::ErrorCode::RequestTimeout.number().into(),
-            info: Bytes::new(),
+            ..rpc::proto::overlay::v1::Refusal::default()
         };
         let aor = complete("alice", "dev.p2psip.test").unwrap();
         let error = read(&answer(call_response::Result::Refusal(refusal)), &WatchResponse::default(), &aor).unwrap_err();

@@ -100,6 +100,8 @@ struct Stage<'a> {
     caller_edge: Option<usize>,
     /// For each transaction: the edge that asked, and the peer that it asked.
     askers: BTreeMap<&'a str, (Line, Line)>,
+    /// Transactions of which only one message was seen: the peer that was asked knew the answer.
+    lone: BTreeSet<&'a str>,
 }
 
 impl<'a> Stage<'a> {
@@ -111,7 +113,13 @@ impl<'a> Stage<'a> {
             caller: scope.caller,
             caller_edge,
             askers: BTreeMap::new(),
+            lone: BTreeSet::new(),
         };
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for step in steps.iter().filter(|step| step.protocol == Protocol::Reload) {
+            *seen.entry(&step.id).or_default() += 1;
+        }
+        stage.lone = seen.into_iter().filter(|(_, count)| *count == 1).map(|(id, _)| id).collect();
         for step in steps.iter().filter(|step| step.text.ends_with("Req")) {
             if let (Some(edge), Some(peer)) = (stage.edge(&step.other), stage.line(&step.node)) {
                 stage.askers.entry(&step.id).or_insert((edge, peer));
@@ -138,7 +146,11 @@ impl<'a> Stage<'a> {
             // An edge answers what its overlay handed to it a moment ago.
             arrows.push(arrow(&to, &from, request_of(&step.text)));
         }
-        arrows.push(arrow(&from, &to, label(step, self.cast)));
+        let mut text = label(step);
+        if is_request && self.lone.contains(step.id.as_str()) {
+            text += ", answered here";
+        }
+        arrows.push(arrow(&from, &to, text));
         if step.protocol == Protocol::Reload && !is_request
             && let Some((asker, home)) = self.askers.get(step.id.as_str())
             && *home == to
@@ -172,13 +184,10 @@ fn request_of(answer: &str) -> String {
 }
 
 /// What is written beside an arrow.
-fn label(step: &Step, cast: &Cast) -> String {
+fn label(step: &Step) -> String {
     let mut text = step.text.clone();
     if let Some(resource) = &step.resource {
         text += &format!(" for {}", short(resource));
-    }
-    if let Some(signer) = step.signer.as_ref().and_then(|signer| cast.peers.get(signer)) {
-        text += &format!(", signed by peer {signer}");
     }
     if let Some(ttl) = step.ttl.filter(|_| step.text.ends_with("Req")) {
         text += &format!(", TTL {ttl}");

@@ -119,8 +119,8 @@ impl Session<'_> {
         let (bind, peers) = (self.arguments.bind, self.arguments.peers);
         let mut overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
         overlay.open_socket(&socket_path(folder)?)?;
-        spinner.set_message("waiting until no peer lacks anything");
-        overlay.ready().await?;
+        spinner.set_message("the edges attach to their peers");
+        overlay.attached().await?;
         spinner.set_message("storing the users");
         overlay.feed_users().await?;
         Ok(overlay)

@@ -86,10 +86,10 @@ impl Overlay {
         })
     }
 
-    /// Waits until no peer lacks anything.
-    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+    /// Waits until every edge is attached to its peer. The peers may still be copying to each other.
+    pub(crate) async fn attached(&self) -> Result<(), Failure> {
         for peer in &self.peers {
-            until(peer, "to be ready", |state| state.ready && !state.edges.is_empty()).await?;
+            until(peer, "to attach its edge", |state| state.serving && !state.edges.is_empty()).await?;
         }
         Ok(())
     }

@@ -20,7 +20,6 @@ pub(crate) struct Peer {
     pub(crate) ports: Ports,
     pub(crate) peer_id: NodeId,
     pub(crate) edge_id: NodeId,
-    pub(crate) health: Health,
     /// The overlay in the operator's role.
     pub(crate) overlay: Channel,
     pub(crate) storage: Channel,
@@ -51,7 +50,6 @@ impl Start<'_> {
         let stored = storage.served();
         supervisor.run(STORAGE, storage);
 
-        let health = Health::new();
         let verifier = Arc::new(Verifier::new(self.credentials.document.document().trust()));
         let chain: Vec<Bytes> = self.credentials.peer.certificates().to_vec();
         let member = overlay::Member {
@@ -71,7 +69,7 @@ impl Start<'_> {
             bind: vec![self.ports.reload],
             ..overlay::Config::default()
         };
-        let overlay = overlay::Server::bind(config, member, upstreams, health.component("overlay"))
+        let overlay = overlay::Server::bind(config, member, upstreams, Health::new().component("overlay"))
             .await
             .map_err(of_overlay)?;
         let routed = overlay.served();
@@ -81,7 +79,6 @@ impl Start<'_> {
             ports: self.ports,
             peer_id,
             edge_id,
-            health,
             overlay: Channel::direct(routed.clone(), Role::Operator),
             storage: Channel::direct(stored, Role::Operator),
             // Replaced when the edge runs.
@@ -92,6 +89,9 @@ impl Start<'_> {
                 bind: vec![self.ports.sip],
                 edge_bind: self.ports.edge,
                 key_log: self.key_log,
+                // RFC 8760 §2.3: phones and test tools that know no SHA-256 read the first challenge and no other. Whoever
+                // tries this out may have one of them.
+                algorithms: vec![sip_edge::Algorithm::Md5, sip_edge::Algorithm::Sha256],
                 data: self.folder.join("sip-edge"),
                 ..sip_edge::Config::default()
             },

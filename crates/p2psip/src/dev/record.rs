@@ -32,8 +32,6 @@ pub(crate) struct Step {
     /// The Resource-ID that a RELOAD request is for.
     pub(crate) resource: Option<String>,
     pub(crate) ttl: Option<u64>,
-    /// Node-ID of who signed a RELOAD answer.
-    pub(crate) signer: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +109,6 @@ struct Fields {
     text: String,
     id: String,
     resource_id: String,
-    signer: String,
     ttl: Option<u64>,
 }
 
@@ -122,7 +119,6 @@ impl Fields {
             "RELOAD" => Protocol::Reload,
             _ => return None,
         };
-        let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Some(Step {
             at,
             protocol,
@@ -131,9 +127,8 @@ impl Fields {
             is_sent: self.direction == "out",
             text: self.text,
             id: self.id,
-            resource: given(self.resource_id),
+            resource: Some(self.resource_id).filter(|resource| !resource.is_empty()),
             ttl: self.ttl,
-            signer: given(self.signer),
         })
     }
 
@@ -146,7 +141,6 @@ impl Fields {
             "text" => self.text = text,
             "id" => self.id = text,
             "resource_id" => self.resource_id = text,
-            "signer" => self.signer = text,
             _ => {}
         }
     }
@@ -205,7 +199,6 @@ mod tests {
                 id: "during".into(),
                 resource: Some("ef".into()),
                 ttl: Some(31),
-                signer: None,
             };
             assert_eq!(steps[0], expected);
             tell("after");

@@ -31,6 +31,8 @@ pub(crate) struct ComponentError {
 pub(crate) trait Component: Send + 'static {
     /// Why it ended.
     type Error: Display + Send;
+    /// How long it may take to end.
+    const GRACE: Duration = Duration::from_secs(5);
     /// Waits for its own end.
     fn join(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Ends it.
@@ -58,7 +60,7 @@ impl Supervisor {
                 () = stop.cancelled() => None,
             };
             match ended {
-                None => component.shutdown(GRACE).await.map_err(|error| failed(error.to_string())),
+                None => component.shutdown(C::GRACE).await.map_err(|error| failed(error.to_string())),
                 Some(Ok(())) => Err(failed("for no reason that it told".to_owned())),
                 Some(Err(error)) => Err(failed(error.to_string())),
             }
@@ -149,6 +151,8 @@ impl Component for bootstrap::Server {
 
 impl Component for sip_edge::Server {
     type Error = sip_edge::Failure;
+    /// What is left after this are transactions kept for repetitions: the calls themselves end with this process anyway.
+    const GRACE: Duration = Duration::from_secs(2);
 
     async fn join(&mut self) -> Result<(), Self::Error> {
         Self::join(self).await
@@ -159,10 +163,6 @@ impl Component for sip_edge::Server {
         Ok(())
     }
 }
-
-/// For transactions in progress at an edge, and for a peer to hand its range over. A longer wait would only be for phones that
-/// never answer: in `dev` their calls end with this process anyway.
-const GRACE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -43,7 +43,6 @@ fn steps(text: &str) -> Vec<Step> {
             id: words[5].into(),
             resource: (text == "FetchReq").then(|| RESOURCE.into()),
             ttl: text.ends_with("Req").then_some(32),
-            signer: (text == "FetchAns").then(|| "p4".into()),
         }
     };
     text.lines().filter(|line| !line.trim().is_empty()).map(step).collect()
@@ -73,12 +72,12 @@ fn one_picture_shows_both_protocols() {
     let resources = [RESOURCE.to_owned()];
     let ladder = choose(&steps(CALL), &scope(&resources), &cast()).unwrap();
     let expected = "
-       ms alice  edge 1  peer 1  peer 2  peer 4  edge 2    bob
+       ms alice   edge 1  peer 1  peer 2  peer 4  edge 2   bob
      0.00    │──────▶│       │       │       │       │       │     SIP    INVITE sip:bob@dev.p2psip.test
      1.00    │◀──────│       │       │       │       │       │     SIP    100 Trying (INVITE)
      2.00    │       │──────▶│       │       │       │       │     RELOAD FetchReq for 0f3c0000, TTL 32
      3.00    │       │       │───────┼──────▶│       │       │     RELOAD FetchReq for 0f3c0000, TTL 32
-     4.00    │       │       │◀──────┼───────│       │       │     RELOAD FetchAns, signed by peer 4
+     4.00    │       │       │◀──────┼───────│       │       │     RELOAD FetchAns
      4.00    │       │◀──────│       │       │       │       │     RELOAD FetchAns
      5.00    │       │──────▶│       │       │       │       │     RELOAD AppAttachReq, TTL 32
      6.00    │       │       │──────▶│       │       │       │     RELOAD AppAttachReq, TTL 32
@@ -105,6 +104,14 @@ fn the_picture_fits_a_terminal_and_has_colours_only_when_asked() {
     assert!(plain.lines().all(|line| line.chars().count() <= WIDTH), "{plain}");
     assert!(!plain.contains('\x1b'));
     assert!(ladder.draw(true).contains("\x1b[36m"));
+}
+
+#[test]
+fn a_request_that_went_no_further_says_so() {
+    let lone: String = CALL.lines().filter(|line| !line.contains("p4")).map(|line| format!("{line}\n")).collect();
+    let ladder = choose(&steps(&lone), &scope(&[RESOURCE.to_owned()]), &cast()).unwrap();
+    let picture = ladder.draw(false);
+    assert!(picture.contains("FetchReq for 0f3c0000, TTL 32, answered here\n"), "{picture}");
 }
 
 #[test]
