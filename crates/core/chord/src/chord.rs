@@ -345,6 +345,9 @@ impl Chord {
         self.searches.reset(self.now);
         self.reshape();
         if self.is_member() {
+            if !self.successors.is_empty() {
+                self.outputs.push_back(Output::ReplicasChanged);
+            }
             self.tell_everyone();
         }
         self.pursue_attaches();
