@@ -39,11 +39,12 @@ pub(crate) struct Dial {
 
 /// Two links to one node.
 struct Contest {
+    /// In use until it is decided.
+    old: LinkId,
+    new: LinkId,
+    /// Which of them stays if both lead to the node.
     keep: LinkId,
-    other: LinkId,
     since: Instant,
-    /// Whether the link to keep must be heard before the contest ends.
-    is_in_doubt: bool,
 }
 
 impl Links {
@@ -132,13 +133,11 @@ impl Core {
         let begun_by = |link: &Link| if link.is_initiator { self.settings.node_id } else { peer };
         let larger = self.settings.node_id.max(peer);
         let keeps_old = older.is_initiator == newer.is_initiator || begun_by(older) == larger;
-        let (keep, other) = if keeps_old { (old, new) } else { (new, old) };
+        let keep = if keeps_old { old } else { new };
         debug!(node_id = %peer.short(), kept = keep.0, "two links to one node");
-        self.links.contests.insert(peer, Contest { keep, other, since: now.instant, is_in_doubt: keeps_old });
-        self.links.by_peer.insert(peer, keep);
-        if keeps_old {
-            self.ping_link(now, peer);
-        }
+        self.links.contests.insert(peer, Contest { old, new, keep, since: now.instant });
+        // Whichever is kept: an older one that is silent belongs to a process that is gone.
+        self.ping_link(now, peer);
     }
 
     fn end_contests(&mut self, now: Now) {
@@ -147,11 +146,13 @@ impl Core {
             self.links.contests.iter().filter(|(_, contest)| is_over(contest)).map(|(peer, _)| *peer).collect();
         for peer in over {
             let Some(contest) = self.links.contests.remove(&peer) else { continue };
-            let heard = self.links.by_id.get(&contest.keep).is_some_and(|link| link.last_heard() > contest.since);
-            if contest.is_in_doubt && !heard {
-                self.replace(now, peer, contest.keep, contest.other);
+            let Contest { old, new, keep, since } = contest;
+            let is_heard = self.links.by_id.get(&old).is_some_and(|link| link.last_heard() > since);
+            if !is_heard {
+                self.replace(now, peer, old, new);
             } else {
-                self.discard(now, contest.other);
+                self.links.by_peer.insert(peer, keep);
+                self.discard(now, if keep == old { new } else { old });
             }
         }
     }
@@ -181,7 +182,7 @@ impl Core {
         let Some(link) = self.links.by_id.remove(&id) else { return };
         let peer = link.peer;
         let rival = self.links.contests.remove(&peer).map(|contest| {
-            if contest.keep == id { contest.other } else { contest.keep }
+            if contest.old == id { contest.new } else { contest.old }
         });
         match rival {
             Some(rival) if self.links.by_peer.get(&peer) == Some(&id) => {
