@@ -54,12 +54,12 @@ pub(crate) enum Command {
     /// Show a peer: its Neighbors, its fingers, its storage, and whether it is ready
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
-    /// Find a user in the overlay: Resource-ID, Responsible Peer, and the edges that serve him
+    /// Find users in the overlay: Resource-ID, Responsible Peer, and the edges that serve them
     #[command(after_help = LOOKUP_EXAMPLES)]
     Lookup {
-        /// The user, as alice@dev.p2psip.test; a bare name gets the overlay's domain
-        #[arg(value_name = "AOR")]
-        aor: String,
+        /// A user, as alice@dev.p2psip.test; a bare name gets the overlay's domain
+        #[arg(value_name = "AOR", required = true)]
+        aors: Vec<String>,
     },
     /// Work with RELOAD messages
     #[command(subcommand)]
@@ -167,9 +167,9 @@ const LOOKUP_EXAMPLES: &str = "\
 Examples:
   p2psip lookup alice@dev.p2psip.test
   p2psip lookup alice
-  p2psip -o json lookup bob | jq '.edges[].edge'
+  p2psip -o json lookup alice bob | jq '.edges[].edge'
 
-The exit code is 1 when there is no such user.";
+The exit code is 1 when there is no such user. JSON has a line for each user.";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:

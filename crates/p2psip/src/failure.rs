@@ -59,8 +59,14 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The whole chain on one line, causes behind colons.
-        write!(f, "{:#}", self.error)
+        // The whole chain on one line; many errors name their cause themselves.
+        let mut text = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        f.write_str(&text)
     }
 }
 
@@ -74,6 +80,15 @@ impl From<std::io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let cause = std::io::Error::other("the disk is full");
+        let text = |error: anyhow::Error| Failure::internal(error).to_string();
+        assert_eq!(text(anyhow::Error::new(cause).context("peer 2")), "peer 2: the disk is full");
+        let cause = std::io::Error::other("the disk is full");
+        assert_eq!(text(anyhow::Error::new(cause).context("peer 2 (the disk is full)")), "peer 2 (the disk is full)");
+    }
 
     #[test]
     fn what_the_seam_says_becomes_an_exit_code() {

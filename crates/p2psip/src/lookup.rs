@@ -6,14 +6,14 @@ use identity::Verifier;
 use overlay_config::Document;
 use rpc::Deadline;
 use rpc::proto::overlay::v1::overlay_client::OverlayClient;
-use rpc::proto::overlay::v1::{CallRequest, CallResponse, WatchResponse, call_response};
+use rpc::proto::overlay::v1::{CallRequest, CallResponse, Refusal, call_response};
 use runtime::ExitCode;
 use serde::Serialize;
 use sip_core::aor::Aor;
 use usage::sip::{Found, Judge};
 use usage::user::State;
 use wire::{
-    Body, Decode as _, Destination, Encode as _, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId,
+    Body, Decode as _, Destination, Encode as _, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId,
     ResourceId, StoredDataSpecifier,
 };
 
@@ -23,30 +23,91 @@ use crate::failure::Failure;
 use crate::output::{Printer, two_columns};
 use crate::status::{id, watch_once};
 
-/// Looks a user up and prints what was found; the code says whether there is such a user.
-pub(crate) async fn run(aor: &str, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+/// Looks users up, one after the other, and prints what was found; the code says whether all exist.
+pub(crate) async fn run(aors: &[String], global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let peer = Peer::of(global)?;
     let spinner = printer.spinner(format!("asking {}", peer.name));
-    let found = ask(&peer, aor, global.timeout).await;
+    let lookup = Lookup::prepare(&peer, global.timeout).await;
     spinner.finish_and_clear();
-    let report = found?;
-    printer.result(&report, Report::table)?;
-    Ok(if report.user.is_some() { ExitCode::Ok } else { ExitCode::Negative })
+    let lookup = lookup?;
+    let mut code = ExitCode::Ok;
+    for (index, aor) in aors.iter().enumerate() {
+        let report = lookup.ask(aor).await?;
+        if report.user.is_none() {
+            code = ExitCode::Negative;
+        }
+        let gap = if index == 0 { "" } else { "\n" };
+        printer.result(&report, |report| format!("{gap}{}", report.table()))?;
+    }
+    Ok(code)
 }
 
-/// Asks the overlay, through `peer`, for the record and the registrations of a user.
-pub(crate) async fn ask(peer: &Peer, aor: &str, timeout: Duration) -> Result<Report, Failure> {
-    let state = peer.within(timeout, watch_once(peer.channel.clone())).await?;
-    let aor = complete(aor, &state.overlay)?;
-    let resource = ResourceId::of(aor.as_str().as_bytes());
-    let request = Deadline::after(timeout).pass(call(resource), Duration::ZERO);
-    let started = Instant::now();
-    let mut client = OverlayClient::new(peer.channel.clone());
-    let answer = client.call(request).await;
-    let roundtrip = started.elapsed();
-    let answer = answer.map_err(|status| Failure::of_status(&status, &peer.name))?.into_inner();
-    let found = read(&answer, &state, &aor)?;
-    Ok(Report::new(&aor, &answer, &found, roundtrip))
+/// What looking up takes: a peer to ask, and its configuration document to judge the answers by.
+pub(crate) struct Lookup<'a> {
+    peer: &'a Peer,
+    timeout: Duration,
+    overlay: String,
+    verifier: Verifier,
+    writer: NodeId,
+}
+
+impl<'a> Lookup<'a> {
+    /// Gets the document of the peer.
+    pub(crate) async fn prepare(peer: &'a Peer, timeout: Duration) -> Result<Self, Failure> {
+        let state = peer.within(timeout, watch_once(peer.channel.clone())).await?;
+        let document = std::str::from_utf8(&state.document)
+            .map_err(anyhow::Error::new)
+            .and_then(|xml| Document::from_xml(xml).map_err(anyhow::Error::new))
+            .map_err(|error| Failure::internal(error.context("the peer's configuration document")))?;
+        Ok(Self::new(peer, timeout, &document))
+    }
+
+    fn new(peer: &'a Peer, timeout: Duration, document: &Document) -> Self {
+        Self {
+            peer,
+            timeout,
+            overlay: document.overlay.clone(),
+            verifier: Verifier::new(document.trust()),
+            writer: document.user_signer().unwrap_or(NodeId::ZERO),
+        }
+    }
+
+    /// Asks the overlay, through the peer, for the record and the registrations of a user.
+    pub(crate) async fn ask(&self, aor: &str) -> Result<Report, Failure> {
+        let aor = complete(aor, &self.overlay)?;
+        let resource = ResourceId::of(aor.as_str().as_bytes());
+        let request = Deadline::after(self.timeout).pass(call(resource), Duration::ZERO);
+        let started = Instant::now();
+        let answer = OverlayClient::new(self.peer.channel.clone()).call(request).await;
+        let roundtrip = started.elapsed();
+        let answer = answer.map_err(|status| Failure::of_status(&status, &self.peer.name))?.into_inner();
+        let found = self.read(&answer, &aor)?;
+        Ok(Report::new(&aor, &answer, &found, roundtrip))
+    }
+
+    /// Judges the answer as an edge would.
+    fn read(&self, answer: &CallResponse, aor: &Aor) -> Result<Found, Failure> {
+        let contents = match &answer.result {
+            Some(call_response::Result::Contents(contents)) => contents,
+            // RFC 6940 §6.3.3.1: nothing is stored at that Resource-ID.
+            Some(call_response::Result::Refusal(refusal)) if refusal.code == u32::from(ErrorCode::NotFound.number()) => {
+                return Ok(Found::default());
+            }
+            Some(call_response::Result::Refusal(refusal)) => return Err(refused(refusal)),
+            None => return Err(Failure::internal(anyhow::anyhow!("the answer is empty"))),
+        };
+        let contents = MessageContents::from_bytes(contents)
+            .map_err(|error| Failure::internal(anyhow::Error::new(error).context("the answer")))?;
+        let judge = Judge {
+            verifier: &self.verifier,
+            writer: self.writer,
+            own: NodeId::ZERO,
+            now_ms: now_ms(),
+        };
+        judge
+            .read(aor.as_str(), &contents.body, &answer.certificates)
+            .map_err(|error| Failure::internal(anyhow::Error::new(error)))
+    }
 }
 
 /// A bare name means a user of the overlay's own domain.
@@ -75,38 +136,10 @@ fn call(resource: ResourceId) -> CallRequest {
     }
 }
 
-/// Judges the answer as an edge would, by the document of the peer that was asked.
-fn read(answer: &CallResponse, state: &WatchResponse, aor: &Aor) -> Result<Found, Failure> {
-    let contents = match &answer.result {
-        Some(call_response::Result::Contents(contents)) => contents,
-        // RFC 6940 §6.3.3.1: nothing is stored at that Resource-ID.
-        Some(call_response::Result::Refusal(refusal)) if refusal.code == u32::from(wire::ErrorCode::NotFound.number()) => {
-            return Ok(Found::default());
-        }
-        Some(call_response::Result::Refusal(refusal)) => return Err(refused(refusal)),
-        None => return Err(Failure::internal(anyhow::anyhow!("the answer is empty"))),
-    };
-    let document = std::str::from_utf8(&state.document)
-        .map_err(anyhow::Error::new)
-        .and_then(|xml| Document::from_xml(xml).map_err(anyhow::Error::new))
-        .map_err(|error| Failure::internal(error.context("the peer's configuration document")))?;
-    let contents = MessageContents::from_bytes(contents)
-        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("the answer")))?;
-    let judge = Judge {
-        verifier: &Verifier::new(document.trust()),
-        writer: document.user_signer().unwrap_or(NodeId::ZERO),
-        own: NodeId::ZERO,
-        now_ms: now_ms(),
-    };
-    judge
-        .read(aor.as_str(), &contents.body, &answer.certificates)
-        .map_err(|error| Failure::internal(anyhow::Error::new(error)))
-}
-
-fn refused(refusal: &rpc::proto::overlay::v1::Refusal) -> Failure {
-    let code = u16::try_from(refusal.code).ok().map(wire::ErrorCode::from);
+fn refused(refusal: &Refusal) -> Failure {
+    let code = u16::try_from(refusal.code).ok().map(ErrorCode::from);
     let exit = match code {
-        Some(wire::ErrorCode::RequestTimeout) => ExitCode::Timeout,
+        Some(ErrorCode::RequestTimeout) => ExitCode::Timeout,
         _ => ExitCode::Degraded,
     };
     let name = code.map_or_else(|| refusal.code.to_string(), |code| code.to_string());
@@ -226,29 +259,34 @@ mod tests {
         assert_eq!(complete("a@b@c", "dev.p2psip.test").unwrap_err().code(), ExitCode::Usage);
     }
 
-    #[test]
-    fn not_found_is_a_result_and_not_a_failure() {
-        let refusal = rpc::proto::overlay::v1::Refusal {
-            code: wire::ErrorCode::NotFound.number().into(),
-            ..rpc::proto::overlay::v1::Refusal::default()
+    #[tokio::test]
+    async fn only_not_found_is_a_result_among_refusals() {
+        let peer = Peer {
+            channel: rpc::Channel::unix("/nonexistent"),
+            name: "nobody".into(),
+        };
+        let document = Document::for_overlay(overlay_config::Genesis {
+            overlay: "dev.p2psip.test",
+            root_certs: Vec::new(),
+            configuration_signer: NodeId::ZERO,
+            user_signer: NodeId::ZERO,
+            bootstrap_nodes: Vec::new(),
+        });
+        let lookup = Lookup::new(&peer, Duration::from_secs(1), &document);
+        let refusal = |code: ErrorCode| {
+            answer(call_response::Result::Refusal(Refusal {
+                code: code.number().into(),
+                ..Refusal::default()
+            }))
         };
         let aor = complete("nobody", "dev.p2psip.test").unwrap();
-        let answer = answer(call_response::Result::Refusal(refusal));
-        let found = read(&answer, &WatchResponse::default(), &aor).unwrap();
-        let table = Report::new(&aor, &answer, &found, Duration::from_micros(1840)).table();
+        let not_found = refusal(ErrorCode::NotFound);
+        let found = lookup.read(&not_found, &aor).unwrap();
+        let table = Report::new(&aor, &not_found, &found, Duration::from_micros(1840)).table();
         assert!(table.contains("Record            not found\n"), "{table}");
         assert!(table.contains("Responsible Peer  abababababababababababababababab\n"), "{table}");
         assert!(table.contains("Hops              2\nRoundtrip         1.8 ms\n"), "{table}");
-    }
-
-    #[test]
-    fn other_refusals_are_failures() {
-        let refusal = rpc::proto::overlay::v1::Refusal {
-            code: wire::ErrorCode::RequestTimeout.number().into(),
-            ..rpc::proto::overlay::v1::Refusal::default()
-        };
-        let aor = complete("alice", "dev.p2psip.test").unwrap();
-        let error = read(&answer(call_response::Result::Refusal(refusal)), &WatchResponse::default(), &aor).unwrap_err();
+        let error = lookup.read(&refusal(ErrorCode::RequestTimeout), &aor).unwrap_err();
         assert_eq!(error.code(), ExitCode::Timeout);
     }
 }

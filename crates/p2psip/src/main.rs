@@ -39,7 +39,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
     match cli.command {
         Command::Dev(arguments) => dev::run(&arguments, &cli.global, printer),
         Command::Status => asynchronously(status::run(&cli.global, printer)),
-        Command::Lookup { aor } => asynchronously(lookup::run(&aor, &cli.global, printer)),
+        Command::Lookup { aors } => asynchronously(lookup::run(&aors, &cli.global, printer)),
         Command::Wire(WireCommand::Decode) => decode::run(std::io::stdin().lock(), printer),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -91,12 +91,12 @@ impl Folder {
         self.peer(1).join("bootstrap")
     }
 
-    /// Reads which overlay is here, and compares it with what was asked for. A folder without any gets one.
+    /// Reads which overlay is here, and compares it with what was asked for; for an empty folder, tells which one to keep.
     pub(crate) fn overlay(&self, name: &str, bind: IpAddr, peers: Option<u8>) -> Result<Overlay, FolderError> {
         let file = self.path.join(OVERLAY);
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.begin(name, bind, peers),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.propose(name, bind, peers),
             Err(error) => return Err(failed(&file)(error)),
         };
         let malformed = |error: serde_json::Error| FolderError::Malformed {
@@ -127,22 +127,20 @@ impl Folder {
         write_private(&self.path.join(OVERLAY), &text)
     }
 
-    fn begin(&self, name: &str, bind: IpAddr, peers: Option<u8>) -> Result<Overlay, FolderError> {
+    fn propose(&self, name: &str, bind: IpAddr, peers: Option<u8>) -> Result<Overlay, FolderError> {
         let entries = fs::read_dir(&self.path).map_err(failed(&self.path))?;
         // The key log may be asked for in the folder itself, and be there first.
         let is_foreign = |entry: &fs::DirEntry| entry.path().extension().is_none_or(|extension| extension != "log");
         if entries.filter_map(Result::ok).any(|entry| is_foreign(&entry)) {
             return Err(FolderError::Foreign { path: self.path.clone() });
         }
-        let overlay = Overlay {
+        Ok(Overlay {
             format: FORMAT,
             overlay: name.to_owned(),
             bind,
             peers: peers.unwrap_or(DEFAULT_PEERS),
             root: None,
-        };
-        self.keep(&overlay)?;
-        Ok(overlay)
+        })
     }
 }
 
@@ -202,7 +200,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_advice() {
         let (_parent, folder) = opened();
-        folder.overlay("dev", HERE, Some(5)).unwrap();
+        folder.keep(&folder.overlay("dev", HERE, Some(5)).unwrap()).unwrap();
         let fewer = folder.overlay("dev", HERE, Some(3)).unwrap_err().to_string();
         assert!(fewer.contains("--peers 5"), "{fewer}");
         let moved = folder.overlay("dev", Ipv4Addr::new(10, 0, 0, 1).into(), None).unwrap_err().to_string();

@@ -20,6 +20,7 @@ mod supervisor;
 mod users;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use runtime::signal::Shutdown;
@@ -36,7 +37,7 @@ use self::supervisor::Supervisor;
 use crate::cli::{Dev, Global};
 use crate::connect::{Peer, default_socket};
 use crate::failure::Failure;
-use crate::lookup;
+use crate::lookup::{self, Lookup};
 use crate::output::Printer;
 
 /// Runs the overlay until it is done or asked to end.
@@ -159,7 +160,7 @@ impl Session<'_> {
         let mut call = Call::prepare(edges).await.map_err(Failure::internal)?;
         let made = async {
             call.register().await?;
-            let found = lookup::ask(&asked, "bob", self.global.timeout).await;
+            let found = lookup_bob(&asked, self.global.timeout).await;
             self.recorder.start();
             call.make().await?;
             Ok::<_, call::CallError>(found)
@@ -177,6 +178,11 @@ impl Session<'_> {
         self.printer.result(&report, |report| report.text(edges, has_colours))?;
         Ok(if report.is_good() { ExitCode::Ok } else { ExitCode::Negative })
     }
+}
+
+/// Finds the called user, for the text above the ladder.
+async fn lookup_bob(peer: &Peer, timeout: Duration) -> Result<lookup::Report, Failure> {
+    Lookup::prepare(peer, timeout).await?.ask("bob").await
 }
 
 /// Where the operator's socket is: in the runtime folder of the user if there is one, in the data folder otherwise.

@@ -167,6 +167,8 @@ async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<[u8; 32], Failu
         let octets = wire::hex::decode(root).ok_or_else(damaged)?;
         return octets.try_into().map_err(|_| damaged());
     }
+    // From now on the folder is ours, whatever happens.
+    folder.keep(kept)?;
     let place = folder.bootstrap();
     if place.exists() {
         // A first start that was cut off: nobody has been enrolled yet.
