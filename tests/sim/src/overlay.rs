@@ -13,7 +13,11 @@ mod network;
 mod seam;
 mod workload;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use overlay_core::LinkId;
@@ -52,6 +56,11 @@ pub struct World<'a> {
     fault_percent: u64,
     calm_until: Duration,
     disks_lost: usize,
+    /// Peers that were out of order since all was well the last time.
+    troubled: BTreeSet<NodeId>,
+    /// Whether more peers may be in trouble than there are copies besides one: then a value may be out of reach until
+    /// the end.
+    is_cruel: bool,
     /// What holders said when they were asked directly.
     copies: BTreeMap<u64, Bytes>,
     violation: Option<Violation>,
@@ -180,6 +189,7 @@ impl<'a> World<'a> {
         queue.at(BEGINS, Event::Operate);
         queue.at(BEGINS, Event::Faults);
         let fault_percent = 4 + random.next() % 30;
+        let is_cruel = random.is_lucky(50);
         Self {
             credentials,
             queue,
@@ -195,6 +205,8 @@ impl<'a> World<'a> {
             fault_percent,
             calm_until: Duration::ZERO,
             disks_lost: 0,
+            troubled: BTreeSet::new(),
+            is_cruel,
             copies: BTreeMap::new(),
             violation: None,
             log: Vec::new(),

@@ -16,6 +16,7 @@ impl World<'_> {
         self.queue.after(FAULT_PERIOD, Event::Faults);
         if self.is_repaired() {
             self.disks_lost = 0;
+            self.troubled.clear();
         }
         if self.queue.elapsed() < self.calm_until || !self.random.is_lucky(self.fault_percent) {
             return;
@@ -24,6 +25,10 @@ impl World<'_> {
         let Some(host) = self.random.pick(&hosts).copied() else {
             return;
         };
+        // The owner and two replicas have each value: whoever survives two failures can still read it.
+        if !self.is_cruel && !self.troubled.contains(&host) && self.troubled.len() >= BEARABLE {
+            return;
+        }
         match self.random.below(100) {
             0..40 => self.crash_host(host),
             40..60 => self.crash_one_overlay(host),
@@ -46,6 +51,7 @@ impl World<'_> {
                 host.short()
             )
         });
+        self.troubled.insert(host);
         self.crash_overlay(host, is_silent);
         self.crash_storage(host, loses_disk);
         let wait = self.random.millis(200, 20_000);
@@ -58,6 +64,7 @@ impl World<'_> {
             return;
         }
         self.note(|| format!("crash of the overlay of {}", host.short()));
+        self.troubled.insert(host);
         self.crash_overlay(host, false);
         let wait = self.random.millis(50, 5_000);
         self.queue.after(wait, Event::StartOverlay(host));
@@ -68,6 +75,7 @@ impl World<'_> {
             return;
         }
         self.note(|| format!("crash of the storage of {}", host.short()));
+        self.troubled.insert(host);
         self.crash_storage(host, false);
         let wait = self.random.millis(50, 1_500);
         self.queue.after(wait, Event::StartStorage(host));
@@ -131,6 +139,9 @@ impl World<'_> {
 }
 
 const FAULT_PERIOD: Duration = Duration::from_millis(500);
+
+/// Failures that k = 2 names in an acknowledgement stand for.
+const BEARABLE: usize = 2;
 
 /// Disks that may be lost between two repairs: one copy of three is left.
 const DISKS: usize = 2;

@@ -241,6 +241,8 @@ impl World<'_> {
             return;
         };
         history.is_checked = true;
+        // While more are down than there are copies besides one, the newest may be out of reach: it comes back later.
+        let floor = floor.filter(|_| !self.is_cruel || !self.has_faults);
         let verdict = verdict(history, floor, read.as_ref());
         if let Err(fault) = verdict {
             let known = &history.values;
