@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use identity::Verifier;
 use overlay_config::SignedDocument;
 use overlay_core::{
     Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent,
@@ -97,6 +98,13 @@ pub(crate) enum Unaccepted {
     TooMany,
 }
 
+/// The driver's ends of its channels.
+pub(crate) struct Ends {
+    pub(crate) inbox: mpsc::Receiver<Request>,
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) view: watch::Sender<Arc<View>>,
+}
+
 /// The owner of the core.
 pub(crate) struct Driver {
     core: Core,
@@ -104,6 +112,7 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<Request>,
     arrivals: mpsc::Receiver<Arrival>,
     view: watch::Sender<Arc<View>>,
+    verifier: Arc<Verifier>,
     calls: HashMap<CallId, oneshot::Sender<Result<CallResult, Unaccepted>>>,
     edges: BTreeMap<NodeId, Edge>,
     storage: Option<mpsc::Sender<(CommandId, Command)>>,
@@ -114,19 +123,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        core: Core,
-        network: Network,
-        inbox: mpsc::Receiver<Request>,
-        arrivals: mpsc::Receiver<Arrival>,
-        view: watch::Sender<Arc<View>>,
-    ) -> Self {
+    pub(crate) fn new(core: Core, verifier: Arc<Verifier>, network: Network, ends: Ends) -> Self {
+        let Ends { inbox, arrivals, view } = ends;
         Self {
             core,
             network,
             inbox,
             arrivals,
             view,
+            verifier,
             calls: HashMap::new(),
             edges: BTreeMap::new(),
             storage: None,
@@ -253,7 +258,7 @@ impl Driver {
                 Output::Incoming(incoming) => self.incoming(incoming),
                 Output::Changed => is_changed = true,
                 Output::Traced(traced) => trace::record(&traced),
-                Output::Document(_) => is_changed = true,
+                Output::Document(_) => self.judge_links(),
                 Output::Timeout(at) => {
                     self.wake = at;
                     break;
@@ -262,6 +267,14 @@ impl Driver {
         }
         if is_changed {
             self.show();
+        }
+    }
+
+    /// A new document may ban a node whose link is open (RFC 6940 §11.1).
+    fn judge_links(&mut self) {
+        for link in self.network.refused(&self.verifier) {
+            self.network.close(link);
+            self.core.handle_disconnected(now(), link);
         }
     }
 

@@ -4,19 +4,22 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
+use identity::{Identity, Use, Verifier};
 use link::{Connection, Endpoint, LinkError};
 use overlay_core::{ConnectFailure, LinkId};
 use wire::NodeId;
 
+use crate::driver::now;
 use crate::server::Error;
 
 /// What the network brings.
@@ -64,6 +67,7 @@ pub(crate) struct Network {
 
 /// A connection with its two tasks, which end with it.
 struct Open {
+    peer: Arc<Identity>,
     outgoing: mpsc::Sender<Bytes>,
     _reader: AbortOnDropHandle<()>,
     /// Not aborted at the end: what was said last still goes out.
@@ -172,14 +176,27 @@ impl Network {
     /// Starts to read and write a connection.
     pub(crate) fn open(&mut self, link: LinkId, connection: Box<Connection>) {
         self.opening.remove(&link);
+        let peer = Arc::clone(connection.peer());
+        let valid = Duration::from_millis(connection.until_ms().saturating_sub(now().unix_ms));
         let (read, write) = tokio::io::split(*connection);
         let (outgoing, queue) = mpsc::channel(OUTGOING);
-        let reader = tokio::spawn(read_all(link, read, self.arrivals.clone()));
+        let reader = tokio::spawn(read_all(link, read, self.arrivals.clone(), valid));
         let writer = tokio::spawn(write_all(write, queue));
-        self.open.insert(
-            link,
-            Open { outgoing, _reader: AbortOnDropHandle::new(reader), _writer: writer },
-        );
+        let reader = AbortOnDropHandle::new(reader);
+        self.open.insert(link, Open { peer, outgoing, _reader: reader, _writer: writer });
+    }
+
+    /// Names the connections whose peers do not count any more, under a new document.
+    pub(crate) fn refused(&self, verifier: &Verifier) -> Vec<LinkId> {
+        let unix_ms = now().unix_ms;
+        let is_refused = |peer: &Identity| {
+            let verified = verifier.verify(peer.certificate.der(), &peer.chain, unix_ms, Use::Node);
+            if let Err(error) = &verified {
+                warn!(node_id = %peer.node_id().short(), %error, "link closed");
+            }
+            verified.is_err()
+        };
+        self.open.iter().filter(|(_, open)| is_refused(&open.peer)).map(|(link, _)| *link).collect()
     }
 
     /// Writes to a connection. Tells whether it took the bytes; one that is not open is not to blame.
@@ -194,11 +211,26 @@ impl Network {
     }
 }
 
-async fn read_all(link: LinkId, mut connection: ReadHalf<Connection>, arrivals: mpsc::Sender<Arrival>) {
+/// Reads until the connection or the peer's certificate ends.
+async fn read_all(
+    link: LinkId,
+    mut connection: impl AsyncRead + Unpin,
+    arrivals: mpsc::Sender<Arrival>,
+    valid: Duration,
+) {
     let mut buffer = BytesMut::with_capacity(READ);
+    let end = tokio::time::sleep(valid.min(LONGEST));
+    tokio::pin!(end);
     loop {
         buffer.reserve(READ);
-        match connection.read_buf(&mut buffer).await {
+        let read = tokio::select! {
+            read = connection.read_buf(&mut buffer) => read,
+            () = &mut end => {
+                debug!(link_id = link.0, "the peer's certificate has ended");
+                break;
+            }
+        };
+        match read {
             Ok(0) => break,
             // The peer waits while the driver is busy.
             Ok(_) if arrivals.send(Arrival::Bytes { link, bytes: buffer.split().freeze() }).await.is_ok() => {}
@@ -264,6 +296,9 @@ fn report(error: &LinkError) {
     }
 }
 
+/// A timer takes no longer times; a link that lives so long begins anew.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Arrivals that wait for the driver; when it is full, connections are not read.
 const ARRIVALS: usize = 1024;
 
@@ -284,4 +319,19 @@ const HANDSHAKES: usize = 256;
 const BACKLOG: u32 = 1024;
 
 /// After a failed accept, and for a last word.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_ends_with_the_certificate_of_its_peer() {
+        let (_theirs, ours) = tokio::io::duplex(64);
+        let (arrivals, mut arrived) = mpsc::channel(4);
+        let begin = tokio::time::Instant::now();
+        tokio::spawn(read_all(LinkId(1), ours, arrivals, Duration::from_secs(3600)));
+        assert!(matches!(arrived.recv().await, Some(Arrival::Closed { link: LinkId(1) })));
+        assert!(begin.elapsed() >= Duration::from_secs(3600));
+    }
+}

@@ -14,7 +14,7 @@ use rpc::proto::overlay::v1::overlay_server::OverlayServer;
 use runtime::{Failure, Reporter, Tasks};
 
 use crate::config::{Config, Member, Upstreams};
-use crate::driver::{Driver, Request, now};
+use crate::driver::{Driver, Ends, Request, now};
 use crate::network::{self, Network};
 use crate::service::Service;
 use crate::view::View;
@@ -96,7 +96,7 @@ impl Server {
         for (listener, _) in listeners {
             tasks.spawn("RELOAD listener", network.clone().accept(listener));
         }
-        let driver = Driver::new(core, network, inbox, arrivals, view);
+        let driver = Driver::new(core, member.verifier, network, Ends { inbox, arrivals, view });
         tasks.spawn("overlay driver", driver.run(stop.clone()));
         tasks.spawn("storage session", storage::keep(upstreams.storage, requests.clone(), watched.clone(), stop.clone()));
         tasks.spawn("bootstrap names", names::keep(requests.clone(), watched.clone(), stop.clone()));

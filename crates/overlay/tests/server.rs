@@ -14,9 +14,10 @@ mod peers;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use identity::{Sign as _, Signer, sign_message};
+use identity::{Sign as _, Signer, sign_message, sign_value};
 use peers::world::{OVERLAY, node_id};
 use peers::{PATIENCE, Peers, contents};
+use rpc::proto::bootstrap::v1::{SignedStore, feed_response};
 use rpc::proto::overlay::v1::{
     AttachRequest, AttachResponse, CallRequest, Hello, LeaveRequest, Reply, WatchRequest, attach_request,
     attach_response, call_response,
@@ -24,8 +25,9 @@ use rpc::proto::overlay::v1::{
 use rpc::{Duplex, Role};
 use tonic::Code;
 use wire::{
-    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, MessageCode, MessageContents, PingReq,
-    TransactionId,
+    AppAttachAns, AppAttachReq, Body, DataValue, Decode, Destination, Encode, ErrorCode, FetchReq, KindId, MessageCode,
+    MessageContents, ModelSpecifier, PingReq, ResourceId, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
+    StoredDataValue, TransactionId,
 };
 
 type Attached = Duplex<AttachRequest, AttachResponse>;
@@ -196,4 +198,53 @@ async fn a_server_that_ends_says_so_to_its_streams() {
     let (ended, told) = tokio::join!(server.shutdown(PATIENCE), attached.receive());
     ended.unwrap();
     assert_eq!(told.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fed_record_is_stored_and_acknowledged() {
+    let resource = ResourceId::of(b"alice@dev.p2psip.test");
+    let peers = Peers::start(2).await;
+    let signer = peers.world.user_signer();
+    let value = StoredDataValue::Dictionary {
+        key: Bytes::copy_from_slice(signer.node_id().as_bytes()),
+        value: DataValue::of(Bytes::from_static(b"record")),
+    };
+    let signature = sign_value(signer.as_ref(), resource, KindId::P2PSIP_USER, 1, &value);
+    let values = vec![StoredData { storage_time: 1, lifetime: 3600, value, signature }];
+    let kind_data = vec![StoreKindData { kind: KindId::P2PSIP_USER, generation_counter: 0, values }];
+    let store = MessageContents::of(&StoreReq { resource, replica_number: 0, kind_data }.into()).to_bytes();
+    let security_block = sign_message(signer.as_ref(), OVERLAY, TransactionId(7), &store).to_bytes();
+    let store = SignedStore { transaction_id: 7, contents: store, security_block };
+    let acknowledge = peers.feed.push(5, feed_response::Item::Store(store)).await;
+    assert_eq!((acknowledge.id, acknowledge.refusal), (5, None));
+    let specifier = StoredDataSpecifier {
+        kind: KindId::P2PSIP_USER,
+        generation: 0,
+        model: ModelSpecifier::Dictionary(Vec::new()),
+    };
+    let fetch: Body = FetchReq { resource, specifiers: vec![specifier] }.into();
+    let response = peers.call(1, Destination::Resource(resource), &fetch).await;
+    let Ok(Body::FetchAns(answer)) = MessageContents::from_bytes(&contents(&response)).unwrap().body() else {
+        panic!("a FetchAns");
+    };
+    assert_eq!(answer.kind_responses[0].values.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_that_bans_a_peer_ends_its_links() {
+    let mut peers = Peers::start(3).await;
+    let xml = peers.world.document_without("peer 2").xml().clone();
+    let acknowledge = peers.feed.push(1, feed_response::Item::Document(xml)).await;
+    assert_eq!(acknowledge.refusal, None);
+    let mut watch = peers.client(0, Role::Operator).watch(rpc::unbounded(WatchRequest {})).await.unwrap().into_inner();
+    let banned = Bytes::copy_from_slice(node_id("peer 2").as_bytes());
+    let without = async {
+        loop {
+            let state = watch.message().await.unwrap().unwrap();
+            if state.document_sequence == 2 && state.successors.iter().all(|neighbor| neighbor.node_id != banned) {
+                return state;
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, without).await.unwrap().links, 1);
 }

@@ -207,7 +207,7 @@ impl Link {
     /// # Errors
     ///
     /// What is not a frame, or a longer one than allowed, ends the link (RFC 6940 §6.6).
-    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Received, Broken> {
+    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<Received, Box<Broken>> {
         let mut received = Received::default();
         self.last_heard = now;
         self.asked_at = None;
@@ -229,10 +229,10 @@ impl Link {
     }
 
     // RFC 6940 §6.6: the sender of a message that is too long is told so, if its header can be read.
-    fn broken(&self, error: FramingError) -> Broken {
+    fn broken(&self, error: FramingError) -> Box<Broken> {
         let is_too_long = matches!(error, FramingError::TooLarge { .. });
         let begun = self.decoder.pending().get(DATA_HEADER..).filter(|_| is_too_long);
-        Broken { error, too_long: begun.and_then(begun_packet) }
+        Box::new(Broken { error, too_long: begun.and_then(begun_packet) })
     }
 
     // RFC 6940 §6.6.2: an ACK names the frame and, in a mask, which of the 32 before it arrived; bit N-M-1 stands for

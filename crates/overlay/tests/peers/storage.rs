@@ -88,11 +88,13 @@ impl Stub {
             }
             MessageCode::FETCH_REQ => {
                 let fetch = FetchReq::from_bytes(&apply.body).unwrap();
-                let held = values.get(&fetch.resource);
-                let kind_responses = fetch.specifiers.iter().map(|specifier| FetchKindResponse {
-                    kind: specifier.kind,
-                    generation: held.map_or(0, |held| held.generation_counter),
-                    values: held.map_or_else(Vec::new, |held| held.values.clone()),
+                let kind_responses = fetch.specifiers.iter().map(|specifier| {
+                    let held = values.get(&fetch.resource).filter(|held| held.kind == specifier.kind);
+                    FetchKindResponse {
+                        kind: specifier.kind,
+                        generation: held.map_or(0, |held| held.generation_counter),
+                        values: held.map_or_else(Vec::new, |held| held.values.clone()),
+                    }
                 });
                 session_response::Answer::Applied(Applied {
                     code: u32::from(MessageCode::FETCH_ANS.0),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca};
-use identity::{Key, Signer, Verifier};
+use identity::{Key, Signer, Trust};
 use overlay_config::{BootstrapNode, Document, Genesis, SignedDocument};
 use wire::{NodeId, ResourceId};
 
@@ -46,8 +46,20 @@ impl World {
         Arc::new(SignedDocument::sign(self.document.clone(), &self.configuration))
     }
 
-    pub fn verifier(&self) -> Arc<Verifier> {
-        Arc::new(Verifier::new(self.document.trust()))
+    pub fn trust(&self) -> Trust {
+        self.document.trust()
+    }
+
+    /// The next document; it bans a peer.
+    pub fn document_without(&mut self, name: &str) -> Arc<SignedDocument> {
+        self.document.sequence += 1;
+        self.document.bad_nodes.insert(node_id(name));
+        self.document()
+    }
+
+    /// Who writes users' records.
+    pub fn user_signer(&self) -> Arc<Signer> {
+        self.issue(Class::UserRecord, "user signer").0
     }
 
     /// A peer's key with its certificate chain.
@@ -63,7 +75,8 @@ impl World {
     fn issue(&self, class: Class, name: &str) -> (Arc<Signer>, Vec<Bytes>, Key) {
         let node_id = node_id(name);
         let own = Key::ed25519_from_seed([node_id.as_bytes()[0]; 32]);
-        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user: None };
+        let user = (class == Class::UserRecord).then_some("alice@dev.p2psip.test");
+        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user };
         let leaf = self.ca.issue(class, &subject, now_ms(), serial(node_id.as_bytes()[1])).expect("a certificate");
         let signer = Signer::new(own.clone(), &leaf, &[]).expect("its own key");
         (Arc::new(signer), vec![leaf.der().clone()], own)
