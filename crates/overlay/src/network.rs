@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, warn};
 
 use identity::{Identity, Use, Verifier};
@@ -61,17 +61,16 @@ pub(crate) struct Network {
     accepted: Arc<AtomicU64>,
     handshakes: Arc<Semaphore>,
     stop: CancellationToken,
+    tasks: TaskTracker,
     open: HashMap<LinkId, Open>,
     opening: HashMap<LinkId, AbortOnDropHandle<()>>,
 }
 
-/// A connection with its two tasks, which end with it.
+/// A connection with its two tasks: the reader ends with it, the writer when all is written.
 struct Open {
     peer: Arc<Identity>,
     outgoing: mpsc::Sender<Bytes>,
     _reader: AbortOnDropHandle<()>,
-    /// Not aborted at the end: what was said last still goes out.
-    _writer: tokio::task::JoinHandle<()>,
 }
 
 impl Clone for Network {
@@ -82,6 +81,7 @@ impl Clone for Network {
             accepted: Arc::clone(&self.accepted),
             handshakes: Arc::clone(&self.handshakes),
             stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
             open: HashMap::new(),
             opening: HashMap::new(),
         }
@@ -98,10 +98,16 @@ impl Network {
             accepted: Arc::new(AtomicU64::new(1)),
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             stop,
+            tasks: TaskTracker::new(),
             open: HashMap::new(),
             opening: HashMap::new(),
         };
         (network, receiver)
+    }
+
+    /// The tasks of handshakes and writers, which end by themselves soon after the network is dropped.
+    pub(crate) fn tasks(&self) -> TaskTracker {
+        self.tasks.clone()
     }
 
     /// Takes in connections until the stop signal.
@@ -130,7 +136,7 @@ impl Network {
         };
         let (endpoint, arrivals, stop) = (self.endpoint.clone(), self.arrivals.clone(), self.stop.clone());
         let link = LinkId(self.accepted.fetch_add(2, Ordering::Relaxed));
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let connection = tokio::select! {
                 () = stop.cancelled() => return,
                 connection = endpoint.accept(stream) => connection,
@@ -181,9 +187,10 @@ impl Network {
         let (read, write) = tokio::io::split(*connection);
         let (outgoing, queue) = mpsc::channel(OUTGOING);
         let reader = tokio::spawn(read_all(link, read, self.arrivals.clone(), valid));
-        let writer = tokio::spawn(write_all(write, queue));
+        // Not aborted with the connection: what was said last still goes out.
+        self.tasks.spawn(write_all(write, queue));
         let reader = AbortOnDropHandle::new(reader);
-        self.open.insert(link, Open { peer, outgoing, _reader: reader, _writer: writer });
+        self.open.insert(link, Open { peer, outgoing, _reader: reader });
     }
 
     /// Names the connections whose peers do not count any more, under a new document.

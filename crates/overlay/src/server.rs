@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
 
 use identity::Sign as _;
 use link::Endpoint;
@@ -26,6 +27,8 @@ pub struct Server {
     served: Served,
     addresses: Vec<SocketAddr>,
     tasks: Tasks,
+    /// What is still being written when the driver has ended.
+    last_words: TaskTracker,
     driver: mpsc::Sender<Request>,
     view: watch::Receiver<Arc<View>>,
 }
@@ -96,6 +99,7 @@ impl Server {
         for (listener, _) in listeners {
             tasks.spawn("RELOAD listener", network.clone().accept(listener));
         }
+        let last_words = network.tasks();
         let driver = Driver::new(core, member.verifier, network, Ends { inbox, arrivals, view });
         tasks.spawn("overlay driver", driver.run(stop.clone()));
         tasks.spawn("storage session", storage::keep(upstreams.storage, requests.clone(), watched.clone(), stop.clone()));
@@ -104,7 +108,7 @@ impl Server {
         if let Some(bootstrap) = upstreams.bootstrap {
             tasks.spawn("bootstrap feed", feed::keep(bootstrap, requests.clone(), watched.clone(), stop));
         }
-        Ok(Self { served, addresses, tasks, driver: requests, view: watched })
+        Ok(Self { served, addresses, tasks, last_words, driver: requests, view: watched })
     }
 
     /// Gives the services, for a channel or a socket.
@@ -158,7 +162,11 @@ impl Server {
             tracing::warn!(?grace, "ring not left within the grace period");
         }
         self.served.close(CLOSE_TIME.min(grace)).await;
-        Ok(self.tasks.shutdown(CLOSE_TIME).await?)
+        let ended = self.tasks.shutdown(CLOSE_TIME).await;
+        self.last_words.close();
+        // A peer that reads nothing is not waited for.
+        let _ = tokio::time::timeout(CLOSE_TIME, self.last_words.wait()).await;
+        Ok(ended?)
     }
 }
 

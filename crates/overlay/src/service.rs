@@ -56,6 +56,7 @@ impl Overlay for Service {
         async {
             call.trace = trace::current();
             let result = self.run(call).await?;
+            record(&tracing::Span::current(), &result);
             Ok(Response::new(response_of(result)))
         }
         .instrument(span)
@@ -203,6 +204,8 @@ fn span_of(call: &Call) -> tracing::Span {
         reload.transaction_id = tracing::field::Empty,
         reload.resource_id = tracing::field::Empty,
         reload.node_id = tracing::field::Empty,
+        reload.hops = tracing::field::Empty,
+        error.type = tracing::field::Empty,
     );
     if let Some((id, _)) = &call.signed {
         span.record("reload.transaction_id", tracing::field::display(id));
@@ -213,6 +216,17 @@ fn span_of(call: &Call) -> tracing::Span {
         _ => &span,
     };
     span
+}
+
+/// Notes in the span how the request ended.
+fn record(span: &tracing::Span, result: &CallResult) {
+    match result {
+        CallResult::Answered { responder, hops, .. } => {
+            span.record("reload.node_id", tracing::field::display(responder));
+            span.record("reload.hops", u64::from(*hops));
+        }
+        CallResult::Refused(refusal) => drop(span.record("error.type", tracing::field::display(refusal.code))),
+    }
 }
 
 fn ending() -> Status {

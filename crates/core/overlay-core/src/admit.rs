@@ -22,6 +22,8 @@ pub(crate) struct Admission {
     push: PushId,
     /// Resources in its range that changed since the hand-over began.
     changed: BTreeSet<ResourceId>,
+    /// Too many to remember: the whole range goes once more.
+    is_all_changed: bool,
 }
 
 impl Core {
@@ -45,14 +47,17 @@ impl Core {
         debug!(node_id = %joining.short(), range = %range, "admitting peer");
         self.answer(now, asked, &JoinAns::default().into());
         let push = self.push(now, joining, Source::range(range), Reason::Admission);
-        self.admission = Some(Admission { joining, range, push, changed: BTreeSet::new() });
+        self.admission = Some(Admission { joining, range, push, changed: BTreeSet::new(), is_all_changed: false });
         self.push_on(now, push);
     }
 
     /// A Store changes a resource: the joining node must have the change too.
     pub(crate) fn note_change(&mut self, resource: ResourceId) {
-        if let Some(admission) = self.admission.as_mut().filter(|admission| admission.range.contains(resource)) {
+        if let Some(admission) = self.admission.as_mut().filter(|admission| {
+            admission.range.contains(resource) && !admission.is_all_changed
+        }) {
             admission.changed.insert(resource);
+            admission.is_all_changed |= admission.changed.len() > MOST_CHANGED;
         }
     }
 
@@ -68,8 +73,12 @@ impl Core {
             }
         }
         let range = admission.range;
-        let changed: Vec<ResourceId> = admission.changed.into_iter().collect();
-        let push = self.push(now, joining, Source::Resources(changed), Reason::Late(range));
+        let source = if admission.is_all_changed {
+            Source::range(range)
+        } else {
+            Source::Resources(admission.changed.into_iter().collect())
+        };
+        let push = self.push(now, joining, source, Reason::Late(range));
         self.push_on(now, push);
     }
 
@@ -86,3 +95,6 @@ impl Core {
         }
     }
 }
+
+/// Changed resources remembered during one hand-over.
+const MOST_CHANGED: usize = 4096;

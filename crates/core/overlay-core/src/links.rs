@@ -182,10 +182,15 @@ impl Core {
         let Some(link) = self.links.by_id.remove(&id) else { return };
         let peer = link.peer;
         let rival = self.links.contests.remove(&peer).map(|contest| {
-            if contest.old == id { contest.new } else { contest.old }
+            let rival = if contest.old == id { contest.new } else { contest.old };
+            (rival, link.last_heard() > contest.since)
         });
         match rival {
-            Some(rival) if self.links.by_peer.get(&peer) == Some(&id) => {
+            // The other side has decided a little earlier: the node is the same as before.
+            Some((rival, true)) if self.links.by_peer.get(&peer) == Some(&id) => {
+                self.links.by_peer.insert(peer, rival);
+            }
+            Some((rival, false)) if self.links.by_peer.get(&peer) == Some(&id) => {
                 self.links.by_peer.remove(&peer);
                 self.chord.handle_link_down(now, peer);
                 self.link_up(now, peer, rival);

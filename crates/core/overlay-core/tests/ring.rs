@@ -455,3 +455,21 @@ fn a_newer_document_goes_to_who_is_asked_with_it() {
     assert!(matches!(body(&result), Body::PingAns(_)));
     assert_eq!(net.nodes[1].status().document_sequence, 2);
 }
+
+#[test]
+fn a_joining_node_takes_records_of_its_own_range_only() {
+    let mut net = Net::ring(2);
+    let joining = net.start();
+    net.eventually(5, "links", |net| net.nodes[joining].status().links.len() == 2);
+    assert!(!net.nodes[joining].status().joined);
+    let id = net.nodes[joining].id().to_u128();
+    let distance = |index: &usize| net.nodes[*index].id().to_u128().wrapping_sub(id);
+    let admitting = (0..2).min_by_key(distance).unwrap();
+    net.nodes[admitting].is_frozen = true;
+    let other = 1 - admitting;
+    let Body::StoreReq(foreign) = store("a", 1) else { unreachable!() };
+    let foreign = StoreReq { resource: net.nodes[other].id().into(), replica_number: 1, ..foreign };
+    let destination = vec![net.nodes[joining].id().into()];
+    let result = net.ask(other, destination, &foreign.into());
+    assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::Forbidden));
+}
