@@ -51,8 +51,10 @@ impl Core {
         self.push_on(now, push);
     }
 
-    /// A Store changes a resource: the joining node must have the change too.
-    pub(crate) fn note_change(&mut self, resource: ResourceId) {
+    /// A Store, of another holder or an original one, changes a resource: the joining node must have the change too, and
+    /// so must whoever had all before.
+    pub(crate) fn note_change(&mut self, resource: ResourceId, from: Option<NodeId>) {
+        self.ranges.outdate(resource, from);
         if let Some(admission) = self.admission.as_mut().filter(|admission| {
             admission.range.contains(resource) && !admission.is_all_changed
         }) {

@@ -18,6 +18,7 @@ use crate::api::{CallId, ConnectFailure, LinkId, Output};
 use crate::attach::Attaches;
 use crate::client::Clients;
 use crate::company::Company;
+use crate::copies::Copies;
 use crate::fragments::Reassembly;
 use crate::join::Joining;
 use crate::link::End;
@@ -54,6 +55,7 @@ pub struct Core {
     pub(crate) admission: Option<Admission>,
     pub(crate) session: Session,
     pub(crate) ranges: Ranges,
+    pub(crate) copies: Copies,
     pub(crate) pushes: Pushes,
     pub(crate) pulls: Pulls,
     pub(crate) stores: Stores,
@@ -84,6 +86,7 @@ impl Core {
             admission: None,
             session: Session::new(now.instant),
             ranges: Ranges::default(),
+            copies: Copies::default(),
             pushes: Pushes::default(),
             pulls: Pulls::default(),
             stores: Stores::default(),
@@ -147,6 +150,7 @@ impl Core {
         self.pulls_due(now);
         self.stores_due(now);
         self.ranges_due(now);
+        self.copies_due(now);
         self.clients_due(now);
         self.clock_due(now);
         if self.chord_due <= now.instant {
@@ -177,6 +181,7 @@ impl Core {
             self.pulls.deadline(),
             self.stores.deadline(),
             self.ranges.deadline(),
+            self.copies.deadline(),
             self.clients.deadline(),
             self.session.deadline(),
         ];

@@ -22,6 +22,7 @@ mod call;
 mod client;
 mod company;
 mod config;
+mod copies;
 mod core;
 mod forwarding;
 mod fragments;

@@ -1,4 +1,4 @@
-//! What this peer owns, and whether it has everything that others hold of it.
+//! What this peer owns, and whether it has everything that others hold of it. What others lack: [`crate::copies`].
 //!
 //! A range that was gained (by joining, by the crash of a predecessor, after storage came back) is *unconfirmed*: its
 //! records are asked for one by one before they are served ([`crate::pull`]), until the next two successors have said
@@ -20,12 +20,13 @@ use chord::Range;
 use wire::{MessageExtension, NodeId, Now, ResourceId};
 
 use crate::api::Output;
+use crate::copies::HOLD_DOWN;
 use crate::core::Core;
 use crate::push::{Reason, Source};
 use crate::seam::Command;
 use crate::session::Errand;
 
-/// The state of the own range and of its copies.
+/// The state of the own range.
 #[derive(Default)]
 pub(crate) struct Ranges {
     unconfirmed: Vec<Unconfirmed>,
@@ -35,11 +36,6 @@ pub(crate) struct Ranges {
     delivered: BTreeMap<NodeId, Vec<Range>>,
     /// Nodes to be told so with the next Update.
     owed: BTreeMap<NodeId, Vec<Range>>,
-    copies: Vec<Copies>,
-    replicas: Vec<NodeId>,
-    /// Own resources that another holder changed: the replicas have to hear of it.
-    changed: BTreeSet<ResourceId>,
-    spread_at: Option<Instant>,
 }
 
 struct Unconfirmed {
@@ -52,14 +48,6 @@ struct Unconfirmed {
     pulled: BTreeSet<ResourceId>,
 }
 
-/// A range whose copies a successor has to get.
-struct Copies {
-    to: NodeId,
-    range: Range,
-    /// When to begin; none while it is under way.
-    at: Option<Instant>,
-}
-
 impl Ranges {
     /// Whether a resource may be served without asking the other holders.
     pub(crate) fn is_confirmed(&self, resource: ResourceId) -> bool {
@@ -68,10 +56,6 @@ impl Ranges {
 
     pub(crate) fn all_confirmed(&self) -> bool {
         self.unconfirmed.is_empty()
-    }
-
-    pub(crate) fn is_copying(&self) -> bool {
-        !self.copies.is_empty()
     }
 
     /// All other holders were asked for a resource.
@@ -85,9 +69,15 @@ impl Ranges {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let copies = self.copies.iter().filter_map(|copy| copy.at);
         let ends = self.unconfirmed.iter().map(|part| part.since + TRUST_AFTER);
-        copies.chain(ends).chain(self.ask_at).chain(self.spread_at).min()
+        ends.chain(self.ask_at).min()
+    }
+
+    /// This node holds something of a resource that nobody has delivered to anybody but `from`.
+    pub(crate) fn outdate(&mut self, resource: ResourceId, from: Option<NodeId>) {
+        for (_, delivered) in self.delivered.iter_mut().filter(|(node, _)| Some(**node) != from) {
+            delivered.retain(|range| !range.contains(resource));
+        }
     }
 
     fn add(&mut self, now: Instant, range: Range, is_lost: bool) {
@@ -109,7 +99,6 @@ impl Ranges {
             part.range = within(part.range, own);
             true
         });
-        self.copies.retain(|copy| own.contains(copy.range.until.into()));
     }
 }
 
@@ -117,20 +106,16 @@ impl Core {
     pub(crate) fn range_changed(&mut self, now: Now, old: Option<Range>, new: Option<Range>) {
         let Some(own) = new else {
             self.ranges.unconfirmed.clear();
-            self.ranges.copies.clear();
-            self.ranges.replicas.clear();
             self.ranges.ask_at = None;
-            return;
+            return self.copies.forget();
         };
         debug!(range = %own, "range changed");
         self.ranges.trim(own);
+        self.copies.trim(own);
         if let Some(gained) = gained(old, own).filter(|_| !self.chord.is_alone()) {
             self.ranges.add(now.instant, gained, false);
             self.ranges.ask_at = Some(now.instant);
-            let replicas = self.ranges.replicas.clone();
-            for to in replicas {
-                self.copy_later(to, gained, now.instant + HOLD_DOWN);
-            }
+            self.copies.gained(now.instant, gained);
         }
         if self.chord.is_alone() {
             self.ranges.unconfirmed.clear();
@@ -157,17 +142,7 @@ impl Core {
     }
 
     pub(crate) fn replicas_changed(&mut self, now: Now) {
-        let before = std::mem::replace(&mut self.ranges.replicas, self.chord.replicas().to_vec());
-        let is_loss = before.iter().any(|node| !self.chord.is_peer(*node));
-        // RFC 6940 §10.7.1, and docs/deviations.md D12: after a loss bulk waits for the tables to settle.
-        let at = if is_loss { now.instant + HOLD_DOWN } else { now.instant };
-        let replicas = self.ranges.replicas.clone();
-        self.ranges.copies.retain(|copy| replicas.contains(&copy.to));
-        if let Some(own) = self.chord.own_range() {
-            for to in replicas.into_iter().filter(|to| !before.contains(to)) {
-                self.copy_later(to, own, at);
-            }
-        }
+        self.copy_to_new_replicas(now);
         self.confirm(now);
         if !self.ranges.unconfirmed.is_empty() {
             self.ranges.ask_at = Some(now.instant);
@@ -176,64 +151,7 @@ impl Core {
         self.pulls_replicas_changed(now);
     }
 
-    fn copy_later(&mut self, to: NodeId, range: Range, at: Instant) {
-        self.ranges.copies.retain(|copy| copy.to != to || copy.range != range);
-        if self.ranges.copies.len() < MOST_COPIES {
-            self.ranges.copies.push(Copies { to, range, at: Some(at) });
-        }
-    }
-
-    /// Another holder brought something about an own resource: it goes to the replicas too, soon and in bulk. While the
-    /// range is unconfirmed all of it is copied anyway.
-    pub(crate) fn spread(&mut self, now: Now, resource: ResourceId) {
-        if !self.chord.is_responsible(resource) || !self.ranges.is_confirmed(resource) {
-            return;
-        }
-        if self.ranges.changed.len() < MOST_CHANGED {
-            self.ranges.changed.insert(resource);
-            self.ranges.spread_at.get_or_insert(now.instant + GATHER);
-        } else if let Some(own) = self.chord.own_range() {
-            self.ranges.changed.clear();
-            for to in self.chord.replicas().to_vec() {
-                self.copy_later(to, own, now.instant + HOLD_DOWN);
-            }
-        }
-    }
-
-    fn spread_changed(&mut self, now: Now) {
-        self.ranges.spread_at = None;
-        let changed: Vec<ResourceId> = std::mem::take(&mut self.ranges.changed).into_iter().collect();
-        for to in self.chord.replicas().to_vec() {
-            let push = self.push(now, to, Source::Resources(changed.clone()), Reason::Offer);
-            self.push_on(now, push);
-        }
-    }
-
-    /// A push of copies ended.
-    pub(crate) fn copied(&mut self, now: Now, to: NodeId, range: Range, is_complete: bool) {
-        let is_it = |copy: &Copies| copy.to == to && copy.range == range && copy.at.is_none();
-        if is_complete {
-            self.ranges.copies.retain(|copy| !is_it(copy));
-            self.outputs.push_back(Output::Changed);
-        } else {
-            let waiting = self.ranges.copies.iter_mut().filter(|copy| is_it(copy));
-            waiting.for_each(|copy| copy.at = Some(now.instant + HOLD_DOWN));
-        }
-    }
-
     pub(crate) fn ranges_due(&mut self, now: Now) {
-        let mut due = Vec::new();
-        let own = self.chord.own_range();
-        for copy in self.ranges.copies.iter_mut().filter(|copy| copy.at.is_some_and(|at| at <= now.instant)) {
-            copy.at = None;
-            // What has gone to another owner since is not this peer's to copy, and would be refused.
-            copy.range = own.map_or(copy.range, |own| within(copy.range, own));
-            due.push((copy.to, copy.range));
-        }
-        for (to, range) in due {
-            let push = self.push(now, to, Source::range(range), Reason::Copy(range));
-            self.push_on(now, push);
-        }
         let before = self.ranges.unconfirmed.len();
         self.ranges.unconfirmed.retain(|part| part.since + TRUST_AFTER > now.instant);
         if self.ranges.unconfirmed.len() < before {
@@ -243,9 +161,6 @@ impl Core {
         }
         if self.ranges.ask_at.is_some_and(|at| at <= now.instant) {
             self.ask_holders(now);
-        }
-        if self.ranges.spread_at.is_some_and(|at| at <= now.instant) {
-            self.spread_changed(now);
         }
     }
 
@@ -354,7 +269,7 @@ impl Core {
         for range in confirmed {
             debug!(range = %range, "range is confirmed");
             for to in &holders {
-                self.copy_later(*to, range, now.instant + HOLD_DOWN);
+                self.copies.later(*to, range, now.instant + HOLD_DOWN);
             }
         }
         if self.ranges.unconfirmed.is_empty() {
@@ -376,7 +291,7 @@ fn gained(old: Option<Range>, own: Range) -> Option<Range> {
 }
 
 /// A range that ends within the own one, without what lies before it.
-fn within(range: Range, own: Range) -> Range {
+pub(crate) fn within(range: Range, own: Range) -> Range {
     let is_own_place = range.after == own.until && own.after != own.until;
     let begins_inside = own.contains(range.after.into()) && !is_own_place || range.after == own.after;
     if begins_inside { range } else { Range { after: own.after, until: range.until } }
@@ -420,26 +335,14 @@ const MOST_NOTES: usize = 16;
 /// Ranges remembered for one link; what is forgotten is pushed once more.
 const MOST_DELIVERED: usize = 16;
 
-/// Ranges to be copied at a time; two successors and a few crashes.
-const MOST_COPIES: usize = 64;
-
 /// Resources remembered as asked for; what is forgotten is asked for once more.
 const MOST_PULLED: usize = 4096;
-
-/// Own resources that wait to be spread; beyond this the whole range is.
-const MOST_CHANGED: usize = 4096;
-
-/// Changes within this time are spread together.
-const GATHER: Duration = Duration::from_millis(500);
 
 /// Without a word from the holders a range is taken as confirmed after this time.
 const TRUST_AFTER: Duration = Duration::from_secs(120);
 
 /// The holders are asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-
-/// Bulk waits so long after a successor was lost (docs/deviations.md D12).
-const HOLD_DOWN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -101,7 +101,7 @@ impl Core {
             (is_isolated, Reason::Isolated),
             (!self.session.is_up(), Reason::StorageDown),
             (!self.ranges.all_confirmed(), Reason::RangeUnconfirmed),
-            (self.ranges.is_copying(), Reason::ReplicaMissing),
+            (!self.copies.is_empty(), Reason::ReplicaMissing),
         ]
         .into_iter()
         .filter_map(|(is_so, reason)| is_so.then_some(reason))

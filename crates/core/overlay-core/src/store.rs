@@ -81,7 +81,7 @@ impl Core {
         if self.session.is_full() {
             return self.leave_unanswered(&asked);
         }
-        self.note_change(resource);
+        self.note_change(resource, Some(from));
         let signer = Some(asked.leaf.clone());
         let command = Command::Apply { code: asked.code.0, body, certificates, signer };
         self.command(now, command, Errand::Merge(Box::new(asked), resource));
@@ -136,7 +136,7 @@ impl Core {
         let signer = Some(asked.leaf.clone());
         let command = Command::Apply { code: asked.code.0, body, certificates, signer };
         let errand = if is_store {
-            self.note_change(resource);
+            self.note_change(resource, None);
             Errand::Store(Box::new(asked), resource)
         } else {
             Errand::Read(Box::new(asked))
