@@ -2,6 +2,7 @@
 //! it.
 
 mod arch;
+mod bench;
 mod ci;
 mod clauses;
 mod packages;
@@ -33,6 +34,8 @@ enum Task {
         /// Only tests whose names contain this
         filter: Option<String>,
     },
+    /// Measures CPU and memory of the program; prints JSON lines
+    Bench(bench::Arguments),
     /// Feeds mutated input to the decoders
     Fuzz {
         /// Only this target
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Arch => arch::run().and_then(|()| clauses::run()),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz { target, seconds } => ci::fuzz(target.as_deref(), seconds),
     };
     match outcome {
