@@ -367,12 +367,13 @@ impl<'a> World<'a> {
                 members.insert(*node, view.member.clone());
                 continue;
             }
-            let names = |(_, peer): &(&NodeId, &View)| peer.is_member && peer.member.predecessors.first() == Some(node);
-            if let Some((peer, _)) = self
+            let names = |(_, peer): &(&NodeId, &View)| peer.is_member && peer.member.predecessors.contains(node);
+            let admitting = self
                 .views
                 .iter()
-                .find(|entry| names(entry) && self.network.is_up(*node, *entry.0))
-            {
+                .filter(|entry| names(entry) && self.network.is_up(*node, *entry.0))
+                .min_by_key(|(peer, _)| peer.to_u128().wrapping_sub(node.to_u128()));
+            if let Some((peer, _)) = admitting {
                 members.insert(
                     *node,
                     Member {

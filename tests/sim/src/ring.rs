@@ -271,11 +271,12 @@ impl World {
                 }
                 Standing::Joining => {
                     let is_admitting =
-                        |peer: &(NodeId, &Chord)| peer.1.is_member() && peer.1.predecessors().first() == Some(&node);
-                    if let Some((peer, _)) = self
+                        |peer: &(NodeId, &Chord)| peer.1.is_member() && peer.1.predecessors().contains(&node);
+                    let admitting = self
                         .chords()
-                        .find(|peer| is_admitting(peer) && self.links.is_up(node, peer.0))
-                    {
+                        .filter(|peer| is_admitting(peer) && self.links.is_up(node, peer.0))
+                        .min_by_key(|(peer, _)| peer.to_u128().wrapping_sub(node.to_u128()));
+                    if let Some((peer, _)) = admitting {
                         members.insert(
                             node,
                             Member {
