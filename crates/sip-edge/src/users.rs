@@ -28,6 +28,12 @@ pub(crate) struct Asked {
     claim: Claim,
 }
 
+impl Asked {
+    fn realm(&self) -> (&str, Side) {
+        (self.aor.domain(), self.side)
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Judged {
@@ -66,14 +72,14 @@ impl Users {
                 side,
                 claim,
             }),
-            Err(_) => Err(self.challenge(now, side, aor.domain(), false)),
+            Err(_) => Err(self.challenge(now, &request, (aor.domain(), side), false)),
         }
     }
 
     /// Judges by the user's record. A user who does not exist is challenged like one whose password is wrong, so that names cannot be probed.
     pub(crate) fn judge(&mut self, now: Instant, asked: &Asked, record: Option<&Record>) -> Judged {
         let Some(record) = record.filter(|record| record.public().state != State::Removed) else {
-            return Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), false));
+            return Judged::Refused(self.challenge(now, &asked.request, asked.realm(), false));
         };
         let Some(secret) = self.open(&asked.aor, record) else {
             return Judged::Refused(Answer::new(500).reason("User Record Unreadable"));
@@ -92,17 +98,24 @@ impl Users {
                 Judged::Refused(Answer::new(403).reason("Edge Not Allowed"))
             }
             Verdict::Right => Judged::Right(secret.display_name),
-            Verdict::Stale => Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), true)),
-            Verdict::Wrong => Judged::Refused(self.challenge(now, asked.side, asked.aor.domain(), false)),
+            Verdict::Stale => Judged::Refused(self.challenge(now, &asked.request, asked.realm(), true)),
+            Verdict::Wrong => Judged::Refused(self.challenge(now, &asked.request, asked.realm(), false)),
         }
     }
 
-    /// Makes a challenge.
-    pub(crate) fn challenge(&mut self, now: Instant, side: Side, realm: &str, is_stale: bool) -> Answer {
-        let values = self.authenticator.challenge(now, realm, is_stale);
-        values.into_iter().fold(Answer::new(side.status()), |answer, value| {
-            answer.header(side.challenge_header(), value)
-        })
+    /// Makes a challenge to a request.
+    pub(crate) fn challenge(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        (realm, side): (&str, Side),
+        is_stale: bool,
+    ) -> Answer {
+        let values = self.authenticator.challenge(now, request, realm, is_stale);
+        let answer = Answer::new(side.status());
+        values
+            .into_iter()
+            .fold(answer, |answer, value| answer.header(side.challenge_header(), value))
     }
 
     fn open(&self, aor: &Aor, record: &Record) -> Option<usage::user::Secret> {

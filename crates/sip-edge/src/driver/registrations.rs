@@ -43,7 +43,9 @@ impl Driver {
         let claimed = claimant(&self.domains, Side::Proxy, &request).or(from);
         let Some(aor) = claimed else {
             let realm = self.default_domain();
-            let challenge = self.users.challenge(now.instant, Side::Proxy, &realm, false);
+            let challenge = self
+                .users
+                .challenge(now.instant, &request, (&realm, Side::Proxy), false);
             return self
                 .proxy
                 .handle_authenticated(now.instant, id, Authenticated::Refused(challenge));

@@ -6,6 +6,7 @@
 mod client;
 mod credentials;
 mod nonce;
+mod phones;
 mod server;
 
 use md5::Md5;

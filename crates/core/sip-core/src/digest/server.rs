@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::nonce::{Mint, Nonce, Used};
-use super::{Algorithm, Credentials, Qop, Secrets, response_of};
+use super::{Algorithm, Credentials, Qop, Secrets, phones, response_of};
 use crate::aor::Aor;
 use crate::message::{Message, Name};
 
@@ -133,8 +133,8 @@ impl Authenticator {
         }
     }
 
-    /// Makes the header values of a challenge, one for each algorithm, all with the same nonce.
-    pub fn challenge(&mut self, now: Instant, realm: &str, is_stale: bool) -> Vec<String> {
+    /// Makes the header values of a challenge to this request, one for each algorithm, all with the same nonce.
+    pub fn challenge(&mut self, now: Instant, request: &Message, realm: &str, is_stale: bool) -> Vec<String> {
         let now_ms = self.since_start(now);
         self.used.expire(now_ms.saturating_sub(self.lifetime_ms()));
         let nonce = self.mint.make(now_ms, realm);
@@ -151,7 +151,9 @@ impl Authenticator {
                 algorithm.name()
             )
         };
-        self.settings.algorithms.iter().map(write).collect()
+        let knows_only_md5 = phones::knows_only_md5(request);
+        let offered = self.settings.algorithms.iter();
+        offered.filter(|algorithm| **algorithm == Algorithm::Md5 || !knows_only_md5).map(write).collect()
     }
 
     /// Makes the whole 401 or 407.
@@ -163,7 +165,7 @@ impl Authenticator {
         is_stale: bool,
     ) -> Message {
         let (realm, side) = realm;
-        let values = self.challenge(now, realm, is_stale);
+        let values = self.challenge(now, request, realm, is_stale);
         let extras: Vec<(Name<'_>, &str)> = values
             .iter()
             .map(|value| (side.challenge_header(), value.as_str()))
