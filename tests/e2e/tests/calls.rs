@@ -155,7 +155,7 @@ fn a_caller_whose_edge_was_started_again_can_hang_up() {
     let mut call = scenario("call_long", 7001, 1)
         .user("alice")
         .calls("bob")
-        .arguments(["-key", "hold", "20000", "-trace_msg"])
+        .arguments(["-d", "20000", "-trace_msg"])
         .start();
     eventually("the call is answered", Duration::from_secs(20), || {
         if answered(folder.path()) {
