@@ -173,17 +173,26 @@ impl Driver {
                 self.core.attach_client(now, node_id);
             }
             Request::Detach { node_id, attachment } => {
-                if self.edges.get(&node_id).is_some_and(|edge| edge.attachment == attachment) {
+                if self
+                    .edges
+                    .get(&node_id)
+                    .is_some_and(|edge| edge.attachment == attachment)
+                {
                     self.edges.remove(&node_id);
                     self.core.detach_client(now, node_id);
                 }
             }
             Request::Reply { id, contents, security } => self.core.reply(now, id, contents, security),
             Request::Leave => self.core.leave(now),
-            Request::SessionUp { session, store_id, commands } => {
+            Request::SessionUp {
+                session,
+                store_id,
+                commands,
+            } => {
                 self.storage = Some(commands);
                 self.storage_refusal = None;
-                self.core.handle_storage_session(now, SessionEvent::Up { session, store_id });
+                self.core
+                    .handle_storage_session(now, SessionEvent::Up { session, store_id });
             }
             Request::SessionDown(refusal) => {
                 self.storage = None;
@@ -220,7 +229,11 @@ impl Driver {
     fn arrived(&mut self, arrival: Arrival) {
         let now = now();
         match arrival {
-            Arrival::Connected { link, connection, is_initiator } => {
+            Arrival::Connected {
+                link,
+                connection,
+                is_initiator,
+            } => {
                 let (peer, remote) = (connection.peer().node_id(), connection.remote());
                 self.network.open(link, connection);
                 self.core.handle_connected(now, link, peer, remote, is_initiator);
@@ -239,7 +252,11 @@ impl Driver {
         let mut is_changed = false;
         loop {
             match self.core.poll_output() {
-                Output::Connect { link, address, expected } => self.network.connect(link, address, expected),
+                Output::Connect {
+                    link,
+                    address,
+                    expected,
+                } => self.network.connect(link, address, expected),
                 Output::Send { link, bytes } => {
                     if !self.network.send(link, bytes) {
                         debug!(link_id = link.0, "peer reads nothing");
@@ -290,7 +307,10 @@ impl Driver {
 
     fn incoming(&mut self, incoming: Incoming) {
         let client = incoming.client;
-        let is_taken = self.edges.get(&client).is_some_and(|edge| edge.incoming.try_send(incoming).is_ok());
+        let is_taken = self
+            .edges
+            .get(&client)
+            .is_some_and(|edge| edge.incoming.try_send(incoming).is_ok());
         if !is_taken {
             // An edge that takes nothing any more is gone, whatever its stream says.
             debug!(node_id = %client.short(), "edge takes no requests");
@@ -321,7 +341,10 @@ impl Driver {
 /// The time as the core gets it.
 pub(crate) fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { instant: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+    Now {
+        instant: Instant::now(),
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 /// Calls that wait for a result; further ones are refused. At 10 ms a call it is reached at 400 000 calls a second.

@@ -32,7 +32,11 @@ impl Attachment {
         requests: Streaming<AttachRequest>,
         answers: mpsc::Sender<Result<AttachResponse, Status>>,
     ) -> Self {
-        Self { service, requests, answers }
+        Self {
+            service,
+            requests,
+            answers,
+        }
     }
 
     /// Serves the stream; its end is told to the edge.
@@ -58,7 +62,9 @@ impl Attachment {
     /// Has the edge sign a fresh number under its link certificate.
     async fn greet(&mut self) -> Result<NodeId, Status> {
         let nonce = nonce()?;
-        let challenge = Challenge { nonce: Bytes::copy_from_slice(&nonce) };
+        let challenge = Challenge {
+            nonce: Bytes::copy_from_slice(&nonce),
+        };
         self.say(attach_response::Message::Challenge(challenge)).await?;
         let message = tokio::time::timeout(HELLO_TIME, self.requests.message());
         let message = message.await.map_err(|_| Status::unauthenticated("no Hello"))??;
@@ -84,7 +90,12 @@ impl Attachment {
         let (incoming, mut queue) = mpsc::channel(INCOMING);
         let attachment = NEXT.fetch_add(1, Ordering::Relaxed);
         let replaced = CancellationToken::new();
-        let edge = Edge { node_id, attachment, incoming, replaced: replaced.clone() };
+        let edge = Edge {
+            node_id,
+            attachment,
+            incoming,
+            replaced: replaced.clone(),
+        };
         let driver = self.service.driver.clone();
         driver.send(Request::Attach(edge)).await.ok()?;
         info!(node_id = %node_id.short(), "edge attached");
@@ -101,7 +112,8 @@ impl Attachment {
         replaced: &CancellationToken,
     ) -> Result<(), Status> {
         let own = Bytes::copy_from_slice(self.service.node_id.as_bytes());
-        self.say(attach_response::Message::Attached(Attached { node_id: own })).await?;
+        self.say(attach_response::Message::Attached(Attached { node_id: own }))
+            .await?;
         let draining = self.service.draining.clone();
         let answers = self.answers.clone();
         loop {
@@ -125,8 +137,16 @@ impl Attachment {
     async fn reply(&self, reply: Reply) -> Result<(), Status> {
         let security = SecurityBlock::from_bytes(&reply.security_block)
             .map_err(|_| Status::invalid_argument("security_block does not decode"))?;
-        let request = Request::Reply { id: IncomingId(reply.id), contents: reply.contents, security };
-        self.service.driver.send(request).await.map_err(|_| Status::unavailable("the overlay is ending"))
+        let request = Request::Reply {
+            id: IncomingId(reply.id),
+            contents: reply.contents,
+            security,
+        };
+        self.service
+            .driver
+            .send(request)
+            .await
+            .map_err(|_| Status::unavailable("the overlay is ending"))
     }
 
     async fn say(&self, message: attach_response::Message) -> Result<(), Status> {

@@ -67,7 +67,11 @@ impl Feed {
                 document_sequence: u32::from(view.status.document_sequence),
             }
         };
-        stream.send(FeedRequest { message: Some(feed_request::Message::Open(open)) }).await?;
+        stream
+            .send(FeedRequest {
+                message: Some(feed_request::Message::Open(open)),
+            })
+            .await?;
         while let Some(FeedResponse { id, item }) = stream.receive().await? {
             backoff.reset();
             let refusal = match item {
@@ -79,7 +83,11 @@ impl Feed {
                 warn!(code = refusal.code, "fed item refused");
             }
             let acknowledge = Acknowledge { id, refusal };
-            stream.send(FeedRequest { message: Some(feed_request::Message::Acknowledge(acknowledge)) }).await?;
+            stream
+                .send(FeedRequest {
+                    message: Some(feed_request::Message::Acknowledge(acknowledge)),
+                })
+                .await?;
         }
         Ok(())
     }
@@ -113,7 +121,10 @@ impl Feed {
         };
         let mut backoff = Backoff::of_streams();
         loop {
-            self.view.wait_for(|view| view.status.serving).await.map_err(|_| ending())?;
+            self.view
+                .wait_for(|view| view.status.serving)
+                .await
+                .map_err(|_| ending())?;
             let call = Call {
                 destination: vec![resource.into()],
                 contents: store.contents.clone(),
@@ -125,7 +136,10 @@ impl Feed {
             match self.call(call).await? {
                 Ok(CallResult::Answered { .. }) => return Ok(None),
                 Ok(CallResult::Refused(refusal)) if !is_passing(&refusal) => {
-                    return Ok(Some(Refused { code: u32::from(refusal.code.number()), info: refusal.info }));
+                    return Ok(Some(Refused {
+                        code: u32::from(refusal.code.number()),
+                        info: refusal.info,
+                    }));
                 }
                 Ok(CallResult::Refused(refusal)) => debug!(code = %refusal.code, "record not stored yet"),
                 Err(unaccepted) => debug!(?unaccepted, "record not stored yet"),
@@ -137,7 +151,10 @@ impl Feed {
     async fn call(&self, call: Call) -> Result<Result<CallResult, Unaccepted>, Status> {
         let (done, result) = oneshot::channel();
         let id = Arc::new(AtomicU64::new(0));
-        self.driver.send(Request::Call { call, done, id }).await.map_err(|_| ending())?;
+        self.driver
+            .send(Request::Call { call, done, id })
+            .await
+            .map_err(|_| ending())?;
         result.await.map_err(|_| ending())
     }
 }
@@ -156,7 +173,10 @@ fn is_passing(refusal: &Refusal) -> bool {
 }
 
 fn refused(code: ErrorCode, info: &str) -> Refused {
-    Refused { code: u32::from(code.number()), info: Bytes::copy_from_slice(info.as_bytes()) }
+    Refused {
+        code: u32::from(code.number()),
+        info: Bytes::copy_from_slice(info.as_bytes()),
+    }
 }
 
 fn ending() -> Status {

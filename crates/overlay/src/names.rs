@@ -16,11 +16,7 @@ use crate::driver::Request;
 use crate::view::View;
 
 /// Tells the driver the addresses, now and while it has not joined.
-pub(crate) async fn keep(
-    driver: mpsc::Sender<Request>,
-    mut view: watch::Receiver<Arc<View>>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn keep(driver: mpsc::Sender<Request>, mut view: watch::Receiver<Arc<View>>, stop: CancellationToken) {
     loop {
         let nodes = view.borrow().document.document().bootstrap_nodes.clone();
         let work = async {

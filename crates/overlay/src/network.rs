@@ -146,7 +146,13 @@ impl Network {
                 Ok(connection) => {
                     let connection = Box::new(connection);
                     // If the driver is gone, so is the connection.
-                    let _ = arrivals.send(Arrival::Connected { link, connection, is_initiator: false }).await;
+                    let _ = arrivals
+                        .send(Arrival::Connected {
+                            link,
+                            connection,
+                            is_initiator: false,
+                        })
+                        .await;
                 }
                 Err(error) => report(&error),
             }
@@ -158,9 +164,11 @@ impl Network {
         let (endpoint, arrivals) = (self.endpoint.clone(), self.arrivals.clone());
         let task = tokio::spawn(async move {
             let arrival = match endpoint.connect(address, expected).await {
-                Ok(connection) => {
-                    Arrival::Connected { link, connection: Box::new(connection), is_initiator: true }
-                }
+                Ok(connection) => Arrival::Connected {
+                    link,
+                    connection: Box::new(connection),
+                    is_initiator: true,
+                },
                 Err(error) => {
                     report(&error);
                     let reason = match error {
@@ -190,7 +198,14 @@ impl Network {
         // Not aborted with the connection: what was said last still goes out.
         self.tasks.spawn(write_all(write, queue));
         let reader = AbortOnDropHandle::new(reader);
-        self.open.insert(link, Open { peer, outgoing, _reader: reader });
+        self.open.insert(
+            link,
+            Open {
+                peer,
+                outgoing,
+                _reader: reader,
+            },
+        );
     }
 
     /// Names the connections whose peers do not count any more, under a new document.
@@ -203,12 +218,18 @@ impl Network {
             }
             verified.is_err()
         };
-        self.open.iter().filter(|(_, open)| is_refused(&open.peer)).map(|(link, _)| *link).collect()
+        self.open
+            .iter()
+            .filter(|(_, open)| is_refused(&open.peer))
+            .map(|(link, _)| *link)
+            .collect()
     }
 
     /// Writes to a connection. Tells whether it took the bytes; one that is not open is not to blame.
     pub(crate) fn send(&self, link: LinkId, bytes: Bytes) -> bool {
-        self.open.get(&link).is_none_or(|open| open.outgoing.try_send(bytes).is_ok())
+        self.open
+            .get(&link)
+            .is_none_or(|open| open.outgoing.try_send(bytes).is_ok())
     }
 
     /// Closes a connection, or gives up opening it.
@@ -240,7 +261,14 @@ async fn read_all(
         match read {
             Ok(0) => break,
             // The peer waits while the driver is busy.
-            Ok(_) if arrivals.send(Arrival::Bytes { link, bytes: buffer.split().freeze() }).await.is_ok() => {}
+            Ok(_)
+                if arrivals
+                    .send(Arrival::Bytes {
+                        link,
+                        bytes: buffer.split().freeze(),
+                    })
+                    .await
+                    .is_ok() => {}
             Ok(_) => return,
             Err(error) => {
                 debug!(link_id = link.0, %error, "connection broke");
@@ -282,7 +310,11 @@ pub(crate) async fn listen(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener,
     let mut listeners = Vec::new();
     for address in addresses.iter().copied() {
         let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            let socket = if address.is_ipv4() {
+                TcpSocket::new_v4()
+            } else {
+                TcpSocket::new_v6()
+            }?;
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             let listener = socket.listen(BACKLOG)?;
@@ -338,7 +370,10 @@ mod tests {
         let (arrivals, mut arrived) = mpsc::channel(4);
         let begin = tokio::time::Instant::now();
         tokio::spawn(read_all(LinkId(1), ours, arrivals, Duration::from_secs(3600)));
-        assert!(matches!(arrived.recv().await, Some(Arrival::Closed { link: LinkId(1) })));
+        assert!(matches!(
+            arrived.recv().await,
+            Some(Arrival::Closed { link: LinkId(1) })
+        ));
         assert!(begin.elapsed() >= Duration::from_secs(3600));
     }
 }

@@ -66,12 +66,7 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropping it starts nothing.
-    pub async fn bind(
-        config: Config,
-        member: Member,
-        upstreams: Upstreams,
-        health: Reporter,
-    ) -> Result<Self, Error> {
+    pub async fn bind(config: Config, member: Member, upstreams: Upstreams, health: Reporter) -> Result<Self, Error> {
         let listeners = network::listen(&config.bind).await?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
         let mut endpoint = Endpoint::new(Arc::clone(&member.verifier), &member.chain, &member.key)?;
@@ -102,13 +97,32 @@ impl Server {
         let last_words = network.tasks();
         let driver = Driver::new(core, member.verifier, network, Ends { inbox, arrivals, view });
         tasks.spawn("overlay driver", driver.run(stop.clone()));
-        tasks.spawn("storage session", storage::keep(upstreams.storage, requests.clone(), watched.clone(), stop.clone()));
-        tasks.spawn("bootstrap names", names::keep(requests.clone(), watched.clone(), stop.clone()));
-        tasks.spawn("overlay health", tell_health(served.clone(), health, watched.clone(), stop.clone()));
+        tasks.spawn(
+            "storage session",
+            storage::keep(upstreams.storage, requests.clone(), watched.clone(), stop.clone()),
+        );
+        tasks.spawn(
+            "bootstrap names",
+            names::keep(requests.clone(), watched.clone(), stop.clone()),
+        );
+        tasks.spawn(
+            "overlay health",
+            tell_health(served.clone(), health, watched.clone(), stop.clone()),
+        );
         if let Some(bootstrap) = upstreams.bootstrap {
-            tasks.spawn("bootstrap feed", feed::keep(bootstrap, requests.clone(), watched.clone(), stop));
+            tasks.spawn(
+                "bootstrap feed",
+                feed::keep(bootstrap, requests.clone(), watched.clone(), stop),
+            );
         }
-        Ok(Self { served, addresses, tasks, last_words, driver: requests, view: watched })
+        Ok(Self {
+            served,
+            addresses,
+            tasks,
+            last_words,
+            driver: requests,
+            view: watched,
+        })
     }
 
     /// Gives the services, for a channel or a socket.
@@ -171,7 +185,11 @@ impl Server {
 }
 
 fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Settings, Error> {
-    let local_addresses = if config.advertise.is_empty() { bound.to_vec() } else { config.advertise.clone() };
+    let local_addresses = if config.advertise.is_empty() {
+        bound.to_vec()
+    } else {
+        config.advertise.clone()
+    };
     let seed = identity::issue::random_node_id()?.to_u128();
     Ok(Settings {
         node_id: member.signer.node_id(),

@@ -103,7 +103,9 @@ impl Overlay for Service {
             let view = view.borrow();
             let status = &view.status;
             if status.joined && !status.storage_up {
-                return Err(Status::failed_precondition("no storage session: nothing can be handed over"));
+                return Err(Status::failed_precondition(
+                    "no storage session: nothing can be handed over",
+                ));
             }
             if status.joined && status.successors.is_empty() {
                 return Err(Status::failed_precondition("no neighbour to hand over to"));
@@ -121,8 +123,18 @@ impl Service {
     async fn run(&self, call: Call) -> Result<CallResult, Status> {
         let (done, result) = oneshot::channel();
         let id = Arc::new(AtomicU64::new(0));
-        let _cancel = CancelOnDrop { driver: self.driver.clone(), id: Arc::clone(&id) };
-        self.driver.send(Request::Call { call, done, id: Arc::clone(&id) }).await.map_err(|_| ending())?;
+        let _cancel = CancelOnDrop {
+            driver: self.driver.clone(),
+            id: Arc::clone(&id),
+        };
+        self.driver
+            .send(Request::Call {
+                call,
+                done,
+                id: Arc::clone(&id),
+            })
+            .await
+            .map_err(|_| ending())?;
         let result = result.await.map_err(|_| ending())?;
         id.store(0, Ordering::Relaxed);
         result.map_err(|unaccepted| match unaccepted {
@@ -175,12 +187,24 @@ fn call_of(request: CallRequest, deadline: Option<std::time::Instant>) -> Result
         }
     };
     let deadline = deadline.unwrap_or_else(|| std::time::Instant::now() + CALL_TIME);
-    Ok(Call { destination, contents: request.contents, signed, from_client, deadline, trace: None })
+    Ok(Call {
+        destination,
+        contents: request.contents,
+        signed,
+        from_client,
+        deadline,
+        trace: None,
+    })
 }
 
 fn response_of(result: CallResult) -> CallResponse {
     match result {
-        CallResult::Answered { contents, certificates, responder, hops } => CallResponse {
+        CallResult::Answered {
+            contents,
+            certificates,
+            responder,
+            hops,
+        } => CallResponse {
             result: Some(call_response::Result::Contents(contents)),
             certificates,
             responder: Bytes::copy_from_slice(responder.as_bytes()),
@@ -188,8 +212,14 @@ fn response_of(result: CallResult) -> CallResponse {
         },
         CallResult::Refused(refusal) => {
             let code = u32::from(refusal.code.number());
-            let refusal = Refusal { code, info: refusal.info };
-            CallResponse { result: Some(call_response::Result::Refusal(refusal)), ..CallResponse::default() }
+            let refusal = Refusal {
+                code,
+                info: refusal.info,
+            };
+            CallResponse {
+                result: Some(call_response::Result::Refusal(refusal)),
+                ..CallResponse::default()
+            }
         }
     }
 }

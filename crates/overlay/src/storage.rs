@@ -77,27 +77,38 @@ struct Opened {
     store_id: [u8; 16],
 }
 
-async fn open(
-    storage: &Channel,
-    view: &watch::Receiver<Arc<View>>,
-    instance: u64,
-) -> Result<(Stream, Opened), Status> {
+async fn open(storage: &Channel, view: &watch::Receiver<Arc<View>>, instance: u64) -> Result<(Stream, Opened), Status> {
     let mut client = StorageClient::new(storage.clone());
     let (up, messages) = mpsc::channel(UP);
-    let mut down = client.session(rpc::unbounded(ReceiverStream::new(messages))).await?.into_inner();
+    let mut down = client
+        .session(rpc::unbounded(ReceiverStream::new(messages)))
+        .await?
+        .into_inner();
     let open = {
         let view = view.borrow();
-        Open { node_id: octets(view.status.node_id), instance, document: view.document.xml().clone() }
+        Open {
+            node_id: octets(view.status.node_id),
+            instance,
+            document: view.document.xml().clone(),
+        }
     };
     let gone = |_| Status::unavailable("storage ended the session");
-    up.send(request(0, session_request::Command::Open(open))).await.map_err(gone)?;
+    up.send(request(0, session_request::Command::Open(open)))
+        .await
+        .map_err(gone)?;
     let answer = down.message().await?.and_then(|response| response.answer);
     let Some(session_response::Answer::Opened(opened)) = answer else {
         return Err(Status::unavailable("storage did not open the session"));
     };
     let store_id = opened.store_id.as_ref().try_into();
     let store_id = store_id.map_err(|_| Status::unavailable("storage has no identity"))?;
-    Ok((Stream { up, down }, Opened { session: opened.session, store_id }))
+    Ok((
+        Stream { up, down },
+        Opened {
+            session: opened.session,
+            store_id,
+        },
+    ))
 }
 
 /// Moves commands and answers until the session ends.
@@ -106,7 +117,15 @@ async fn run(stream: Stream, opened: Opened, driver: &mpsc::Sender<Request>) -> 
     let (commands, mut queue) = mpsc::channel(COMMANDS);
     let Opened { session, store_id } = opened;
     let ending = || Status::unavailable("the overlay is ending");
-    if driver.send(Request::SessionUp { session, store_id, commands }).await.is_err() {
+    if driver
+        .send(Request::SessionUp {
+            session,
+            store_id,
+            commands,
+        })
+        .await
+        .is_err()
+    {
         return ending();
     }
     let mut next: Option<SessionRequest> = None;
@@ -140,27 +159,45 @@ async fn run(stream: Stream, opened: Opened, driver: &mpsc::Sender<Request>) -> 
 }
 
 fn request(id: u64, command: session_request::Command) -> SessionRequest {
-    SessionRequest { id, traceparent: String::new(), command: Some(command) }
+    SessionRequest {
+        id,
+        traceparent: String::new(),
+        command: Some(command),
+    }
 }
 
 fn command_of(command: Command) -> session_request::Command {
     use session_request::Command as Proto;
     match command {
-        Command::Apply { code, body, certificates, signer } => {
-            Proto::Apply(Apply { code: u32::from(code), body, certificates, signer })
-        }
+        Command::Apply {
+            code,
+            body,
+            certificates,
+            signer,
+        } => Proto::Apply(Apply {
+            code: u32::from(code),
+            body,
+            certificates,
+            signer,
+        }),
         Command::Scan { after, range: ends } => Proto::Scan(Scan {
             after: after.map(|resource| Bytes::copy_from_slice(resource.as_bytes())),
             range: Some(range(ends)),
         }),
-        Command::Keep { own, replica } => Proto::Keep(Keep { own: Some(range(own)), replica: Some(range(replica)) }),
+        Command::Keep { own, replica } => Proto::Keep(Keep {
+            own: Some(range(own)),
+            replica: Some(range(replica)),
+        }),
         Command::Clock { unix_ms } => Proto::Clock(Clock { unix_ms }),
         Command::Document { xml } => Proto::Document(Document { xml }),
     }
 }
 
 fn range((after, until): (NodeId, NodeId)) -> Range {
-    Range { after: octets(after), until: octets(until) }
+    Range {
+        after: octets(after),
+        until: octets(until),
+    }
 }
 
 fn octets(node: NodeId) -> Bytes {
@@ -176,7 +213,10 @@ fn answer_of(response: SessionResponse) -> Option<(CommandId, Answer)> {
             certificates: applied.certificates,
             replicas: applied.replicas.into_iter().map(replica_of).collect::<Option<_>>()?,
         },
-        Proto::Refusal(refusal) => Answer::Refused { code: u16::try_from(refusal.code).ok()?, info: refusal.info },
+        Proto::Refusal(refusal) => Answer::Refused {
+            code: u16::try_from(refusal.code).ok()?,
+            info: refusal.info,
+        },
         Proto::Scanned(scanned) => Answer::Scanned {
             stores: scanned.stores.into_iter().map(replica_of).collect::<Option<_>>()?,
             next: match scanned.next {
@@ -192,7 +232,11 @@ fn answer_of(response: SessionResponse) -> Option<(CommandId, Answer)> {
 
 fn replica_of(store: rpc::proto::storage::v1::ReplicaStore) -> Option<ReplicaStore> {
     let resource = ResourceId::try_from(store.resource_id.as_ref()).ok()?;
-    Some(ReplicaStore { resource, body: store.body, certificates: store.certificates })
+    Some(ReplicaStore {
+        resource,
+        body: store.body,
+        certificates: store.certificates,
+    })
 }
 
 /// Commands on their way up; while it is full they wait in the queue of the session.

@@ -34,11 +34,18 @@ pub(crate) fn current() -> Option<TraceContext> {
     let trace_id = u128::from_str_radix(fields.next()?, 16).ok()?;
     let span_id = u64::from_str_radix(fields.next()?, 16).ok()?;
     let flags = u8::from_str_radix(fields.next()?, 16).ok()?;
-    Some(TraceContext { trace_id: trace_id.to_be_bytes(), span_id: span_id.to_be_bytes(), flags })
+    Some(TraceContext {
+        trace_id: trace_id.to_be_bytes(),
+        span_id: span_id.to_be_bytes(),
+        flags,
+    })
 }
 
 fn to_text(context: &TraceContext) -> String {
-    let (trace_id, span_id) = (u128::from_be_bytes(context.trace_id), u64::from_be_bytes(context.span_id));
+    let (trace_id, span_id) = (
+        u128::from_be_bytes(context.trace_id),
+        u64::from_be_bytes(context.span_id),
+    );
     format!("00-{trace_id:032x}-{span_id:016x}-{:02x}", context.flags)
 }
 
@@ -48,7 +55,14 @@ mod tests {
 
     #[test]
     fn a_context_is_written_as_a_traceparent() {
-        let context = TraceContext { trace_id: [0xab; 16], span_id: [1; 8], flags: 1 };
-        assert_eq!(to_text(&context), "00-abababababababababababababababab-0101010101010101-01");
+        let context = TraceContext {
+            trace_id: [0xab; 16],
+            span_id: [1; 8],
+            flags: 1,
+        };
+        assert_eq!(
+            to_text(&context),
+            "00-abababababababababababababababab-0101010101010101-01"
+        );
     }
 }

@@ -35,7 +35,9 @@ impl View {
     pub(crate) fn of(core: &Core, epoch: u64) -> Self {
         let status = core.status();
         let nodes = status.predecessors.iter().chain(&status.successors);
-        let addresses = nodes.filter_map(|node| Some((*node, core.address_of(*node)?))).collect();
+        let addresses = nodes
+            .filter_map(|node| Some((*node, core.address_of(*node)?)))
+            .collect();
         Self {
             addresses,
             document: Arc::clone(core.document()),
@@ -49,13 +51,27 @@ impl View {
 
     /// What has changed if two views differ. The queues do so all the time, and nobody waits for it.
     fn gist(&self) -> impl PartialEq + '_ {
-        let status = Status { queued: 0, ..self.status.clone() };
+        let status = Status {
+            queued: 0,
+            ..self.status.clone()
+        };
         let document = self.document.document().sequence;
-        (status, document, &self.addresses, self.storage, &self.storage_refusal, self.epoch, self.handed_over)
+        (
+            status,
+            document,
+            &self.addresses,
+            self.storage,
+            &self.storage_refusal,
+            self.epoch,
+            self.handed_over,
+        )
     }
 
     pub(crate) fn with_refusal(self, storage_refusal: Option<String>) -> Self {
-        Self { storage_refusal, ..self }
+        Self {
+            storage_refusal,
+            ..self
+        }
     }
 
     fn reasons(&self) -> Vec<String> {
@@ -107,6 +123,9 @@ impl View {
     /// A finger stands in the interval whose distance from this peer has the same highest bit.
     fn finger(&self, node: NodeId) -> Finger {
         let distance = node.to_u128().wrapping_sub(self.status.node_id.to_u128());
-        Finger { index: distance.leading_zeros(), node_id: Bytes::copy_from_slice(node.as_bytes()) }
+        Finger {
+            index: distance.leading_zeros(),
+            node_id: Bytes::copy_from_slice(node.as_bytes()),
+        }
     }
 }

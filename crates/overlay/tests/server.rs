@@ -48,7 +48,12 @@ async fn peers_join_and_reach_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watcher_sees_the_ring_and_a_leave() {
     let peers = Peers::start(2).await;
-    let mut watch = peers.client(0, Role::Operator).watch(rpc::unbounded(WatchRequest {})).await.unwrap().into_inner();
+    let mut watch = peers
+        .client(0, Role::Operator)
+        .watch(rpc::unbounded(WatchRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
     let state = watch.message().await.unwrap().unwrap();
     assert!(state.joined && state.serving);
     assert_eq!(state.overlay, OVERLAY);
@@ -73,8 +78,15 @@ async fn attach(peers: &Peers, index: usize, edge: &Signer) -> Attached {
         panic!("a challenge comes first");
     };
     let block = sign_message(edge, OVERLAY, TransactionId(0), &rpc::attach_contents(&challenge.nonce));
-    let hello = Hello { security_block: block.to_bytes() };
-    stream.send(AttachRequest { message: Some(attach_request::Message::Hello(hello)) }).await.unwrap();
+    let hello = Hello {
+        security_block: block.to_bytes(),
+    };
+    stream
+        .send(AttachRequest {
+            message: Some(attach_request::Message::Hello(hello)),
+        })
+        .await
+        .unwrap();
     let message = stream.receive().await.unwrap().unwrap().message;
     let home = Bytes::copy_from_slice(node_id(&format!("peer {index}")).as_bytes());
     assert!(matches!(message, Some(attach_response::Message::Attached(attached)) if attached.node_id == home));
@@ -124,37 +136,60 @@ async fn an_app_attach_reaches_an_edge_at_another_peer_and_its_answer_comes_back
         let contents = MessageContents::of(&answer.into()).to_bytes();
         let id = TransactionId(incoming.transaction_id);
         let security_block = sign_message(callee.as_ref(), OVERLAY, id, &contents).to_bytes();
-        let reply = Reply { id: incoming.id, contents, security_block };
-        at_callee.send(AttachRequest { message: Some(attach_request::Message::Reply(reply)) }).await.unwrap();
+        let reply = Reply {
+            id: incoming.id,
+            contents,
+            security_block,
+        };
+        at_callee
+            .send(AttachRequest {
+                message: Some(attach_request::Message::Reply(reply)),
+            })
+            .await
+            .unwrap();
         at_callee
     };
     let mut client = peers.client(0, Role::SipEdge);
     let calling = client.call(app_attach_request(&caller, "peer 1", &callee));
-    let (response, at_callee) = timeout(PATIENCE, async { tokio::join!(calling, answering) }).await.unwrap();
+    let (response, at_callee) = timeout(PATIENCE, async { tokio::join!(calling, answering) })
+        .await
+        .unwrap();
     let response = response.unwrap().into_inner();
     assert_eq!(response.responder, Bytes::copy_from_slice(callee.node_id().as_bytes()));
-    let answer = MessageContents::from_bytes(&contents(&response)).unwrap().body().unwrap();
+    let answer = MessageContents::from_bytes(&contents(&response))
+        .unwrap()
+        .body()
+        .unwrap();
     assert!(matches!(answer, Body::AppAttachAns(_)));
 
     drop(at_callee);
     let gone = async {
         loop {
             let request = app_attach_request(&caller, "peer 1", &callee);
-            let request = CallRequest { ..resign(request, &caller) };
+            let request = CallRequest {
+                ..resign(request, &caller)
+            };
             let response = peers.client(0, Role::SipEdge).call(request).await.unwrap().into_inner();
             if let Some(call_response::Result::Refusal(refusal)) = response.result {
                 return refusal.code;
             }
         }
     };
-    assert_eq!(timeout(PATIENCE, gone).await.unwrap(), u32::from(ErrorCode::NotFound.number()));
+    assert_eq!(
+        timeout(PATIENCE, gone).await.unwrap(),
+        u32::from(ErrorCode::NotFound.number())
+    );
 }
 
 /// The same request in another transaction.
 fn resign(request: CallRequest, edge: &Signer) -> CallRequest {
     let id = TransactionId(0x0fed_cba9_8765_4321);
     let security_block = sign_message(edge, OVERLAY, id, &request.contents).to_bytes();
-    CallRequest { transaction_id: Some(id.0), security_block, ..request }
+    CallRequest {
+        transaction_id: Some(id.0),
+        security_block,
+        ..request
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,9 +209,21 @@ async fn a_hello_under_another_key_is_refused() {
     let mut client = peers.client(0, Role::SipEdge);
     let mut stream = Duplex::open(|request| client.attach(request)).await.unwrap();
     stream.receive().await.unwrap();
-    let block = sign_message(edge.as_ref(), OVERLAY, TransactionId(0), &rpc::attach_contents(&[0; 32]));
-    let hello = Hello { security_block: block.to_bytes() };
-    stream.send(AttachRequest { message: Some(attach_request::Message::Hello(hello)) }).await.unwrap();
+    let block = sign_message(
+        edge.as_ref(),
+        OVERLAY,
+        TransactionId(0),
+        &rpc::attach_contents(&[0; 32]),
+    );
+    let hello = Hello {
+        security_block: block.to_bytes(),
+    };
+    stream
+        .send(AttachRequest {
+            message: Some(attach_request::Message::Hello(hello)),
+        })
+        .await
+        .unwrap();
     assert_eq!(stream.receive().await.unwrap_err().code(), Code::Unauthenticated);
 }
 
@@ -210,11 +257,32 @@ async fn a_fed_record_is_stored_and_acknowledged() {
         value: DataValue::of(Bytes::from_static(b"record")),
     };
     let signature = sign_value(signer.as_ref(), resource, KindId::P2PSIP_USER, 1, &value);
-    let values = vec![StoredData { storage_time: 1, lifetime: 3600, value, signature }];
-    let kind_data = vec![StoreKindData { kind: KindId::P2PSIP_USER, generation_counter: 0, values }];
-    let store = MessageContents::of(&StoreReq { resource, replica_number: 0, kind_data }.into()).to_bytes();
+    let values = vec![StoredData {
+        storage_time: 1,
+        lifetime: 3600,
+        value,
+        signature,
+    }];
+    let kind_data = vec![StoreKindData {
+        kind: KindId::P2PSIP_USER,
+        generation_counter: 0,
+        values,
+    }];
+    let store = MessageContents::of(
+        &StoreReq {
+            resource,
+            replica_number: 0,
+            kind_data,
+        }
+        .into(),
+    )
+    .to_bytes();
     let security_block = sign_message(signer.as_ref(), OVERLAY, TransactionId(7), &store).to_bytes();
-    let store = SignedStore { transaction_id: 7, contents: store, security_block };
+    let store = SignedStore {
+        transaction_id: 7,
+        contents: store,
+        security_block,
+    };
     let acknowledge = peers.feed.push(5, feed_response::Item::Store(store)).await;
     assert_eq!((acknowledge.id, acknowledge.refusal), (5, None));
     let specifier = StoredDataSpecifier {
@@ -222,7 +290,11 @@ async fn a_fed_record_is_stored_and_acknowledged() {
         generation: 0,
         model: ModelSpecifier::Dictionary(Vec::new()),
     };
-    let fetch: Body = FetchReq { resource, specifiers: vec![specifier] }.into();
+    let fetch: Body = FetchReq {
+        resource,
+        specifiers: vec![specifier],
+    }
+    .into();
     let response = peers.call(1, Destination::Resource(resource), &fetch).await;
     let Ok(Body::FetchAns(answer)) = MessageContents::from_bytes(&contents(&response)).unwrap().body() else {
         panic!("a FetchAns");
@@ -236,7 +308,12 @@ async fn a_document_that_bans_a_peer_ends_its_links() {
     let xml = peers.world.document_without("peer 2").xml().clone();
     let acknowledge = peers.feed.push(1, feed_response::Item::Document(xml)).await;
     assert_eq!(acknowledge.refusal, None);
-    let mut watch = peers.client(0, Role::Operator).watch(rpc::unbounded(WatchRequest {})).await.unwrap().into_inner();
+    let mut watch = peers
+        .client(0, Role::Operator)
+        .watch(rpc::unbounded(WatchRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
     let banned = Bytes::copy_from_slice(node_id("peer 2").as_bytes());
     let without = async {
         loop {

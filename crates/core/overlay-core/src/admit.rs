@@ -31,23 +31,45 @@ impl Core {
         let joining = asked.signer;
         // RFC 6940 §6.4.2.1: the signer joins, and says so over the link bound to its Node-ID.
         if join.joining_peer_id != joining || !asked.is_direct || !asked.is_node {
-            return self.refuse(now, asked, ErrorCode::Forbidden, "Join not over a link of the joining peer");
+            return self.refuse(
+                now,
+                asked,
+                ErrorCode::Forbidden,
+                "Join not over a link of the joining peer",
+            );
         }
-        let is_busy = self.admission.as_ref().is_some_and(|admission| admission.joining != joining);
+        let is_busy = self
+            .admission
+            .as_ref()
+            .is_some_and(|admission| admission.joining != joining);
         if is_busy || !self.session.is_up() || self.pushes.is_full() {
             return self.refuse(now, asked, ErrorCode::InProgress, "another join is in progress");
         }
         let Some(own) = self.chord.own_range().filter(|_| self.chord.admits(joining)) else {
-            return self.refuse(now, asked, ErrorCode::NotFound, "not responsible for the joining peer's place");
+            return self.refuse(
+                now,
+                asked,
+                ErrorCode::NotFound,
+                "not responsible for the joining peer's place",
+            );
         };
         if let Some(older) = self.admission.take() {
             self.pushes.cancel(older.push);
         }
-        let range = Range { after: own.after, until: joining };
+        let range = Range {
+            after: own.after,
+            until: joining,
+        };
         debug!(node_id = %joining.short(), range = %range, "admitting peer");
         self.answer(now, asked, &JoinAns::default().into());
         let push = self.push(now, joining, Source::range(range), Reason::Admission);
-        self.admission = Some(Admission { joining, range, push, changed: BTreeSet::new(), is_all_changed: false });
+        self.admission = Some(Admission {
+            joining,
+            range,
+            push,
+            changed: BTreeSet::new(),
+            is_all_changed: false,
+        });
         self.push_on(now, push);
     }
 
@@ -55,9 +77,11 @@ impl Core {
     /// so must whoever had all before.
     pub(crate) fn note_change(&mut self, resource: ResourceId, from: Option<NodeId>) {
         self.ranges.outdate(resource, from);
-        if let Some(admission) = self.admission.as_mut().filter(|admission| {
-            admission.range.contains(resource) && !admission.is_all_changed
-        }) {
+        if let Some(admission) = self
+            .admission
+            .as_mut()
+            .filter(|admission| admission.range.contains(resource) && !admission.is_all_changed)
+        {
             admission.changed.insert(resource);
             admission.is_all_changed |= admission.changed.len() > MOST_CHANGED;
         }
@@ -92,7 +116,11 @@ impl Core {
     }
 
     pub(crate) fn admission_link_down(&mut self, _now: Now, peer: NodeId) {
-        if self.admission.as_ref().is_some_and(|admission| admission.joining == peer) {
+        if self
+            .admission
+            .as_ref()
+            .is_some_and(|admission| admission.joining == peer)
+        {
             self.admission_failed();
         }
     }

@@ -13,7 +13,9 @@ impl Core {
     /// An answer has come to this node or to one of its clients.
     pub(crate) fn answer_received(&mut self, now: Now, message: Message, to: NodeId) {
         let id = message.header.transaction_id;
-        let Some(transaction) = self.transactions.get(id) else { return };
+        let Some(transaction) = self.transactions.get(id) else {
+            return;
+        };
         if transaction.client.unwrap_or(self.own()) != to {
             return;
         }
@@ -25,15 +27,22 @@ impl Core {
         }
         let (overlay, contents) = (&self.parameters.overlay, &message.signed_contents);
         let verifier = &self.settings.verifier;
-        let identity =
-            match verify_message(verifier, overlay, id, contents, &message.security, now.unix_ms, Use::Node) {
-                Ok(identity) => identity,
-                Err(error) => {
-                    debug!(transaction_id = %id, %error, "answer is not signed as it must be");
-                    self.counters.unverified += 1;
-                    return;
-                }
-            };
+        let identity = match verify_message(
+            verifier,
+            overlay,
+            id,
+            contents,
+            &message.security,
+            now.unix_ms,
+            Use::Node,
+        ) {
+            Ok(identity) => identity,
+            Err(error) => {
+                debug!(transaction_id = %id, %error, "answer is not signed as it must be");
+                self.counters.unverified += 1;
+                return;
+            }
+        };
         // RFC 6940 §6.3.3: who does not know a critical extension cannot use the message.
         if message.contents.extensions.iter().any(|extension| extension.critical) {
             self.counters.malformed += 1;
@@ -89,9 +98,7 @@ impl Core {
         match transaction.target() {
             Some(Destination::Node(node)) if *node == NodeId::WILDCARD => true,
             Some(Destination::Node(node)) => identity.is_node(node),
-            Some(Destination::Resource(resource)) => {
-                self.chord.is_plausible_responder(identity.node_id(), *resource)
-            }
+            Some(Destination::Resource(resource)) => self.chord.is_plausible_responder(identity.node_id(), *resource),
             Some(Destination::Opaque(_) | Destination::Compact(_) | Destination::Other { .. }) | None => false,
         }
     }
@@ -106,7 +113,8 @@ impl Core {
                 | ErrorCode::UnsupportedForwardingOption
                 | ErrorCode::IncompatibleWithOverlay
         );
-        let is_named = |destination: &Destination| matches!(destination, Destination::Node(node) if identity.is_node(node));
+        let is_named =
+            |destination: &Destination| matches!(destination, Destination::Node(node) if identity.is_node(node));
         is_of_the_way
             || self.may_answer(transaction, identity)
             || transaction.packet.header.destination_list.iter().any(is_named)

@@ -78,7 +78,11 @@ impl Answers {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= LIFETIME) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(since, _)| now.saturating_duration_since(*since) >= LIFETIME)
+        {
             self.forget_first();
         }
     }
@@ -90,7 +94,9 @@ impl Answers {
     }
 
     fn forget_first(&mut self) {
-        let Some((since, key)) = self.order.pop_front() else { return };
+        let Some((since, key)) = self.order.pop_front() else {
+            return;
+        };
         // A request that was abandoned and came again has a later row of its own.
         if self.entries.get(&key).is_none_or(|entry| entry.since != since) {
             return;
@@ -120,8 +126,14 @@ mod tests {
     use super::*;
 
     fn kept(octets: usize) -> Kept {
-        let security = SecurityBlock { certificates: Vec::new(), signature: wire::Signature::none() };
-        Kept { contents: Bytes::from(vec![0; octets]), security }
+        let security = SecurityBlock {
+            certificates: Vec::new(),
+            signature: wire::Signature::none(),
+        };
+        Kept {
+            contents: Bytes::from(vec![0; octets]),
+            security,
+        }
     }
 
     fn key(n: u64) -> Key {

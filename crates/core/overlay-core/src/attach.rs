@@ -46,7 +46,10 @@ impl Core {
     pub(crate) fn attach(&mut self, now: Now, id: AttachId, target: Target) {
         let (node, destination): (_, Vec<Destination>) = match target {
             // RFC 6940 §10.6: by way of the peer that named the new neighbour.
-            Target::Node { node, via } => (Some(node), via.into_iter().chain([node]).map(Destination::Node).collect()),
+            Target::Node { node, via } => (
+                Some(node),
+                via.into_iter().chain([node]).map(Destination::Node).collect(),
+            ),
             Target::Resource(resource) => (None, vec![resource.into()]),
         };
         if let Some(node) = node.filter(|node| self.links.to(*node).is_some()) {
@@ -57,7 +60,12 @@ impl Core {
         }
         // Its own Attach is about to succeed: one link is enough.
         let is_dialing = node.is_some_and(|node| self.links.is_dialing(node));
-        let pending = Pending { node, transaction: None, has_yielded: is_dialing, until: now.instant + LINK_TIME };
+        let pending = Pending {
+            node,
+            transaction: None,
+            has_yielded: is_dialing,
+            until: now.instant + LINK_TIME,
+        };
         self.attaches.open.insert(id, pending);
         if !is_dialing {
             let body = self.attach_request(false).into();
@@ -96,7 +104,9 @@ impl Core {
     }
 
     pub(crate) fn attach_answered(&mut self, now: Now, id: AttachId, outcome: Outcome) {
-        let Some(pending) = self.attaches.open.get_mut(&id) else { return };
+        let Some(pending) = self.attaches.open.get_mut(&id) else {
+            return;
+        };
         pending.transaction = None;
         match outcome {
             Outcome::Answered(answered) if answered.signer == self.settings.node_id => self.attach_failed(now, id),
@@ -177,7 +187,12 @@ impl Core {
         }
         let addresses = usable_addresses(attach);
         if addresses.is_empty() {
-            return self.refuse(now, asked, ErrorCode::InvalidMessage, "no candidate of type TLS-TCP-FH-NO-ICE");
+            return self.refuse(
+                now,
+                asked,
+                ErrorCode::InvalidMessage,
+                "no candidate of type TLS-TCP-FH-NO-ICE",
+            );
         }
         if !self.links.is_dialing(node) {
             self.dial(now, Some(node), addresses, attach.send_update);
@@ -202,7 +217,12 @@ impl Core {
     fn is_attach_in_progress(&mut self, node: NodeId) -> bool {
         let is_larger = self.own() > node;
         let mut withdrawn = Vec::new();
-        for pending in self.attaches.open.values_mut().filter(|pending| pending.node == Some(node)) {
+        for pending in self
+            .attaches
+            .open
+            .values_mut()
+            .filter(|pending| pending.node == Some(node))
+        {
             match pending.transaction {
                 None if pending.has_yielded => {}
                 None => return !self.links.is_dialing(node),
@@ -223,7 +243,11 @@ impl Core {
 
 fn usable_addresses(attach: &AttachReq) -> Vec<SocketAddr> {
     let is_usable = |candidate: &&IceCandidate| candidate.overlay_link == OverlayLink::TLS_TCP_FH_NO_ICE;
-    let addresses = attach.candidates.iter().filter(is_usable).filter_map(|candidate| candidate.address.socket());
+    let addresses = attach
+        .candidates
+        .iter()
+        .filter(is_usable)
+        .filter_map(|candidate| candidate.address.socket());
     addresses.take(MOST_CANDIDATES).collect()
 }
 

@@ -17,7 +17,10 @@ impl Core {
     pub fn call(&mut self, now: Now, call: Call) -> CallId {
         let id = self.new_call_id();
         if let Err((code, info)) = self.begin_call(now, id, call) {
-            let refusal = Refusal { code, info: Bytes::from_static(info.as_bytes()) };
+            let refusal = Refusal {
+                code,
+                info: Bytes::from_static(info.as_bytes()),
+            };
             self.call_done(id, Outcome::Refused(refusal));
         }
         self.settle(now);
@@ -49,7 +52,10 @@ impl Core {
         let too_large = (ErrorCode::MessageTooLarge, "message is too large");
         let packet = self.packet(transaction_id, call.destination, &call.contents, &security);
         let mut packet = packet.map_err(|_| too_large)?;
-        packet.header.options.extend(call.trace.iter().map(TraceContext::to_option));
+        packet
+            .header
+            .options
+            .extend(call.trace.iter().map(TraceContext::to_option));
         if !self.fits(&packet) {
             return Err(too_large);
         }
@@ -57,7 +63,16 @@ impl Core {
             ladder::step(self.own(), caller, &packet);
         }
         let deadline = call.deadline.checked_sub(MARGIN).unwrap_or(now.instant);
-        self.originate(now, id, Carried { packet, from: client, is_bulk: false }, deadline);
+        self.originate(
+            now,
+            id,
+            Carried {
+                packet,
+                from: client,
+                is_bulk: false,
+            },
+            deadline,
+        );
         Ok(())
     }
 
@@ -71,9 +86,18 @@ impl Core {
 
     pub(crate) fn call_done(&mut self, call: CallId, outcome: Outcome) {
         let result = match outcome {
-            Outcome::Answered(Answered { encoded, certificates, signer, hops, .. }) => {
-                CallResult::Answered { contents: encoded, certificates, responder: signer, hops }
-            }
+            Outcome::Answered(Answered {
+                encoded,
+                certificates,
+                signer,
+                hops,
+                ..
+            }) => CallResult::Answered {
+                contents: encoded,
+                certificates,
+                responder: signer,
+                hops,
+            },
             Outcome::Refused(refusal) => CallResult::Refused(refusal),
             Outcome::Silent => CallResult::Refused(Refusal {
                 code: ErrorCode::RequestTimeout,

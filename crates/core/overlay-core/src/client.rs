@@ -74,7 +74,9 @@ impl Core {
     /// A request for a client has come. Its signature is the client's to verify; what the header demands is checked
     /// here.
     pub(crate) fn deliver_to_client(&mut self, now: Now, message: Message, from: Option<NodeId>, client: NodeId) {
-        let Some(asked) = self.asked_of_client(&message, from) else { return };
+        let Some(asked) = self.asked_of_client(&message, from) else {
+            return;
+        };
         if let Some((code, info)) = self.unacceptable(&message) {
             return self.refuse_header(now, asked, code, info);
         }
@@ -90,7 +92,14 @@ impl Core {
         self.trace_served(&message);
         self.clients.next_id += 1;
         let id = IncomingId(self.clients.next_id);
-        self.clients.incoming.insert(id, Pending { client, asked, until: now.instant + PATIENCE });
+        self.clients.incoming.insert(
+            id,
+            Pending {
+                client,
+                asked,
+                until: now.instant + PATIENCE,
+            },
+        );
         self.outputs.push_back(Output::Incoming(Incoming {
             id,
             client,
@@ -105,7 +114,10 @@ impl Core {
     pub fn reply(&mut self, now: Now, incoming: IncomingId, contents: Bytes, security: SecurityBlock) {
         if let Some(Pending { client, asked, .. }) = self.clients.incoming.remove(&incoming) {
             ladder::reply(self.own(), client, (asked.transaction_id, &contents));
-            let kept = Kept { contents: contents.clone(), security: security.clone() };
+            let kept = Kept {
+                contents: contents.clone(),
+                security: security.clone(),
+            };
             self.answers.answered((asked.signer, asked.transaction_id), kept);
             self.send_answer(now, &asked, contents, security);
         }

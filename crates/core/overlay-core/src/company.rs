@@ -35,7 +35,9 @@ impl Core {
     /// Whether this peer is alone because the last ring that it knew had no more than two peers.
     pub(crate) fn is_rightly_alone(&self) -> bool {
         self.company.alone.is_some_and(|alone| {
-            self.company.crowded.is_none_or(|crowded| alone.saturating_duration_since(crowded) >= SETTLED)
+            self.company
+                .crowded
+                .is_none_or(|crowded| alone.saturating_duration_since(crowded) >= SETTLED)
         })
     }
 }

@@ -18,7 +18,12 @@ impl Core {
     /// Another node has sent a document. It is believed for its own signature, not for the sender's.
     pub(crate) fn config_update_asked(&mut self, now: Now, asked: Asked, update: ConfigUpdateReq) {
         let ConfigUpdateReq::Config(xml) = update else {
-            return self.refuse(now, asked, ErrorCode::InvalidMessage, "Kinds come with the whole document");
+            return self.refuse(
+                now,
+                asked,
+                ErrorCode::InvalidMessage,
+                "Kinds come with the whole document",
+            );
         };
         if *self.parameters.document().xml() == xml {
             return self.answer(now, asked, &ConfigUpdateAns::default().into());

@@ -60,7 +60,11 @@ impl Copies {
     pub(crate) fn later(&mut self, to: NodeId, range: Range, at: Instant) {
         self.open.retain(|copy| copy.to != to || copy.range != range);
         if self.open.len() < MOST_COPIES {
-            self.open.push(Copy { to, range, at: Some(at) });
+            self.open.push(Copy {
+                to,
+                range,
+                at: Some(at),
+            });
         }
     }
 }
@@ -122,7 +126,12 @@ impl Core {
     pub(crate) fn copies_due(&mut self, now: Now) {
         let own = self.chord.own_range();
         let mut due = Vec::new();
-        for copy in self.copies.open.iter_mut().filter(|copy| copy.at.is_some_and(|at| at <= now.instant)) {
+        for copy in self
+            .copies
+            .open
+            .iter_mut()
+            .filter(|copy| copy.at.is_some_and(|at| at <= now.instant))
+        {
             if self.pushes.is_full() {
                 copy.at = Some(now.instant + HOLD_DOWN);
                 continue;

@@ -73,7 +73,12 @@ impl Core {
     pub fn new(now: Now, settings: Settings) -> Self {
         let parameters = Parameters::of(Arc::clone(&settings.document));
         let mut random = Random::new(settings.seed);
-        let chord = Chord::new(now, settings.node_id, parameters.chord(settings.neighbors), random.next_u64());
+        let chord = Chord::new(
+            now,
+            settings.node_id,
+            parameters.chord(settings.neighbors),
+            random.next_u64(),
+        );
         Self {
             chord,
             chord_due: now.instant,
@@ -104,9 +109,20 @@ impl Core {
     }
 
     /// A connection is up; `peer` is the Node-ID that its certificate proved.
-    #[allow(clippy::too_many_arguments, reason = "the facts about a connection, each of another type")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the facts about a connection, each of another type"
+    )]
     pub fn handle_connected(&mut self, now: Now, link: LinkId, peer: NodeId, remote: SocketAddr, is_initiator: bool) {
-        self.link_connected(now, link, End { peer, remote, is_initiator });
+        self.link_connected(
+            now,
+            link,
+            End {
+                peer,
+                remote,
+                is_initiator,
+            },
+        );
         self.settle(now);
     }
 
@@ -168,7 +184,9 @@ impl Core {
     /// The next thing to do; [`Output::Timeout`] ends the round.
     #[must_use]
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.deadline()))
+        self.outputs
+            .pop_front()
+            .unwrap_or_else(|| Output::Timeout(self.deadline()))
     }
 
     fn deadline(&self) -> Instant {
@@ -185,7 +203,11 @@ impl Core {
             self.clients.deadline(),
             self.session.deadline(),
         ];
-        tables.into_iter().flatten().fold(self.chord_due, Instant::min).max(self.latest)
+        tables
+            .into_iter()
+            .flatten()
+            .fold(self.chord_due, Instant::min)
+            .max(self.latest)
     }
 
     /// Does what follows from an input, until nothing more follows.

@@ -32,7 +32,14 @@ impl Core {
             return self.refuse_packet(now, &packet, Some(from), why);
         }
         ladder::step(self.own(), from, &packet);
-        self.route(now, Carried { packet, from: Some(from), is_bulk: false });
+        self.route(
+            now,
+            Carried {
+                packet,
+                from: Some(from),
+                is_bulk: false,
+            },
+        );
     }
 
     /// Takes a message one step further: to this node, to a client, or over a link.
@@ -116,7 +123,10 @@ impl Core {
                 return self.refuse_packet(now, packet, Some(from), (ErrorCode::TtlExceeded, "TTL exceeded"));
             }
             if packet.header.options.iter().any(is_critical_to_forward) {
-                let why = (ErrorCode::UnsupportedForwardingOption, "forwarding option is not supported");
+                let why = (
+                    ErrorCode::UnsupportedForwardingOption,
+                    "forwarding option is not supported",
+                );
                 return self.refuse_packet(now, packet, Some(from), why);
             }
             self.counters.forwarded += 1;
@@ -161,10 +171,16 @@ impl Core {
     /// Each hop of a traced message is a span of its own (docs/deviations.md D10).
     fn trace_hop(&mut self, packet: &mut Packet, kind: TracedKind, code: Option<MessageCode>) {
         let header = &mut packet.header;
-        let Some(option) = header.options.iter_mut().find(|option| option.kind == TraceContext::OPTION) else {
+        let Some(option) = header
+            .options
+            .iter_mut()
+            .find(|option| option.kind == TraceContext::OPTION)
+        else {
             return;
         };
-        let Some(parent) = TraceContext::from_option(option) else { return };
+        let Some(parent) = TraceContext::from_option(option) else {
+            return;
+        };
         let span_id = self.random.span_id();
         let flags = option.flags;
         *option = TraceContext { span_id, ..parent }.to_option();
@@ -185,7 +201,11 @@ impl Core {
             packet
         } else {
             let origin = packet.header.via_list.first().and_then(node_of).or(from).unwrap_or(to);
-            let key = Key { transaction: packet.header.transaction_id, from: origin, to };
+            let key = Key {
+                transaction: packet.header.transaction_id,
+                from: origin,
+                to,
+            };
             match self.reassembly.add(now.instant, key, packet) {
                 Some(whole) => whole,
                 None => return,
@@ -210,7 +230,10 @@ impl Core {
 /// The code of a message, in the piece that has it.
 // RFC 6940 §6.3.3: the contents begin with it.
 pub(crate) fn message_code(packet: &Packet) -> Option<MessageCode> {
-    let octets = packet.payload.first_chunk::<2>().filter(|_| packet.header.fragment.offset == 0)?;
+    let octets = packet
+        .payload
+        .first_chunk::<2>()
+        .filter(|_| packet.header.fragment.offset == 0)?;
     Some(MessageCode(u16::from_be_bytes(*octets)))
 }
 

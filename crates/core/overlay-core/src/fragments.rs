@@ -54,7 +54,11 @@ struct Partial {
 impl Reassembly {
     /// Takes messages up to `longest` octets.
     pub(crate) fn new(longest: usize) -> Self {
-        Self { partials: BTreeMap::new(), octets: 0, longest }
+        Self {
+            partials: BTreeMap::new(),
+            octets: 0,
+            longest,
+        }
     }
 
     /// Adds a piece; returns the message once it is complete.
@@ -125,7 +129,10 @@ impl Partial {
         }
         let mut header = self.pieces.first_key_value()?.1.header.clone();
         header.fragment = Fragment::WHOLE;
-        Some(Packet { header, payload: payload.freeze() })
+        Some(Packet {
+            header,
+            payload: payload.freeze(),
+        })
     }
 }
 
@@ -163,10 +170,17 @@ mod tests {
             options: Vec::new(),
         };
         let payload: Vec<u8> = (0..octets).map(|n| n.to_le_bytes()[0]).collect();
-        Packet { header, payload: Bytes::from(payload) }
+        Packet {
+            header,
+            payload: Bytes::from(payload),
+        }
     }
 
-    const KEY: Key = Key { transaction: TransactionId(7), from: NodeId::ZERO, to: NodeId::WILDCARD };
+    const KEY: Key = Key {
+        transaction: TransactionId(7),
+        from: NodeId::ZERO,
+        to: NodeId::WILDCARD,
+    };
 
     #[test]
     fn a_message_is_whole_again_whatever_the_order_of_its_pieces() {
@@ -192,7 +206,10 @@ mod tests {
         assert_eq!(reassembly.add(now + LIFETIME, KEY, pieces[1].clone()), None);
         assert_eq!(reassembly.add(now + LIFETIME, KEY, pieces[2].clone()), None);
         for n in 0..1000 {
-            let key = Key { transaction: TransactionId(n), ..KEY };
+            let key = Key {
+                transaction: TransactionId(n),
+                ..KEY
+            };
             reassembly.add(now + LIFETIME, key, pieces[0].clone());
         }
         assert!(reassembly.partials.len() <= MOST_PARTIALS && reassembly.octets <= MOST_OCTETS);

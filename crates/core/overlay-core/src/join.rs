@@ -41,7 +41,11 @@ enum Phase {
     /// The admitting peer is known; links to it and its neighbours are made.
     Attaching(Instant),
     /// The JoinReq is out, or values arrive.
-    Joining { admitting: NodeId, until: Instant, ask_at: Option<Instant> },
+    Joining {
+        admitting: NodeId,
+        until: Instant,
+        ask_at: Option<Instant>,
+    },
     /// A peer of the ring.
     Member,
     /// Told to leave.
@@ -80,14 +84,20 @@ impl Joining {
 impl Core {
     /// Begins once storage is there: a peer without it could keep nothing.
     pub(crate) fn join_due(&mut self, now: Now) {
-        let Some(deadline) = self.joining.deadline() else { return };
+        let Some(deadline) = self.joining.deadline() else {
+            return;
+        };
         if deadline > now.instant {
             return;
         }
         match self.joining.phase {
             Phase::Waiting(_) if !self.session.is_up() => self.joining.phase = Phase::Waiting(now.instant + RETRY),
             Phase::Waiting(_) => self.begin(now),
-            Phase::Joining { admitting, until, ask_at: Some(at) } if at <= now.instant && at < until => {
+            Phase::Joining {
+                admitting,
+                until,
+                ask_at: Some(at),
+            } if at <= now.instant && at < until => {
                 self.send_join(now, admitting);
             }
             Phase::Connecting(_) | Phase::Attaching(_) | Phase::Joining { .. } => {
@@ -132,10 +142,19 @@ impl Core {
 
     // RFC 6940 §11.4: any of the bootstrap nodes will do, so all are tried.
     fn dial_bootstrap(&mut self, now: Now) {
-        let addresses: BTreeSet<SocketAddr> =
-            self.settings.bootstrap.iter().chain(&self.joining.known).copied().collect();
-        let linked: BTreeSet<SocketAddr> =
-            self.links.peers().filter_map(|peer| self.links.to(peer)).map(|link| link.remote).collect();
+        let addresses: BTreeSet<SocketAddr> = self
+            .settings
+            .bootstrap
+            .iter()
+            .chain(&self.joining.known)
+            .copied()
+            .collect();
+        let linked: BTreeSet<SocketAddr> = self
+            .links
+            .peers()
+            .filter_map(|peer| self.links.to(peer))
+            .map(|link| link.remote)
+            .collect();
         for address in addresses.difference(&linked) {
             if !self.settings.local_addresses.contains(address) {
                 self.dial(now, None, vec![*address], false);
@@ -156,11 +175,15 @@ impl Core {
     /// Looks for the own place through a node that was not tried yet.
     // RFC 6940 §10.5 step 2, §11.4: an Attach to Resource-ID n+1 finds the admitting peer.
     fn seek(&mut self, now: Now) {
-        let Phase::Connecting(_) = self.joining.phase else { return };
+        let Phase::Connecting(_) = self.joining.phase else {
+            return;
+        };
         if self.transactions.find(Purpose::Seek).is_some() {
             return;
         }
-        let Some(through) = self.links.peers().find(|peer| !self.joining.tried.contains(peer)) else { return };
+        let Some(through) = self.links.peers().find(|peer| !self.joining.tried.contains(peer)) else {
+            return;
+        };
         self.joining.tried.insert(through);
         self.joining.bootstrap = Some(through);
         let place = ResourceId::from_u128(self.own().to_u128().wrapping_add(1));
@@ -181,7 +204,9 @@ impl Core {
     }
 
     pub(crate) fn seek_answered(&mut self, now: Now, outcome: Outcome) {
-        let Phase::Connecting(_) = self.joining.phase else { return };
+        let Phase::Connecting(_) = self.joining.phase else {
+            return;
+        };
         match outcome {
             Outcome::Answered(answered) if answered.signer != self.own() => {
                 self.joining.phase = Phase::Attaching(now.instant + ATTEMPT);
@@ -193,20 +218,33 @@ impl Core {
 
     /// Asks the admitting peer to be let in.
     pub(crate) fn send_join(&mut self, now: Now, admitting: NodeId) {
-        self.joining.phase = Phase::Joining { admitting, until: now.instant + ATTEMPT, ask_at: None };
-        let join = JoinReq { joining_peer_id: self.own(), overlay_specific_data: Bytes::new() };
+        self.joining.phase = Phase::Joining {
+            admitting,
+            until: now.instant + ATTEMPT,
+            ask_at: None,
+        };
+        let join = JoinReq {
+            joining_peer_id: self.own(),
+            overlay_specific_data: Bytes::new(),
+        };
         self.request(now, Request::to(admitting, &join.into(), Purpose::Join).over(admitting));
     }
 
     pub(crate) fn join_answered(&mut self, now: Now, outcome: Outcome) {
-        let Phase::Joining { admitting, until, .. } = self.joining.phase else { return };
+        let Phase::Joining { admitting, until, .. } = self.joining.phase else {
+            return;
+        };
         match outcome {
             Outcome::Answered(_) => self.join_progress(now, admitting),
             // It admits somebody else at the moment.
             Outcome::Refused(refusal) if refusal.code == ErrorCode::InProgress => {
                 let ask_at = Some(now.instant + RETRY);
                 let until = until + RETRY;
-                self.joining.phase = Phase::Joining { admitting, until, ask_at };
+                self.joining.phase = Phase::Joining {
+                    admitting,
+                    until,
+                    ask_at,
+                };
             }
             Outcome::Refused(refusal) => {
                 debug!(code = %refusal.code, "join was refused");
@@ -227,10 +265,17 @@ impl Core {
 
     /// Whether a resource lies in the range that this node asked the admitting peer for.
     pub(crate) fn is_joining_for(&self, resource: ResourceId) -> bool {
-        let Phase::Joining { admitting, .. } = self.joining.phase else { return false };
+        let Phase::Joining { admitting, .. } = self.joining.phase else {
+            return false;
+        };
         // An admitting peer that is alone names no predecessor: then it is its own.
         let after = self.chord.range_of(admitting).map_or(admitting, |theirs| theirs.after);
-        after != self.own() && Range { after, until: self.own() }.contains(resource)
+        after != self.own()
+            && Range {
+                after,
+                until: self.own(),
+            }
+            .contains(resource)
     }
 
     pub(crate) fn joined(&mut self, now: Now) {

@@ -34,7 +34,12 @@ pub(crate) fn reply(node: NodeId, client: NodeId, (id, contents): (TransactionId
     if !tracing::enabled!(target: "p2psip::ladder", tracing::Level::TRACE) {
         return;
     }
-    let Some(code) = contents.first_chunk().map(|octets| MessageCode(u16::from_be_bytes(*octets))) else { return };
+    let Some(code) = contents
+        .first_chunk()
+        .map(|octets| MessageCode(u16::from_be_bytes(*octets)))
+    else {
+        return;
+    };
     tracing::trace!(
         target: "p2psip::ladder",
         protocol = "RELOAD",
@@ -51,12 +56,18 @@ fn text(code: MessageCode, contents: &Bytes) -> String {
     if code == MessageCode::ERROR {
         // The code stands after the message code and the length of the body (RFC 6940 §6.3.3).
         let error = contents.get(6..8).and_then(|octets| <[u8; 2]>::try_from(octets).ok());
-        return error.map_or_else(|| "Error".to_owned(), |error| ErrorCode::from(u16::from_be_bytes(error)).to_string());
+        return error.map_or_else(
+            || "Error".to_owned(),
+            |error| ErrorCode::from(u16::from_be_bytes(error)).to_string(),
+        );
     }
     let name = code.to_string();
     let capitalized = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
     };
     name.split('_').map(capitalized).collect()
 }

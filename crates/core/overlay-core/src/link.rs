@@ -49,7 +49,11 @@ pub(crate) struct Carried {
 impl Carried {
     /// A message that began here.
     pub(crate) fn ours(packet: Packet) -> Self {
-        Self { packet, from: None, is_bulk: false }
+        Self {
+            packet,
+            from: None,
+            is_bulk: false,
+        }
     }
 }
 
@@ -119,7 +123,11 @@ struct InFlight {
 
 impl Link {
     pub(crate) fn new(now: Instant, id: LinkId, end: End, longest: usize) -> Self {
-        let End { peer, remote, is_initiator } = end;
+        let End {
+            peer,
+            remote,
+            is_initiator,
+        } = end;
         Self {
             id,
             peer,
@@ -165,7 +173,11 @@ impl Link {
             }
         }
         self.queued_octets += message.len();
-        let lane = if matches!(cargo, Cargo::Bulk) { &mut self.bulk } else { &mut self.urgent };
+        let lane = if matches!(cargo, Cargo::Bulk) {
+            &mut self.bulk
+        } else {
+            &mut self.urgent
+        };
         lane.push_back(Queued { message, cargo });
         Ok(shed)
     }
@@ -198,7 +210,12 @@ impl Link {
         self.next_sequence = sequence.wrapping_add(1);
         self.queued_octets -= octets;
         self.in_flight_octets += octets;
-        self.in_flight.push_back(InFlight { sequence, sent: now, octets, cargo });
+        self.in_flight.push_back(InFlight {
+            sequence,
+            sent: now,
+            octets,
+            cargo,
+        });
         Some(FramedMessage::Data { sequence, message }.to_bytes())
     }
 
@@ -232,7 +249,10 @@ impl Link {
     fn broken(&self, error: FramingError) -> Box<Broken> {
         let is_too_long = matches!(error, FramingError::TooLarge { .. });
         let begun = self.decoder.pending().get(DATA_HEADER..).filter(|_| is_too_long);
-        Box::new(Broken { error, too_long: begun.and_then(begun_packet) })
+        Box::new(Broken {
+            error,
+            too_long: begun.and_then(begun_packet),
+        })
     }
 
     // RFC 6940 §6.6.2: an ACK names the frame and, in a mask, which of the 32 before it arrived; bit N-M-1 stands for
@@ -246,7 +266,11 @@ impl Link {
             _ => 0,
         };
         self.latest_received = Some(sequence);
-        FramedMessage::Ack { sequence, received: self.received_mask }.to_bytes()
+        FramedMessage::Ack {
+            sequence,
+            received: self.received_mask,
+        }
+        .to_bytes()
     }
 
     // TCP keeps the order: an ACK speaks for all frames before it, whatever its mask says.
@@ -263,7 +287,9 @@ impl Link {
     }
 
     fn overdue_at(&self) -> Option<Instant> {
-        self.in_flight.front().map(|frame| frame.sent + self.round_trip.patience())
+        self.in_flight
+            .front()
+            .map(|frame| frame.sent + self.round_trip.patience())
     }
 
     fn is_overdue(&self, now: Instant) -> bool {
@@ -298,10 +324,14 @@ impl Link {
     /// The messages passed on that were not acknowledged: they are routed again when the link has died.
     pub(crate) fn into_unacknowledged(self) -> impl Iterator<Item = Carried> {
         let waiting = self.urgent.into_iter().map(|queued| queued.cargo);
-        self.in_flight.into_iter().map(|frame| frame.cargo).chain(waiting).filter_map(|cargo| match cargo {
-            Cargo::Forwarded(carried) => Some(*carried),
-            Cargo::Own | Cargo::Answer | Cargo::Bulk => None,
-        })
+        self.in_flight
+            .into_iter()
+            .map(|frame| frame.cargo)
+            .chain(waiting)
+            .filter_map(|cargo| match cargo {
+                Cargo::Forwarded(carried) => Some(*carried),
+                Cargo::Own | Cargo::Answer | Cargo::Bulk => None,
+            })
     }
 }
 
@@ -309,7 +339,9 @@ impl Link {
 fn begun_packet(octets: &[u8]) -> Option<Packet> {
     let length = u32::try_from(octets.len()).ok()?;
     let mut octets = octets.to_vec();
-    octets.get_mut(LENGTH_AT..LENGTH_AT + 4)?.copy_from_slice(&length.to_be_bytes());
+    octets
+        .get_mut(LENGTH_AT..LENGTH_AT + 4)?
+        .copy_from_slice(&length.to_be_bytes());
     Packet::from_bytes(&Bytes::from(octets)).ok()
 }
 
@@ -345,7 +377,12 @@ const IDLE: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, clippy::panic, clippy::indexing_slicing, reason = "a test begins at any time")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test begins at any time"
+)]
 mod tests {
     use std::net::Ipv4Addr;
 
@@ -353,7 +390,11 @@ mod tests {
 
     fn link(now: Instant) -> Link {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 6084));
-        let end = End { peer: NodeId::new([1; 16]), remote, is_initiator: true };
+        let end = End {
+            peer: NodeId::new([1; 16]),
+            remote,
+            is_initiator: true,
+        };
         Link::new(now, LinkId(2), end, 65536)
     }
 
@@ -378,7 +419,10 @@ mod tests {
             destination_list: Vec::new(),
             options: Vec::new(),
         };
-        let packet = Packet { header, payload: Bytes::new() };
+        let packet = Packet {
+            header,
+            payload: Bytes::new(),
+        };
         Cargo::Forwarded(Box::new(Carried::ours(packet)))
     }
 
@@ -438,7 +482,13 @@ mod tests {
     fn frames_are_acknowledged_with_those_before_them() {
         let start = Instant::now();
         let mut link = link(start);
-        let data = |sequence| FramedMessage::Data { sequence, message: Bytes::from_static(b"x") }.to_bytes();
+        let data = |sequence| {
+            FramedMessage::Data {
+                sequence,
+                message: Bytes::from_static(b"x"),
+            }
+            .to_bytes()
+        };
         let masks: Vec<Bytes> = [0, 1, 3]
             .into_iter()
             .flat_map(|sequence| link.receive(start, &data(sequence)).unwrap().acknowledgements)
@@ -462,9 +512,18 @@ mod tests {
     fn a_message_that_is_too_long_is_known_by_its_beginning() {
         let start = Instant::now();
         let mut link = link(start);
-        let Cargo::Forwarded(carried) = forwarded() else { panic!("forwarded") };
-        let long = Packet { payload: Bytes::from(vec![0; 70_000]), ..carried.packet };
-        let frame = FramedMessage::Data { sequence: 0, message: long.to_bytes() }.to_bytes();
+        let Cargo::Forwarded(carried) = forwarded() else {
+            panic!("forwarded")
+        };
+        let long = Packet {
+            payload: Bytes::from(vec![0; 70_000]),
+            ..carried.packet
+        };
+        let frame = FramedMessage::Data {
+            sequence: 0,
+            message: long.to_bytes(),
+        }
+        .to_bytes();
         let broken = link.receive(start, &frame[..200]).err().unwrap();
         assert_eq!(broken.too_long.unwrap().header, long.header);
     }

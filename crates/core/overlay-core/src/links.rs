@@ -67,7 +67,12 @@ impl Links {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let contests = self.contests.values().map(|contest| contest.since + PROOF);
         let dials = self.dials.values().map(|dial| dial.until);
-        self.by_id.values().map(Link::deadline).chain(contests).chain(dials).min()
+        self.by_id
+            .values()
+            .map(Link::deadline)
+            .chain(contests)
+            .chain(dials)
+            .min()
     }
 }
 
@@ -80,12 +85,26 @@ impl Core {
         let address = rest.remove(0);
         self.links.next_id += 2;
         let link = LinkId(self.links.next_id);
-        self.links.dials.insert(link, Dial { expected, rest, send_update, until: now.instant + DIAL_TIME });
-        self.outputs.push_back(Output::Connect { link, address, expected });
+        self.links.dials.insert(
+            link,
+            Dial {
+                expected,
+                rest,
+                send_update,
+                until: now.instant + DIAL_TIME,
+            },
+        );
+        self.outputs.push_back(Output::Connect {
+            link,
+            address,
+            expected,
+        });
     }
 
     pub(crate) fn dial_failed(&mut self, now: Now, link: LinkId, reason: ConnectFailure) {
-        let Some(dial) = self.links.dials.remove(&link) else { return };
+        let Some(dial) = self.links.dials.remove(&link) else {
+            return;
+        };
         debug!(link_id = link.0, ?reason, "connection failed");
         match dial.expected {
             Some(peer) if self.links.to(peer).is_some() => {}
@@ -94,7 +113,11 @@ impl Core {
     }
 
     pub(crate) fn link_connected(&mut self, now: Now, id: LinkId, end: End) {
-        let End { peer, remote, is_initiator } = end;
+        let End {
+            peer,
+            remote,
+            is_initiator,
+        } = end;
         let dial = self.links.dials.remove(&id);
         let is_unwanted = peer == self.own()
             || is_initiator && dial.is_none()
@@ -129,23 +152,40 @@ impl Core {
 
     /// Decides between two links to one node.
     fn contest(&mut self, now: Now, peer: NodeId, old: LinkId, new: LinkId) {
-        let (Some(older), Some(newer)) = (self.links.by_id.get(&old), self.links.by_id.get(&new)) else { return };
+        let (Some(older), Some(newer)) = (self.links.by_id.get(&old), self.links.by_id.get(&new)) else {
+            return;
+        };
         let begun_by = |link: &Link| if link.is_initiator { self.settings.node_id } else { peer };
         let larger = self.settings.node_id.max(peer);
         let keeps_old = older.is_initiator == newer.is_initiator || begun_by(older) == larger;
         let keep = if keeps_old { old } else { new };
         debug!(node_id = %peer.short(), kept = keep.0, "two links to one node");
-        self.links.contests.insert(peer, Contest { old, new, keep, since: now.instant });
+        self.links.contests.insert(
+            peer,
+            Contest {
+                old,
+                new,
+                keep,
+                since: now.instant,
+            },
+        );
         // Whichever is kept: an older one that is silent belongs to a process that is gone.
         self.ping_link(now, peer);
     }
 
     fn end_contests(&mut self, now: Now) {
         let is_over = |contest: &Contest| contest.since + PROOF <= now.instant;
-        let over: Vec<NodeId> =
-            self.links.contests.iter().filter(|(_, contest)| is_over(contest)).map(|(peer, _)| *peer).collect();
+        let over: Vec<NodeId> = self
+            .links
+            .contests
+            .iter()
+            .filter(|(_, contest)| is_over(contest))
+            .map(|(peer, _)| *peer)
+            .collect();
         for peer in over {
-            let Some(contest) = self.links.contests.remove(&peer) else { continue };
+            let Some(contest) = self.links.contests.remove(&peer) else {
+                continue;
+            };
             let Contest { old, new, keep, since } = contest;
             let is_heard = self.links.by_id.get(&old).is_some_and(|link| link.last_heard() > since);
             if !is_heard {
@@ -179,7 +219,9 @@ impl Core {
             self.dial(now, dial.expected, dial.rest, dial.send_update);
             return;
         }
-        let Some(link) = self.links.by_id.remove(&id) else { return };
+        let Some(link) = self.links.by_id.remove(&id) else {
+            return;
+        };
         let peer = link.peer;
         let rival = self.links.contests.remove(&peer).map(|contest| {
             let rival = if contest.old == id { contest.new } else { contest.old };
@@ -232,7 +274,9 @@ impl Core {
     }
 
     pub(crate) fn link_received(&mut self, now: Now, id: LinkId, bytes: &[u8]) {
-        let Some(link) = self.links.by_id.get_mut(&id) else { return };
+        let Some(link) = self.links.by_id.get_mut(&id) else {
+            return;
+        };
         let peer = link.peer;
         let received = match link.receive(now.instant, bytes) {
             Ok(received) => received,
@@ -269,8 +313,12 @@ impl Core {
 
     /// Hands a packet to the link that leads to a node. Tells whether there is one.
     pub(crate) fn send_over(&mut self, now: Now, peer: NodeId, message: bytes::Bytes, cargo: Cargo) -> bool {
-        let Some(id) = self.links.by_peer.get(&peer).copied() else { return false };
-        let Some(link) = self.links.by_id.get_mut(&id) else { return false };
+        let Some(id) = self.links.by_peer.get(&peer).copied() else {
+            return false;
+        };
+        let Some(link) = self.links.by_id.get_mut(&id) else {
+            return false;
+        };
         match link.enqueue(message, cargo) {
             Ok(shed) => self.counters.shed += shed,
             Err(error) => {
@@ -302,7 +350,9 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            let Some(link) = self.links.by_id.get_mut(&id) else { continue };
+            let Some(link) = self.links.by_id.get_mut(&id) else {
+                continue;
+            };
             let peer = link.peer;
             match link.alarm(now.instant) {
                 Some(Alarm::Idle) => self.ping_link(now, peer),
@@ -323,8 +373,13 @@ impl Core {
     }
 
     fn end_dials(&mut self, now: Now) {
-        let late: Vec<LinkId> =
-            self.links.dials.iter().filter(|(_, dial)| dial.until <= now.instant).map(|(id, _)| *id).collect();
+        let late: Vec<LinkId> = self
+            .links
+            .dials
+            .iter()
+            .filter(|(_, dial)| dial.until <= now.instant)
+            .map(|(id, _)| *id)
+            .collect();
         for id in late {
             self.outputs.push_back(Output::Close { link: id });
             self.dial_failed(now, id, ConnectFailure::Unreachable);

@@ -2,9 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use wire::{
-    Body, Encode, FetchAns, MessageCode, NodeId, Now, ResourceId, SignerIdentity, StoreKindData, StoreReq,
-};
+use wire::{Body, Encode, FetchAns, MessageCode, NodeId, Now, ResourceId, SignerIdentity, StoreKindData, StoreReq};
 
 use crate::core::Core;
 use crate::seam::{Command, CommandId};
@@ -20,11 +18,22 @@ impl Core {
         outcome: Outcome,
         errand: Errand,
     ) -> Option<CommandId> {
-        let Outcome::Answered(Answered { contents, certificates, .. }) = outcome else { return None };
-        let Ok(Body::FetchAns(fetched)) = contents.body_with(&self.parameters.models()) else { return None };
+        let Outcome::Answered(Answered {
+            contents, certificates, ..
+        }) = outcome
+        else {
+            return None;
+        };
+        let Ok(Body::FetchAns(fetched)) = contents.body_with(&self.parameters.models()) else {
+            return None;
+        };
         let store = as_store(resource, fetched)?;
-        let command =
-            Command::Apply { code: MessageCode::STORE_REQ.0, body: store.to_bytes(), certificates, signer: None };
+        let command = Command::Apply {
+            code: MessageCode::STORE_REQ.0,
+            body: store.to_bytes(),
+            certificates,
+            signer: None,
+        };
         Some(self.command(now, command, errand))
     }
 }
@@ -42,7 +51,11 @@ fn as_store(resource: ResourceId, fetched: FetchAns) -> Option<StoreReq> {
             .collect(),
     });
     let kind_data: Vec<StoreKindData> = kinds.filter(|kind| !kind.values.is_empty()).collect();
-    (!kind_data.is_empty()).then_some(StoreReq { resource, replica_number: MERGE, kind_data })
+    (!kind_data.is_empty()).then_some(StoreReq {
+        resource,
+        replica_number: MERGE,
+        kind_data,
+    })
 }
 
 /// A StoreReq body with another replica number.
@@ -76,8 +89,18 @@ mod tests {
 
     #[test]
     fn only_the_replica_number_changes() {
-        let store = StoreReq { resource: ResourceId::of(b"a"), replica_number: 1, kind_data: Vec::new() };
+        let store = StoreReq {
+            resource: ResourceId::of(b"a"),
+            replica_number: 1,
+            kind_data: Vec::new(),
+        };
         let second = StoreReq::from_bytes(&numbered(&store.to_bytes(), 2)).unwrap();
-        assert_eq!(second, StoreReq { replica_number: 2, ..store });
+        assert_eq!(
+            second,
+            StoreReq {
+                replica_number: 2,
+                ..store
+            }
+        );
     }
 }

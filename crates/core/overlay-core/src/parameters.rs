@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use overlay_config::{SignedDocument, is_newer};
-use wire::{ArrayRange, DataModel, FetchReq, KindId, ModelSpecifier, Models, ResourceId, StoredDataSpecifier, overlay_hash};
+use wire::{
+    ArrayRange, DataModel, FetchReq, KindId, ModelSpecifier, Models, ResourceId, StoredDataSpecifier, overlay_hash,
+};
 
 /// The overlay's parameters under one document.
 pub(crate) struct Parameters {
@@ -72,10 +74,16 @@ impl Parameters {
             generation: 0,
             model: match kind.data_model {
                 DataModel::Single => ModelSpecifier::Single,
-                DataModel::Array => ModelSpecifier::Array(vec![ArrayRange { first: 0, last: u32::MAX }]),
+                DataModel::Array => ModelSpecifier::Array(vec![ArrayRange {
+                    first: 0,
+                    last: u32::MAX,
+                }]),
                 DataModel::Dictionary => ModelSpecifier::Dictionary(Vec::new()),
             },
         });
-        FetchReq { resource, specifiers: specifiers.collect() }
+        FetchReq {
+            resource,
+            specifiers: specifiers.collect(),
+        }
     }
 }

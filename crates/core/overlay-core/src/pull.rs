@@ -66,14 +66,22 @@ impl Core {
     /// Asks whoever was not asked yet; ends when all holders have answered.
     fn pull_on(&mut self, now: Now, resource: ResourceId) {
         let holders = self.chord.replicas().to_vec();
-        let Some(pull) = self.pulls.open.get_mut(&resource) else { return };
+        let Some(pull) = self.pulls.open.get_mut(&resource) else {
+            return;
+        };
         if !holders.is_empty() && holders.iter().all(|holder| pull.done.contains(holder)) {
             return self.pull_done(now, resource);
         }
-        let fresh: Vec<NodeId> = holders.into_iter().filter(|holder| pull.asked.insert(*holder)).collect();
+        let fresh: Vec<NodeId> = holders
+            .into_iter()
+            .filter(|holder| pull.asked.insert(*holder))
+            .collect();
         for holder in fresh {
             let body: Body = self.parameters.fetch_all(resource).into();
-            self.request(now, Request::to(holder, &body, Purpose::Pull(resource, holder)).over(holder));
+            self.request(
+                now,
+                Request::to(holder, &body, Purpose::Pull(resource, holder)).over(holder),
+            );
         }
     }
 
@@ -94,7 +102,10 @@ impl Core {
         if matches!(&outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::ResponseTooLarge) {
             return;
         }
-        if self.merge_answer(now, resource, outcome, Errand::Pulled(resource, holder)).is_none() {
+        if self
+            .merge_answer(now, resource, outcome, Errand::Pulled(resource, holder))
+            .is_none()
+        {
             self.pull_merged(now, resource, holder);
         }
     }
@@ -108,7 +119,9 @@ impl Core {
     }
 
     fn pull_done(&mut self, now: Now, resource: ResourceId) {
-        let Some(pull) = self.pulls.open.remove(&resource) else { return };
+        let Some(pull) = self.pulls.open.remove(&resource) else {
+            return;
+        };
         self.ranges.pulled(resource);
         for waiting in pull.waiting {
             self.act(now, resource, waiting);
@@ -117,8 +130,13 @@ impl Core {
 
     /// Part of the range is confirmed: what waited for it goes on.
     pub(crate) fn pulls_confirmed(&mut self, now: Now) {
-        let confirmed: Vec<ResourceId> =
-            self.pulls.open.keys().copied().filter(|resource| self.ranges.is_confirmed(*resource)).collect();
+        let confirmed: Vec<ResourceId> = self
+            .pulls
+            .open
+            .keys()
+            .copied()
+            .filter(|resource| self.ranges.is_confirmed(*resource))
+            .collect();
         for resource in confirmed {
             self.pull_done(now, resource);
         }
@@ -142,7 +160,9 @@ impl Core {
             .collect();
         for resource in late {
             if let Some(pull) = self.pulls.open.remove(&resource) {
-                pull.waiting.iter().for_each(|waiting| self.leave_unanswered(&waiting.asked));
+                pull.waiting
+                    .iter()
+                    .for_each(|waiting| self.leave_unanswered(&waiting.asked));
             }
         }
     }

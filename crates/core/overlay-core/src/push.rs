@@ -79,7 +79,11 @@ struct Push {
 
 impl Source {
     pub(crate) fn range(range: Range) -> Self {
-        Self::Range { range, after: None, is_read: false }
+        Self::Range {
+            range,
+            after: None,
+            is_read: false,
+        }
     }
 
     fn is_read(&self) -> bool {
@@ -157,7 +161,9 @@ impl Core {
             );
             self.request(now, request.with_certificates(store.certificates).over(to).bulk());
         }
-        let Some(push) = self.pushes.open.get_mut(&id) else { return };
+        let Some(push) = self.pushes.open.get_mut(&id) else {
+            return;
+        };
         if push.is_reading {
             return;
         }
@@ -168,9 +174,15 @@ impl Core {
             return;
         }
         let command = match &mut push.source {
-            Source::Range { range, after, .. } => Command::Scan { after: *after, range: (range.after, range.until) },
+            Source::Range { range, after, .. } => Command::Scan {
+                after: *after,
+                range: (range.after, range.until),
+            },
             Source::Resources(resources) => match resources.pop() {
-                Some(resource) => Command::Scan { after: None, range: merge::around(resource) },
+                Some(resource) => Command::Scan {
+                    after: None,
+                    range: merge::around(resource),
+                },
                 None => return,
             },
         };
@@ -180,7 +192,9 @@ impl Core {
 
     /// Storage has read a batch.
     pub(crate) fn push_read(&mut self, now: Now, id: PushId, stores: Vec<ReplicaStore>, next: Option<ResourceId>) {
-        let Some(push) = self.pushes.open.get_mut(&id) else { return };
+        let Some(push) = self.pushes.open.get_mut(&id) else {
+            return;
+        };
         push.is_reading = false;
         push.progress = now.instant;
         push.queue.extend(stores);
@@ -193,7 +207,9 @@ impl Core {
 
     /// The receiver answered.
     pub(crate) fn push_answered(&mut self, now: Now, id: PushId, resource: ResourceId, outcome: Outcome) {
-        let Some(push) = self.pushes.open.get_mut(&id) else { return };
+        let Some(push) = self.pushes.open.get_mut(&id) else {
+            return;
+        };
         if let Some(count) = push.unanswered.get_mut(&resource) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -236,7 +252,9 @@ impl Core {
     }
 
     pub(crate) fn push_merged(&mut self, now: Now, id: PushId, resource: ResourceId, send_again: bool) {
-        let Some(push) = self.pushes.open.get_mut(&id) else { return };
+        let Some(push) = self.pushes.open.get_mut(&id) else {
+            return;
+        };
         push.merges = push.merges.saturating_sub(1);
         push.progress = now.instant;
         let to = push.to;
@@ -248,7 +266,9 @@ impl Core {
     }
 
     fn push_done(&mut self, now: Now, id: PushId) {
-        let Some(push) = self.pushes.open.remove(&id) else { return };
+        let Some(push) = self.pushes.open.remove(&id) else {
+            return;
+        };
         match push.reason {
             Reason::Copy(range) if push.is_incomplete => self.copied(now, push.to, range, false),
             // It asks again.
@@ -262,7 +282,9 @@ impl Core {
     }
 
     fn push_failed(&mut self, now: Now, id: PushId) {
-        let Some(push) = self.pushes.open.remove(&id) else { return };
+        let Some(push) = self.pushes.open.remove(&id) else {
+            return;
+        };
         debug!(node_id = %push.to.short(), reason = ?push.reason, "push failed");
         match push.reason {
             Reason::Admission => self.admission_failed(),
@@ -274,8 +296,13 @@ impl Core {
     }
 
     pub(crate) fn push_link_down(&mut self, now: Now, peer: NodeId) {
-        let lost: Vec<PushId> =
-            self.pushes.open.iter().filter(|(_, push)| push.to == peer).map(|(id, _)| *id).collect();
+        let lost: Vec<PushId> = self
+            .pushes
+            .open
+            .iter()
+            .filter(|(_, push)| push.to == peer)
+            .map(|(id, _)| *id)
+            .collect();
         for id in lost {
             self.push_failed(now, id);
         }
@@ -296,7 +323,9 @@ impl Core {
 
     /// Starts to hand the own range to the next successor. Tells whether there is one to hand it to.
     pub(crate) fn hand_over_to_leave(&mut self, now: Now) -> bool {
-        let Some(range) = self.chord.own_range() else { return false };
+        let Some(range) = self.chord.own_range() else {
+            return false;
+        };
         let Some(successor) = self.chord.replicas().first().copied().filter(|_| self.session.is_up()) else {
             return false;
         };
@@ -309,13 +338,14 @@ impl Core {
     pub(crate) fn offer_what_is_held(&mut self, now: Now) {
         let neighbors: Vec<NodeId> = self.chord.neighbors().collect();
         for owner in neighbors {
-            let Some(range) = self.chord.range_of(owner) else { continue };
+            let Some(range) = self.chord.range_of(owner) else {
+                continue;
+            };
             let push = self.push(now, owner, Source::range(range), Reason::Offer);
             self.push_on(now, push);
         }
     }
 }
-
 
 /// Records that wait for their answers: enough to keep a link busy, little enough not to flood a disk.
 const WINDOW: u32 = 8;

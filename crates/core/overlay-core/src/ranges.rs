@@ -51,7 +51,9 @@ struct Unconfirmed {
 impl Ranges {
     /// Whether a resource may be served without asking the other holders.
     pub(crate) fn is_confirmed(&self, resource: ResourceId) -> bool {
-        self.unconfirmed.iter().all(|part| !part.range.contains(resource) || part.pulled.contains(&resource))
+        self.unconfirmed
+            .iter()
+            .all(|part| !part.range.contains(resource) || part.pulled.contains(&resource))
     }
 
     pub(crate) fn all_confirmed(&self) -> bool {
@@ -137,7 +139,10 @@ impl Core {
         let Some(own) = self.chord.own_range() else { return };
         // RFC 6940 §10.7.3: a record may go when three predecessors stand between it and this peer.
         let first = self.chord.predecessors().get(2).copied().unwrap_or(own.until);
-        let command = Command::Keep { own: (own.after, own.until), replica: (first, own.after) };
+        let command = Command::Keep {
+            own: (own.after, own.until),
+            replica: (first, own.after),
+        };
         self.command(now, command, Errand::Nothing);
     }
 
@@ -153,7 +158,9 @@ impl Core {
 
     pub(crate) fn ranges_due(&mut self, now: Now) {
         let before = self.ranges.unconfirmed.len();
-        self.ranges.unconfirmed.retain(|part| part.since + TRUST_AFTER > now.instant);
+        self.ranges
+            .unconfirmed
+            .retain(|part| part.since + TRUST_AFTER > now.instant);
         if self.ranges.unconfirmed.len() < before {
             info!("range is taken as confirmed after waiting");
             self.outputs.push_back(Output::Changed);
@@ -166,7 +173,12 @@ impl Core {
 
     /// Asks the next two successors, by an Update, for what they hold of the unconfirmed range.
     fn ask_holders(&mut self, now: Now) {
-        let lacking = |node: &NodeId| self.ranges.unconfirmed.iter().any(|part| !part.delivered_by.contains(node));
+        let lacking = |node: &NodeId| {
+            self.ranges
+                .unconfirmed
+                .iter()
+                .any(|part| !part.delivered_by.contains(node))
+        };
         let holders: Vec<NodeId> = self.chord.replicas().iter().copied().filter(lacking).collect();
         self.ranges.ask_at = (!self.ranges.unconfirmed.is_empty()).then(|| now.instant + ASK_AGAIN);
         for node in holders {
@@ -178,7 +190,12 @@ impl Core {
     pub(crate) fn range_notes(&mut self, to: NodeId) -> Vec<MessageExtension> {
         let mut notes = BytesMut::new();
         if self.chord.replicas().contains(&to) {
-            for part in self.ranges.unconfirmed.iter().filter(|part| !part.delivered_by.contains(&to)) {
+            for part in self
+                .ranges
+                .unconfirmed
+                .iter()
+                .filter(|part| !part.delivered_by.contains(&to))
+            {
                 put_note(&mut notes, if part.is_lost { LACKS_ALL } else { LACKS }, part.range);
             }
         }
@@ -188,12 +205,20 @@ impl Core {
         if notes.is_empty() {
             return Vec::new();
         }
-        vec![MessageExtension { kind: MessageExtension::RANGE_COMPLETE, critical: false, contents: notes.freeze() }]
+        vec![MessageExtension {
+            kind: MessageExtension::RANGE_COMPLETE,
+            critical: false,
+            contents: notes.freeze(),
+        }]
     }
 
     pub(crate) fn range_notes_received(&mut self, now: Now, from: NodeId, extensions: &[MessageExtension]) {
-        let ours = extensions.iter().filter(|extension| extension.kind == MessageExtension::RANGE_COMPLETE);
-        let notes: Vec<(u8, Range)> = ours.flat_map(|extension| read_notes(extension.contents.clone())).collect();
+        let ours = extensions
+            .iter()
+            .filter(|extension| extension.kind == MessageExtension::RANGE_COMPLETE);
+        let notes: Vec<(u8, Range)> = ours
+            .flat_map(|extension| read_notes(extension.contents.clone()))
+            .collect();
         for (note, range) in notes {
             match note {
                 LACKS | LACKS_ALL => self.asked_for_range(now, from, range, note == LACKS_ALL),
@@ -248,7 +273,12 @@ impl Core {
     }
 
     fn range_completed(&mut self, now: Now, from: NodeId, range: Range) {
-        for part in self.ranges.unconfirmed.iter_mut().filter(|part| covers(range, part.range)) {
+        for part in self
+            .ranges
+            .unconfirmed
+            .iter_mut()
+            .filter(|part| covers(range, part.range))
+        {
             part.delivered_by.insert(from);
         }
         self.confirm(now);
@@ -262,8 +292,13 @@ impl Core {
         }
         let before = self.ranges.unconfirmed.len();
         let is_confirmed = |part: &Unconfirmed| holders.iter().all(|node| part.delivered_by.contains(node));
-        let confirmed: Vec<Range> =
-            self.ranges.unconfirmed.iter().filter(|part| is_confirmed(part)).map(|part| part.range).collect();
+        let confirmed: Vec<Range> = self
+            .ranges
+            .unconfirmed
+            .iter()
+            .filter(|part| is_confirmed(part))
+            .map(|part| part.range)
+            .collect();
         self.ranges.unconfirmed.retain(|part| !is_confirmed(part));
         // What one holder delivered the other may lack.
         for range in confirmed {
@@ -287,19 +322,35 @@ fn gained(old: Option<Range>, own: Range) -> Option<Range> {
     let Some(old) = old else { return Some(own) };
     let was_all = old.after == old.until;
     let grew = own.after != old.after && own.contains(old.after.into()) && !was_all;
-    grew.then_some(Range { after: own.after, until: old.after })
+    grew.then_some(Range {
+        after: own.after,
+        until: old.after,
+    })
 }
 
 /// A range that ends within the own one, without what lies before it.
 pub(crate) fn within(range: Range, own: Range) -> Range {
     let is_own_place = range.after == own.until && own.after != own.until;
     let begins_inside = own.contains(range.after.into()) && !is_own_place || range.after == own.after;
-    if begins_inside { range } else { Range { after: own.after, until: range.until } }
+    if begins_inside {
+        range
+    } else {
+        Range {
+            after: own.after,
+            until: range.until,
+        }
+    }
 }
 
 /// Whether one range lies within another.
 fn covers(outer: Range, inner: Range) -> bool {
-    let span = |range: Range| range.until.to_u128().wrapping_sub(range.after.to_u128()).wrapping_sub(1);
+    let span = |range: Range| {
+        range
+            .until
+            .to_u128()
+            .wrapping_sub(range.after.to_u128())
+            .wrapping_sub(1)
+    };
     let lead = inner.after.to_u128().wrapping_sub(outer.after.to_u128());
     span(inner).checked_add(lead).is_some_and(|end| end <= span(outer))
 }
@@ -315,7 +366,13 @@ fn read_notes(mut contents: Bytes) -> Vec<(u8, Range)> {
     while contents.len() >= NOTE && notes.len() < MOST_NOTES {
         let note = contents.get_u8();
         let (after, until) = (contents.get_u128(), contents.get_u128());
-        notes.push((note, Range { after: NodeId::from_u128(after), until: NodeId::from_u128(until) }));
+        notes.push((
+            note,
+            Range {
+                after: NodeId::from_u128(after),
+                until: NodeId::from_u128(until),
+            },
+        ));
     }
     notes
 }
@@ -349,7 +406,10 @@ mod tests {
     use super::*;
 
     fn range(after: u128, until: u128) -> Range {
-        Range { after: NodeId::from_u128(after), until: NodeId::from_u128(until) }
+        Range {
+            after: NodeId::from_u128(after),
+            until: NodeId::from_u128(until),
+        }
     }
 
     #[test]
@@ -376,6 +436,9 @@ mod tests {
         put_note(&mut notes, LACKS, range(1, 2));
         put_note(&mut notes, COMPLETE, range(3, 4));
         notes.put_u8(9);
-        assert_eq!(read_notes(notes.freeze()), [(LACKS, range(1, 2)), (COMPLETE, range(3, 4))]);
+        assert_eq!(
+            read_notes(notes.freeze()),
+            [(LACKS, range(1, 2)), (COMPLETE, range(3, 4))]
+        );
     }
 }

@@ -69,7 +69,9 @@ impl Core {
                 return;
             }
         };
-        let Some(asked) = self.asked(&message, verified, from) else { return };
+        let Some(asked) = self.asked(&message, verified, from) else {
+            return;
+        };
         self.trace_served(&message);
         if let Some((code, info)) = self.unacceptable(&message) {
             return self.refuse_header(now, asked, code, info);
@@ -95,12 +97,24 @@ impl Core {
         let own = self.settings.signer.as_ref();
         if from.is_none() && message.security.signature.identity == *own.identity() {
             let leaf = own.certificates().first().cloned().unwrap_or_default();
-            return Ok(Verified { signer: self.own(), leaf, is_node: true });
+            return Ok(Verified {
+                signer: self.own(),
+                leaf,
+                is_node: true,
+            });
         }
         let verify = |use_| {
             let (id, contents) = (message.header.transaction_id, &message.signed_contents);
             let overlay = &self.parameters.overlay;
-            verify_message(&self.settings.verifier, overlay, id, contents, &message.security, now.unix_ms, use_)
+            verify_message(
+                &self.settings.verifier,
+                overlay,
+                id,
+                contents,
+                &message.security,
+                now.unix_ms,
+                use_,
+            )
         };
         let verified = |identity: &Identity, is_node| Verified {
             signer: identity.node_id(),
@@ -117,7 +131,10 @@ impl Core {
 
     fn asked(&self, message: &Message, verified: Verified, from: Option<NodeId>) -> Option<Asked> {
         let header = &message.header;
-        let is_ours = self.transactions.get(header.transaction_id).is_some_and(|open| open.client == from);
+        let is_ours = self
+            .transactions
+            .get(header.transaction_id)
+            .is_some_and(|open| open.client == from);
         let return_path = match from {
             None => ReturnPath::Here,
             Some(client) if self.clients.is_attached(client) && is_ours => ReturnPath::Here,
@@ -134,14 +151,28 @@ impl Core {
             return_path,
             max_response_length: usize::try_from(header.max_response_length).unwrap_or(usize::MAX),
             // RFC 6940 §6.3.2.3: options marked so go into the answer.
-            options: header.options.iter().filter_map(ForwardingOption::response_copy).collect(),
+            options: header
+                .options
+                .iter()
+                .filter_map(ForwardingOption::response_copy)
+                .collect(),
         })
     }
 
     /// A request for a client, before anyone verified it: what it is remembered by is where it came from.
     pub(crate) fn asked_of_client(&self, message: &Message, from: Option<NodeId>) -> Option<Asked> {
-        let origin = message.header.via_list.first().and_then(node_of).or(from).unwrap_or(self.own());
-        let unverified = Verified { signer: origin, leaf: Bytes::new(), is_node: false };
+        let origin = message
+            .header
+            .via_list
+            .first()
+            .and_then(node_of)
+            .or(from)
+            .unwrap_or(self.own());
+        let unverified = Verified {
+            signer: origin,
+            leaf: Bytes::new(),
+            is_node: false,
+        };
         let asked = self.asked(message, unverified, from)?;
         // The answer is verified on its way back, even if that way is short.
         let return_path = ReturnPath::Along(way_back(message, from.unwrap_or(self.own())));
@@ -166,7 +197,10 @@ impl Core {
             option.kind != TraceContext::OPTION && option.has(ForwardingOption::DESTINATION_CRITICAL)
         };
         if header.options.iter().any(is_critical) {
-            return Some((ErrorCode::UnsupportedForwardingOption, "forwarding option is not supported"));
+            return Some((
+                ErrorCode::UnsupportedForwardingOption,
+                "forwarding option is not supported",
+            ));
         }
         // RFC 6940 §6.3.3: the same for extensions; all that we know are not critical.
         if message.contents.extensions.iter().any(|extension| extension.critical) {
@@ -203,8 +237,16 @@ impl Core {
             Body::ConfigUpdateReq(update) => self.config_update_asked(now, asked, update),
             Body::StoreReq(store) => {
                 let body = message.contents.body;
-                self.store_asked(now, &store, Waiting { asked, body, certificates });
-            },
+                self.store_asked(
+                    now,
+                    &store,
+                    Waiting {
+                        asked,
+                        body,
+                        certificates,
+                    },
+                );
+            }
             Body::FetchReq(fetch) => self.read_asked(now, asked, fetch.resource, message.contents.body),
             Body::StatReq(stat) => self.read_asked(now, asked, stat.resource, message.contents.body),
             Body::FindReq(find) => self.find_asked(now, asked, find.resource, message.contents.body),
@@ -215,14 +257,26 @@ impl Core {
 
     /// Answers a request.
     pub(crate) fn answer(&mut self, now: Now, asked: Asked, body: &Body) {
-        let reply = Reply { code: body.code(), body: body.to_bytes(), certificates: Vec::new() };
+        let reply = Reply {
+            code: body.code(),
+            body: body.to_bytes(),
+            certificates: Vec::new(),
+        };
         self.answer_encoded(now, asked, reply);
     }
 
     /// Answers a request with a body that is already encoded.
     pub(crate) fn answer_encoded(&mut self, now: Now, asked: Asked, reply: Reply) {
-        let Reply { code, body, certificates } = reply;
-        let contents = MessageContents { code, body, extensions: Vec::new() };
+        let Reply {
+            code,
+            body,
+            certificates,
+        } = reply;
+        let contents = MessageContents {
+            code,
+            body,
+            extensions: Vec::new(),
+        };
         if matches!(asked.return_path, ReturnPath::Here) {
             return self.answer_here(now, &asked, contents, certificates);
         }
@@ -232,13 +286,18 @@ impl Core {
             0 => self.parameters.longest_message,
             limit => limit.min(self.parameters.longest_message),
         };
-        let length = security.checked_bytes().map_or(usize::MAX, |block| block.len().saturating_add(encoded.len()));
+        let length = security
+            .checked_bytes()
+            .map_or(usize::MAX, |block| block.len().saturating_add(encoded.len()));
         // RFC 6940 §6.3.2, and docs/deviations.md D3 about which error it is.
         if length.saturating_add(HEADER_ROOM) > limit && code != MessageCode::ERROR {
             return self.refuse(now, asked, ErrorCode::ResponseTooLarge, "response is too large");
         }
         if is_kept(asked.code) {
-            let kept = Kept { contents: encoded.clone(), security: security.clone() };
+            let kept = Kept {
+                contents: encoded.clone(),
+                security: security.clone(),
+            };
             self.answers.answered((asked.signer, asked.transaction_id), kept);
         }
         self.send_answer(now, &asked, encoded, security);
@@ -262,26 +321,30 @@ impl Core {
 
     fn answer_here(&mut self, now: Now, asked: &Asked, contents: MessageContents, certificates: Vec<Bytes>) {
         self.leave_unanswered(asked);
-        let Some(transaction) = self.transactions.take(asked.transaction_id) else { return };
+        let Some(transaction) = self.transactions.take(asked.transaction_id) else {
+            return;
+        };
         let outcome = match contents.body() {
             Ok(Body::Error(ErrorResponse { code, info })) => Outcome::Refused(Refusal { code, info }),
             _ => {
                 let encoded = contents.to_bytes();
-                Outcome::Answered(Answered { contents, encoded, certificates, signer: self.own(), hops: 0 })
+                Outcome::Answered(Answered {
+                    contents,
+                    encoded,
+                    certificates,
+                    signer: self.own(),
+                    hops: 0,
+                })
             }
         };
         self.finished(now, transaction.purpose, outcome);
     }
 
     /// Sends signed contents back to who asked.
-    pub(crate) fn send_answer(
-        &mut self,
-        now: Now,
-        asked: &Asked,
-        contents: Bytes,
-        security: SecurityBlock,
-    ) {
-        let ReturnPath::Along(path) = &asked.return_path else { return };
+    pub(crate) fn send_answer(&mut self, now: Now, asked: &Asked, contents: Bytes, security: SecurityBlock) {
+        let ReturnPath::Along(path) = &asked.return_path else {
+            return;
+        };
         let Ok(mut packet) = self.packet(asked.transaction_id, path.clone(), &contents, &security) else {
             return;
         };
@@ -300,13 +363,18 @@ impl Core {
         from: Option<NodeId>,
         (code, info): (ErrorCode, &'static str),
     ) {
-        let Some(request) = message_code(packet).filter(|code| code.is_request()) else { return };
+        let Some(request) = message_code(packet).filter(|code| code.is_request()) else {
+            return;
+        };
         let header = &packet.header;
         let id = header.transaction_id;
         let is_ours = self.transactions.get(id).is_some_and(|open| open.client == from);
         if is_ours {
             if let Some(transaction) = self.transactions.take(id) {
-                let refusal = Refusal { code, info: Bytes::from_static(info.as_bytes()) };
+                let refusal = Refusal {
+                    code,
+                    info: Bytes::from_static(info.as_bytes()),
+                };
                 self.finished(now, transaction.purpose, Outcome::Refused(refusal));
             }
             return;
@@ -315,17 +383,25 @@ impl Core {
         debug!(transaction_id = %id, reload.method = %request, %code, "message refused");
         let back = header.via_list.iter().rev().cloned();
         let path: Vec<Destination> = std::iter::once(Destination::Node(from)).chain(back).collect();
-        let body: Body = ErrorResponse { code, info: Bytes::from_static(info.as_bytes()) }.into();
+        let body: Body = ErrorResponse {
+            code,
+            info: Bytes::from_static(info.as_bytes()),
+        }
+        .into();
         let contents = MessageContents::of(&body).to_bytes();
         let security = self.sign(id, &contents, Vec::new());
-        let Ok(mut answer) = self.packet(id, path, &contents, &security) else { return };
+        let Ok(mut answer) = self.packet(id, path, &contents, &security) else {
+            return;
+        };
         answer.header.max_response_length = 0;
         answer.header.fragment = Fragment::WHOLE;
         self.route(now, Carried::ours(answer));
     }
 
     pub(crate) fn trace_served(&mut self, message: &Message) {
-        let Some(parent) = message.header.options.iter().find_map(TraceContext::from_option) else { return };
+        let Some(parent) = message.header.options.iter().find_map(TraceContext::from_option) else {
+            return;
+        };
         let span_id = self.random.span_id();
         self.outputs.push_back(Output::Traced(Traced {
             kind: TracedKind::Served,

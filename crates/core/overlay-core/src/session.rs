@@ -130,7 +130,9 @@ impl Core {
     }
 
     pub(crate) fn command_answered(&mut self, now: Now, id: CommandId, answer: Answer) {
-        let Some((_, errand)) = self.session.open.remove(&id) else { return };
+        let Some((_, errand)) = self.session.open.remove(&id) else {
+            return;
+        };
         match (errand, answer) {
             (Errand::Push(push), Answer::Scanned { stores, next }) => self.push_read(now, push, stores, next),
             (Errand::Push(push), _) => self.push_read(now, push, Vec::new(), None),
@@ -162,7 +164,10 @@ impl Core {
     /// The session, as its watchers see it.
     #[must_use]
     pub fn storage_session(&self) -> Option<(u64, [u8; 16])> {
-        self.session.store_id.filter(|_| self.session.is_up).map(|store_id| (self.session.session, store_id))
+        self.session
+            .store_id
+            .filter(|_| self.session.is_up)
+            .map(|store_id| (self.session.session, store_id))
     }
 }
 

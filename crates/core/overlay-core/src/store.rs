@@ -61,7 +61,12 @@ impl Core {
         }
         // RFC 6940 §6.3.4: the destination is not signed, so the receiver checks that the request makes sense here.
         if !self.chord.is_responsible(resource) {
-            return self.refuse(now, waiting.asked, ErrorCode::Forbidden, "not responsible for the resource");
+            return self.refuse(
+                now,
+                waiting.asked,
+                ErrorCode::Forbidden,
+                "not responsible for the resource",
+            );
         }
         self.act_or_pull(now, resource, waiting);
     }
@@ -70,7 +75,11 @@ impl Core {
     // RFC 6940 §7.4.1.1, §10.4; docs/deviations.md D17: for the own range from any peer with a link and an Update, for
     // others from the owner that this peer knows.
     fn merge_asked(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
-        let Waiting { asked, body, certificates } = waiting;
+        let Waiting {
+            asked,
+            body,
+            certificates,
+        } = waiting;
         let from = asked.signer;
         let is_peer = asked.is_node && self.chord.is_peer(from);
         let is_ours = self.chord.is_responsible(resource) || self.is_joining_for(resource);
@@ -83,7 +92,12 @@ impl Core {
         }
         self.note_change(resource, Some(from));
         let signer = Some(asked.leaf.clone());
-        let command = Command::Apply { code: asked.code.0, body, certificates, signer };
+        let command = Command::Apply {
+            code: asked.code.0,
+            body,
+            certificates,
+            signer,
+        };
         self.command(now, command, Errand::Merge(Box::new(asked), resource));
     }
 
@@ -99,7 +113,11 @@ impl Core {
         // docs/deviations.md D14: whoever is asked by name, or for a place that is not its own, answers from what it
         // holds.
         let is_by_name = matches!(asked.destination, wire::Destination::Node(_));
-        let waiting = Waiting { asked, body, certificates: Vec::new() };
+        let waiting = Waiting {
+            asked,
+            body,
+            certificates: Vec::new(),
+        };
         if is_by_name || !self.chord.is_responsible(resource) {
             self.act(now, resource, waiting);
         } else {
@@ -113,7 +131,15 @@ impl Core {
         if !is_by_name && !self.chord.is_responsible(resource) {
             return self.refuse(now, asked, ErrorCode::NotFound, "not responsible for the resource");
         }
-        self.act(now, resource, Waiting { asked, body, certificates: Vec::new() });
+        self.act(
+            now,
+            resource,
+            Waiting {
+                asked,
+                body,
+                certificates: Vec::new(),
+            },
+        );
     }
 
     fn act_or_pull(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
@@ -126,7 +152,11 @@ impl Core {
 
     /// Carries a request out, whose resource is as this peer would have it.
     pub(crate) fn act(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
-        let Waiting { asked, body, certificates } = waiting;
+        let Waiting {
+            asked,
+            body,
+            certificates,
+        } = waiting;
         let is_store = asked.code == MessageCode::STORE_REQ;
         // The ring may have moved while the request waited; who asks again finds the new owner.
         let has_moved = is_store && !self.chord.is_responsible(resource);
@@ -134,7 +164,12 @@ impl Core {
             return self.leave_unanswered(&asked);
         }
         let signer = Some(asked.leaf.clone());
-        let command = Command::Apply { code: asked.code.0, body, certificates, signer };
+        let command = Command::Apply {
+            code: asked.code.0,
+            body,
+            certificates,
+            signer,
+        };
         let errand = if is_store {
             self.note_change(resource, None);
             Errand::Store(Box::new(asked), resource)
@@ -150,8 +185,21 @@ impl Core {
 
     fn answer_from_storage(&mut self, now: Now, asked: Asked, answer: Answer) {
         match answer {
-            Answer::Applied { code, body, certificates, .. } => {
-                self.answer_encoded(now, asked, Reply { code: MessageCode(code), body, certificates });
+            Answer::Applied {
+                code,
+                body,
+                certificates,
+                ..
+            } => {
+                self.answer_encoded(
+                    now,
+                    asked,
+                    Reply {
+                        code: MessageCode(code),
+                        body,
+                        certificates,
+                    },
+                );
             }
             Answer::Refused { code, info } => self.refuse_with(now, asked, ErrorCode::from(code), info),
             Answer::Scanned { .. } | Answer::Done => self.leave_unanswered(&asked),
@@ -186,7 +234,9 @@ impl Core {
 
     /// Sends a Store to the successors that have not seen it; acknowledges it when all have it.
     fn store_on(&mut self, now: Now, id: StoreId) {
-        let Some(pending) = self.stores.open.get(&id) else { return };
+        let Some(pending) = self.stores.open.get(&id) else {
+            return;
+        };
         if !self.chord.is_responsible(pending.resource) {
             // Another peer owns it now. It has the value, or asks for it before it serves the resource.
             return self.give_up(id);
@@ -202,8 +252,10 @@ impl Core {
                 && !pending.acknowledged.contains(holder)
                 && pending.refused.get(holder).is_none_or(|at| *at <= now.instant)
         };
-        let fresh: Vec<(u8, NodeId)> =
-            (1..).zip(holders.iter().copied()).filter(|(_, holder)| is_new(holder)).collect();
+        let fresh: Vec<(u8, NodeId)> = (1..)
+            .zip(holders.iter().copied())
+            .filter(|(_, holder)| is_new(holder))
+            .collect();
         for (number, holder) in fresh {
             self.send_replicas(now, id, number, holder);
         }
@@ -211,7 +263,9 @@ impl Core {
 
     // RFC 6940 §10.4: to the successor and to its successor, with replica numbers 1 and 2.
     fn send_replicas(&mut self, now: Now, id: StoreId, number: u8, holder: NodeId) {
-        let Some(pending) = self.stores.open.get_mut(&id) else { return };
+        let Some(pending) = self.stores.open.get_mut(&id) else {
+            return;
+        };
         pending.refused.remove(&holder);
         if pending.replicas.is_empty() {
             pending.acknowledged.push(holder);
@@ -220,15 +274,23 @@ impl Core {
         pending.sent.insert(holder, pending.replicas.len());
         for replica in pending.replicas.clone() {
             let body = merge::numbered(&replica.body, number);
-            let request =
-                Request::encoded(vec![holder.into()], MessageCode::STORE_REQ, body, Purpose::Replica(id, holder));
+            let request = Request::encoded(
+                vec![holder.into()],
+                MessageCode::STORE_REQ,
+                body,
+                Purpose::Replica(id, holder),
+            );
             self.request(now, request.with_certificates(replica.certificates).over(holder));
         }
     }
 
     pub(crate) fn replica_answered(&mut self, now: Now, id: StoreId, holder: NodeId, outcome: Outcome) {
-        let Some(pending) = self.stores.open.get_mut(&id) else { return };
-        let Some(left) = pending.sent.get_mut(&holder) else { return };
+        let Some(pending) = self.stores.open.get_mut(&id) else {
+            return;
+        };
+        let Some(left) = pending.sent.get_mut(&holder) else {
+            return;
+        };
         match outcome {
             Outcome::Answered(_) => {
                 *left = left.saturating_sub(1);
@@ -263,15 +325,22 @@ impl Core {
     }
 
     pub(crate) fn newer_answered(&mut self, now: Now, id: StoreId, holder: NodeId, outcome: Outcome) {
-        let Some(resource) = self.stores.open.get(&id).map(|pending| pending.resource) else { return };
-        if self.merge_answer(now, resource, outcome, Errand::StoreMerged(id, holder)).is_none() {
+        let Some(resource) = self.stores.open.get(&id).map(|pending| pending.resource) else {
+            return;
+        };
+        if self
+            .merge_answer(now, resource, outcome, Errand::StoreMerged(id, holder))
+            .is_none()
+        {
             self.store_on(now, id);
         }
     }
 
     /// The own disk has what the replica had newer: all replicas get the union.
     pub(crate) fn store_merged(&mut self, now: Now, id: StoreId, holder: NodeId, answer: Answer) {
-        let Some(pending) = self.stores.open.get_mut(&id) else { return };
+        let Some(pending) = self.stores.open.get_mut(&id) else {
+            return;
+        };
         if let Answer::Applied { replicas, .. } = answer
             && !replicas.is_empty()
         {
@@ -285,7 +354,9 @@ impl Core {
 
     // docs/deviations.md D11: the answer names those that have it, before it is sent and not after.
     fn acknowledge(&mut self, now: Now, id: StoreId, holders: &[NodeId]) {
-        let Some(pending) = self.stores.open.remove(&id) else { return };
+        let Some(pending) = self.stores.open.remove(&id) else {
+            return;
+        };
         let body = match StoreAns::from_bytes(&pending.answer) {
             Ok(mut answer) => {
                 for kind in &mut answer.kind_responses {
@@ -295,7 +366,11 @@ impl Core {
             }
             Err(_) => pending.answer,
         };
-        let reply = Reply { code: MessageCode::STORE_ANS, body, certificates: Vec::new() };
+        let reply = Reply {
+            code: MessageCode::STORE_ANS,
+            body,
+            certificates: Vec::new(),
+        };
         self.answer_encoded(now, pending.asked, reply);
     }
 
@@ -319,13 +394,21 @@ impl Core {
     }
 
     pub(crate) fn stores_due(&mut self, now: Now) {
-        let is_due = |pending: &Pending| {
-            pending.until <= now.instant || pending.refused.values().any(|at| *at <= now.instant)
-        };
-        let due: Vec<StoreId> =
-            self.stores.open.iter().filter(|(_, pending)| is_due(pending)).map(|(id, _)| *id).collect();
+        let is_due =
+            |pending: &Pending| pending.until <= now.instant || pending.refused.values().any(|at| *at <= now.instant);
+        let due: Vec<StoreId> = self
+            .stores
+            .open
+            .iter()
+            .filter(|(_, pending)| is_due(pending))
+            .map(|(id, _)| *id)
+            .collect();
         for id in due {
-            let is_late = self.stores.open.get(&id).is_some_and(|pending| pending.until <= now.instant);
+            let is_late = self
+                .stores
+                .open
+                .get(&id)
+                .is_some_and(|pending| pending.until <= now.instant);
             if !is_late {
                 self.store_on(now, id);
                 if let Some(pending) = self.stores.open.get_mut(&id) {

@@ -20,7 +20,10 @@ impl Core {
                 chord::Output::Attach { id, target, .. } => self.attach(now, id, target),
                 chord::Output::SendUpdate { to, update } => self.send_update(now, to, update),
                 chord::Output::SendLeave { to, leave } => {
-                    let leave = LeaveReq { leaving_peer_id: self.own(), overlay_specific_data: leave };
+                    let leave = LeaveReq {
+                        leaving_peer_id: self.own(),
+                        overlay_specific_data: leave,
+                    };
                     self.request(now, Request::to(to, &leave.into(), Purpose::Notice).over(to).once());
                 }
                 chord::Output::Probe(node) => self.ping_link(now, node),
@@ -41,7 +44,9 @@ impl Core {
 
     fn send_update(&mut self, now: Now, to: NodeId, update: ChordUpdate) {
         let notes = self.range_notes(to);
-        let request = Request::to(to, &Body::UpdateReq(update), Purpose::Notice).over(to).with_extensions(notes);
+        let request = Request::to(to, &Body::UpdateReq(update), Purpose::Notice)
+            .over(to)
+            .with_extensions(notes);
         self.request(now, request);
     }
 
@@ -67,7 +72,12 @@ impl Core {
     pub(crate) fn leave_asked(&mut self, now: Now, asked: Asked, leave: &LeaveReq) {
         // RFC 6940 §6.4.2.2: the signer leaves, and says so over the link bound to its Node-ID.
         if leave.leaving_peer_id != asked.signer || !asked.is_direct || !asked.is_node {
-            return self.refuse(now, asked, ErrorCode::Forbidden, "Leave not over a link of the leaving peer");
+            return self.refuse(
+                now,
+                asked,
+                ErrorCode::Forbidden,
+                "Leave not over a link of the leaving peer",
+            );
         }
         let from = asked.signer;
         self.answer(now, asked, &LeaveAns::default().into());
@@ -96,7 +106,12 @@ impl Core {
     /// Asks whether the node at the other end of a link is there.
     pub(crate) fn ping_link(&mut self, now: Now, node: NodeId) {
         if self.links.to(node).is_some() && self.transactions.find(Purpose::Ping(node)).is_none() {
-            self.request(now, Request::to(node, &PingReq::default().into(), Purpose::Ping(node)).over(node).once());
+            self.request(
+                now,
+                Request::to(node, &PingReq::default().into(), Purpose::Ping(node))
+                    .over(node)
+                    .once(),
+            );
         }
     }
 
@@ -110,7 +125,10 @@ impl Core {
 
     pub(crate) fn ping_asked(&mut self, now: Now, asked: Asked) {
         // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
-        let answer = PingAns { response_id: self.random.next_u64(), time: now.unix_ms };
+        let answer = PingAns {
+            response_id: self.random.next_u64(),
+            time: now.unix_ms,
+        };
         self.answer(now, asked, &answer.into());
     }
 
@@ -122,7 +140,12 @@ impl Core {
             _ => None,
         };
         // RFC 6940 §6.4.2.5.2: in the order asked; what is not known is left out.
-        let probe_info = probe.requested_info.iter().take(MOST_PROBED).filter_map(known).collect();
+        let probe_info = probe
+            .requested_info
+            .iter()
+            .take(MOST_PROBED)
+            .filter_map(known)
+            .collect();
         self.answer(now, asked, &ProbeAns { probe_info }.into());
     }
 

@@ -13,8 +13,9 @@ use tracing::debug;
 use chord::AttachId;
 use identity::sign_message;
 use wire::{
-    Body, CONFIGURATION_ANY, Destination, Encode, ErrorCode, ForwardingHeader, Fragment, GenericCertificate, MessageContents,
-    MessageExtension, NodeId, Now, Packet, ResourceId, SecurityBlock, TooLong, TransactionId, VERSION, Writer,
+    Body, CONFIGURATION_ANY, Destination, Encode, ErrorCode, ForwardingHeader, Fragment, GenericCertificate,
+    MessageContents, MessageExtension, NodeId, Now, Packet, ResourceId, SecurityBlock, TooLong, TransactionId, VERSION,
+    Writer,
 };
 
 use crate::api::{CallId, Refusal};
@@ -127,7 +128,10 @@ impl Request {
 
     /// Takes this link, wherever the destination is.
     pub(crate) fn over(self, node: NodeId) -> Self {
-        Self { over: Some(node), ..self }
+        Self {
+            over: Some(node),
+            ..self
+        }
     }
 
     /// Is sent once: a repetition would come too late to be of use.
@@ -138,7 +142,10 @@ impl Request {
     /// Is accepted whatever document its receiver has.
     // RFC 6940 §6.3.2.1: for ConfigUpdate only.
     pub(crate) fn any_sequence(self) -> Self {
-        Self { is_any_sequence: true, ..self }
+        Self {
+            is_any_sequence: true,
+            ..self
+        }
     }
 
     /// Goes after everything else.
@@ -188,7 +195,10 @@ impl Transactions {
     }
 
     pub(crate) fn find(&self, purpose: Purpose) -> Option<TransactionId> {
-        self.open.iter().find(|(_, transaction)| transaction.purpose == purpose).map(|(id, _)| *id)
+        self.open
+            .iter()
+            .find(|(_, transaction)| transaction.purpose == purpose)
+            .map(|(id, _)| *id)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -198,7 +208,8 @@ impl Transactions {
 
 impl Transaction {
     fn due(&self) -> Instant {
-        self.deadline.map_or(self.resend_at, |deadline| deadline.min(self.resend_at))
+        self.deadline
+            .map_or(self.resend_at, |deadline| deadline.min(self.resend_at))
     }
 
     pub(crate) fn may_be_sent_again(&self) -> bool {
@@ -215,13 +226,20 @@ impl Core {
     /// Signs and sends a request of this node.
     pub(crate) fn request(&mut self, now: Now, request: Request) -> TransactionId {
         let id = self.random.transaction_id();
-        let contents = MessageContents { code: request.code, body: request.body, extensions: request.extensions };
+        let contents = MessageContents {
+            code: request.code,
+            body: request.body,
+            extensions: request.extensions,
+        };
         let contents = contents.to_bytes();
         let security = self.sign(id, &contents, request.certificates);
         let packet = self.packet(id, request.destination, &contents, &security);
         let Some(packet) = packet.ok().filter(|packet| self.fits(packet)) else {
             debug!(reload.method = %request.code, "request is too large");
-            let refusal = Refusal { code: ErrorCode::MessageTooLarge, info: Bytes::new() };
+            let refusal = Refusal {
+                code: ErrorCode::MessageTooLarge,
+                info: Bytes::new(),
+            };
             self.finished(now, request.purpose, Outcome::Refused(refusal));
             return id;
         };
@@ -262,7 +280,10 @@ impl Core {
         if let Some(older) = self.transactions.open.insert(id, transaction) {
             // The same signed request again: whoever sent it first has given up waiting.
             let info = Bytes::from_static(b"the same request was sent again");
-            let outcome = Outcome::Refused(Refusal { code: ErrorCode::InProgress, info });
+            let outcome = Outcome::Refused(Refusal {
+                code: ErrorCode::InProgress,
+                info,
+            });
             self.finished(now, older.purpose, outcome);
         }
         self.transmit(now, id);
@@ -303,7 +324,10 @@ impl Core {
             destination_list,
             options: Vec::new(),
         };
-        Ok(Packet { header, payload: payload.checked()? })
+        Ok(Packet {
+            header,
+            payload: payload.checked()?,
+        })
     }
 
     /// Whether a packet is short enough for the overlay, with what it gathers on its way.
@@ -314,12 +338,17 @@ impl Core {
     fn transmit(&mut self, now: Now, id: TransactionId) {
         let timer = self.parameters.reliability_timer;
         let sequence = self.parameters.sequence;
-        let Some(transaction) = self.transactions.open.get_mut(&id) else { return };
+        let Some(transaction) = self.transactions.open.get_mut(&id) else {
+            return;
+        };
         transaction.sends_left = transaction.sends_left.saturating_sub(1);
         transaction.resend_at = now.instant + timer;
         // A document may have come since the last time (RFC 6940 §6.3.2.1).
-        transaction.packet.header.configuration_sequence =
-            if transaction.is_any_sequence { CONFIGURATION_ANY } else { sequence };
+        transaction.packet.header.configuration_sequence = if transaction.is_any_sequence {
+            CONFIGURATION_ANY
+        } else {
+            sequence
+        };
         let carried = Carried {
             packet: transaction.packet.clone(),
             from: transaction.client,
@@ -340,7 +369,9 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            let Some(transaction) = self.transactions.open.get(&id) else { continue };
+            let Some(transaction) = self.transactions.open.get(&id) else {
+                continue;
+            };
             let is_late = transaction.deadline.is_some_and(|deadline| deadline <= now.instant);
             if transaction.sends_left > 0 && !is_late {
                 self.counters.retransmitted += 1;

@@ -1,6 +1,14 @@
 //! What a few nodes do together: form, join, route, store, survive.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods, missing_docs, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 mod net;
 
@@ -13,9 +21,9 @@ use net::Net;
 use net::world::OVERLAY;
 use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
 use wire::{
-    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, FindReq, KindId, MessageContents, ModelSpecifier, NodeId, PingReq,
-    ResourceId, Signature, SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
-    StoredDataValue, TraceContext, TransactionId,
+    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, FindReq, KindId,
+    MessageContents, ModelSpecifier, NodeId, PingReq, ResourceId, Signature, SignatureAndHash, SignerIdentity,
+    StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue, TraceContext, TransactionId,
 };
 
 fn resource(name: &str) -> ResourceId {
@@ -29,18 +37,37 @@ fn store(name: &str, storage_time: u64) -> Body {
         value: StoredDataValue::Single(wire::DataValue::of(Bytes::from(storage_time.to_string()))),
         signature: Signature {
             algorithm: SignatureAndHash::ED25519,
-            identity: SignerIdentity::CertHash { hash_alg: SignerIdentity::SHA256, hash: Bytes::from(vec![1; 32]) },
+            identity: SignerIdentity::CertHash {
+                hash_alg: SignerIdentity::SHA256,
+                hash: Bytes::from(vec![1; 32]),
+            },
             value: Bytes::from_static(b"believed"),
         },
     };
-    let kind_data = vec![StoreKindData { kind: KindId::P2PSIP_PROBE, generation_counter: 1, values: vec![value] }];
-    StoreReq { resource: resource(name), replica_number: 0, kind_data }.into()
+    let kind_data = vec![StoreKindData {
+        kind: KindId::P2PSIP_PROBE,
+        generation_counter: 1,
+        values: vec![value],
+    }];
+    StoreReq {
+        resource: resource(name),
+        replica_number: 0,
+        kind_data,
+    }
+    .into()
 }
 
 fn fetch(name: &str) -> Body {
-    let specifier =
-        StoredDataSpecifier { kind: KindId::P2PSIP_PROBE, generation: 0, model: ModelSpecifier::Single };
-    FetchReq { resource: resource(name), specifiers: vec![specifier] }.into()
+    let specifier = StoredDataSpecifier {
+        kind: KindId::P2PSIP_PROBE,
+        generation: 0,
+        model: ModelSpecifier::Single,
+    };
+    FetchReq {
+        resource: resource(name),
+        specifiers: vec![specifier],
+    }
+    .into()
 }
 
 fn at(name: &str) -> Vec<Destination> {
@@ -55,19 +82,26 @@ fn body(result: &CallResult) -> Body {
 }
 
 fn fetched_time(result: &CallResult) -> Option<u64> {
-    let Body::FetchAns(answer) = body(result) else { panic!("a FetchAns") };
+    let Body::FetchAns(answer) = body(result) else {
+        panic!("a FetchAns")
+    };
     Some(answer.kind_responses.first()?.values.first()?.storage_time)
 }
 
 fn replicas(result: &CallResult) -> Vec<NodeId> {
-    let Body::StoreAns(answer) = body(result) else { panic!("a StoreAns") };
+    let Body::StoreAns(answer) = body(result) else {
+        panic!("a StoreAns")
+    };
     answer.kind_responses[0].replicas.clone()
 }
 
 fn owner(net: &Net, name: &str) -> usize {
     let place = resource(name).to_u128();
     let distance = |index: &usize| net.nodes[*index].id().to_u128().wrapping_sub(place);
-    (0..net.nodes.len()).filter(|index| !net.nodes[*index].is_dead).min_by_key(distance).unwrap()
+    (0..net.nodes.len())
+        .filter(|index| !net.nodes[*index].is_dead)
+        .min_by_key(distance)
+        .unwrap()
 }
 
 #[test]
@@ -112,7 +146,11 @@ fn a_store_is_acknowledged_by_two_replicas_and_read_everywhere() {
     let result = net.ask(2, at("a"), &store("a", 10));
     let owner = owner(&net, "a");
     assert_eq!(replicas(&result), net.nodes[owner].status().successors[..2]);
-    let holders = net.nodes.iter().filter(|node| node.storage.time_of(resource("a")) == Some(10)).count();
+    let holders = net
+        .nodes
+        .iter()
+        .filter(|node| node.storage.time_of(resource("a")) == Some(10))
+        .count();
     assert_eq!(holders, 3);
     for index in 0..5 {
         let read = net.ask(index, at("a"), &fetch("a"));
@@ -161,7 +199,9 @@ fn a_peer_that_slept_comes_back() {
     net.run(Duration::from_secs(5));
     net.nodes[2].is_frozen = false;
     net.eventually(30, "ring of four", |net| {
-        net.nodes.iter().all(|node| node.status().ready && node.status().successors.len() == 3)
+        net.nodes
+            .iter()
+            .all(|node| node.status().ready && node.status().successors.len() == 3)
     });
 }
 
@@ -180,10 +220,14 @@ fn the_last_of_a_larger_ring_does_not_acknowledge() {
 fn a_large_message_travels_in_pieces() {
     let mut net = Net::ring(3);
     let id = net.nodes[2].id();
-    let ping = PingReq { padding: Bytes::from(vec![7; 50_000]) };
+    let ping = PingReq {
+        padding: Bytes::from(vec![7; 50_000]),
+    };
     let result = net.ask(0, vec![id.into()], &ping.into());
     assert!(matches!(body(&result), Body::PingAns(_)));
-    let ping = PingReq { padding: Bytes::from(vec![7; 65_000]) };
+    let ping = PingReq {
+        padding: Bytes::from(vec![7; 65_000]),
+    };
     let result = net.ask(0, vec![id.into()], &ping.into());
     assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::MessageTooLarge));
 }
@@ -236,7 +280,14 @@ fn client_call(net: &mut Net, at: usize, client: &Signer, destination: Vec<Desti
     let deadline = net.now.instant + Duration::from_secs(8);
     let signed = Some((TransactionId(id), security));
     let from_client = Some(client.node_id());
-    let call = Call { destination, contents, signed, from_client, deadline, trace: None };
+    let call = Call {
+        destination,
+        contents,
+        signed,
+        from_client,
+        deadline,
+        trace: None,
+    };
     net.with(at, |core, now| core.call(now, call))
 }
 
@@ -345,7 +396,14 @@ fn a_caller_hears_before_its_deadline() {
     let deadline = net.now.instant + Duration::from_millis(300);
     let contents = MessageContents::of(&PingReq::default().into()).to_bytes();
     let destination = vec![net.nodes[1].id().into()];
-    let call = Call { destination, contents, signed: None, from_client: None, deadline, trace: None };
+    let call = Call {
+        destination,
+        contents,
+        signed: None,
+        from_client: None,
+        deadline,
+        trace: None,
+    };
     let call = net.with(0, |core, now| core.call(now, call));
     net.eventually(1, "a result", |net| net.nodes[0].results.contains_key(&call));
     assert!(net.now.instant < deadline);
@@ -364,18 +422,32 @@ fn a_cancelled_call_has_no_result() {
 #[test]
 fn each_hop_of_a_traced_request_is_seen_with_a_span_of_its_own() {
     let mut net = Net::ring(3);
-    let trace = TraceContext { trace_id: [5; 16], span_id: [6; 8], flags: 1 };
+    let trace = TraceContext {
+        trace_id: [5; 16],
+        span_id: [6; 8],
+        flags: 1,
+    };
     let contents = MessageContents::of(&PingReq::default().into()).to_bytes();
     let destination = vec![net.nodes[1].id().into(), net.nodes[2].id().into()];
     let deadline = net.now.instant + Duration::from_secs(5);
-    let call = Call { destination, contents, signed: None, from_client: None, deadline, trace: Some(trace) };
+    let call = Call {
+        destination,
+        contents,
+        signed: None,
+        from_client: None,
+        deadline,
+        trace: Some(trace),
+    };
     let call = net.with(0, |core, now| core.call(now, call));
     net.eventually(5, "a result", |net| net.nodes[0].results.contains_key(&call));
     let forwarded = &net.nodes[1].traced[0];
     assert_eq!(forwarded.parent.trace_id, [5; 16]);
     let served = &net.nodes[2].traced[0];
     assert_eq!(served.parent.span_id, forwarded.span_id);
-    assert!(matches!(net.nodes[0].results[&call], CallResult::Answered { hops: 2, .. }));
+    assert!(matches!(
+        net.nodes[0].results[&call],
+        CallResult::Answered { hops: 2, .. }
+    ));
 }
 
 #[test]
@@ -440,7 +512,11 @@ fn find_is_for_the_own_part_of_the_ring() {
     let mut net = Net::ring(2);
     let elsewhere = (owner(&net, "a") + 1) % 2;
     let place = ResourceId::from(net.nodes[elsewhere].id());
-    let find: Body = FindReq { resource: resource("a"), kinds: vec![KindId::P2PSIP_PROBE] }.into();
+    let find: Body = FindReq {
+        resource: resource("a"),
+        kinds: vec![KindId::P2PSIP_PROBE],
+    }
+    .into();
     let result = net.ask(0, vec![place.into()], &find);
     assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::NotFound));
 }
@@ -467,8 +543,14 @@ fn a_joining_node_takes_records_of_its_own_range_only() {
     let admitting = (0..2).min_by_key(distance).unwrap();
     net.nodes[admitting].is_frozen = true;
     let other = 1 - admitting;
-    let Body::StoreReq(foreign) = store("a", 1) else { unreachable!() };
-    let foreign = StoreReq { resource: net.nodes[other].id().into(), replica_number: 1, ..foreign };
+    let Body::StoreReq(foreign) = store("a", 1) else {
+        unreachable!()
+    };
+    let foreign = StoreReq {
+        resource: net.nodes[other].id().into(),
+        replica_number: 1,
+        ..foreign
+    };
     let destination = vec![net.nodes[joining].id().into()];
     let result = net.ask(other, destination, &foreign.into());
     assert!(matches!(result, CallResult::Refused(refusal) if refusal.code == ErrorCode::Forbidden));

@@ -14,7 +14,8 @@ use rpc::proto::bootstrap::v1::bootstrap_server::{Bootstrap, BootstrapServer};
 use rpc::proto::bootstrap::v1::{
     Acknowledge, CreateTokenRequest, CreateTokenResponse, DeleteUserRequest, DeleteUserResponse, EnrollRequest,
     EnrollResponse, FeedRequest, FeedResponse, ListTokensRequest, ListTokensResponse, ListUsersRequest,
-    ListUsersResponse, PutUserRequest, PutUserResponse, RevokeTokenRequest, RevokeTokenResponse, feed_request, feed_response,
+    ListUsersResponse, PutUserRequest, PutUserResponse, RevokeTokenRequest, RevokeTokenResponse, feed_request,
+    feed_response,
 };
 
 /// What a peer is fed, and what it acknowledged.
@@ -30,15 +31,26 @@ impl Feed {
     pub fn new() -> Self {
         let (items, outbox) = mpsc::channel(4);
         let (acknowledged, inbox) = mpsc::channel(4);
-        let (outbox, inbox) = (Arc::new(tokio::sync::Mutex::new(outbox)), Arc::new(tokio::sync::Mutex::new(inbox)));
-        Self { items, outbox, acknowledged, inbox }
+        let (outbox, inbox) = (
+            Arc::new(tokio::sync::Mutex::new(outbox)),
+            Arc::new(tokio::sync::Mutex::new(inbox)),
+        );
+        Self {
+            items,
+            outbox,
+            acknowledged,
+            inbox,
+        }
     }
 
     /// Feeds an item and waits until it is acknowledged.
     pub async fn push(&self, id: u64, item: feed_response::Item) -> Acknowledge {
         self.items.send(FeedResponse { id, item: Some(item) }).await.unwrap();
         let mut inbox = self.inbox.lock().await;
-        timeout(super::PATIENCE, inbox.recv()).await.expect("an acknowledgement").unwrap()
+        timeout(super::PATIENCE, inbox.recv())
+            .await
+            .expect("an acknowledgement")
+            .unwrap()
     }
 
     pub fn served(&self) -> Served {

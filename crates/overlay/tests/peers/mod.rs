@@ -34,13 +34,25 @@ impl Peers {
     /// Starts so many peers and waits until all serve.
     pub async fn start(count: usize) -> Self {
         // The document names the first peer's address, so it is chosen before anything is bound.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let node = BootstrapNode { host: free.ip().to_string(), port: free.port() };
-        let mut peers =
-            Self { world: World::new(vec![node]), servers: Vec::new(), first: free, feed: Feed::new() };
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let node = BootstrapNode {
+            host: free.ip().to_string(),
+            port: free.port(),
+        };
+        let mut peers = Self {
+            world: World::new(vec![node]),
+            servers: Vec::new(),
+            first: free,
+            feed: Feed::new(),
+        };
         let (document, verifier) = (peers.world.document(), peers.world.trust());
         for index in 0..count {
-            peers.add(index, Arc::clone(&document), Verifier::new(verifier.clone())).await;
+            peers
+                .add(index, Arc::clone(&document), Verifier::new(verifier.clone()))
+                .await;
         }
         for server in &peers.servers {
             timeout(PATIENCE, server.serving()).await.expect("the peer serves");
@@ -49,7 +61,11 @@ impl Peers {
     }
 
     async fn add(&mut self, index: usize, document: Arc<SignedDocument>, verifier: Verifier) {
-        let bind = if index == 0 { self.first } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) };
+        let bind = if index == 0 {
+            self.first
+        } else {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+        };
         let (signer, chain, key) = self.world.member(&format!("peer {index}"));
         let member = Member {
             signer,
@@ -60,12 +76,20 @@ impl Peers {
             founder: index == 0,
             key_log: false,
         };
-        let config = Config { bind: vec![bind], neighbors: 3, ..Config::default() };
+        let config = Config {
+            bind: vec![bind],
+            neighbors: 3,
+            ..Config::default()
+        };
         let storage = Channel::direct(storage::served(), Role::Overlay);
         let bootstrap = (index == 0).then(|| Channel::direct(self.feed.served(), Role::Overlay));
         let upstreams = Upstreams { storage, bootstrap };
         let health = Health::new().component("overlay");
-        self.servers.push(Server::bind(config, member, upstreams, health).await.expect("the peer starts"));
+        self.servers.push(
+            Server::bind(config, member, upstreams, health)
+                .await
+                .expect("the peer starts"),
+        );
     }
 
     pub fn client(&self, index: usize, role: Role) -> OverlayClient<Channel> {
@@ -79,7 +103,11 @@ impl Peers {
             contents: MessageContents::of(body).to_bytes(),
             ..CallRequest::default()
         };
-        self.client(index, Role::Operator).call(request).await.expect("an answer").into_inner()
+        self.client(index, Role::Operator)
+            .call(request)
+            .await
+            .expect("an answer")
+            .into_inner()
     }
 }
 

@@ -15,8 +15,8 @@ use rpc::proto::storage::v1::{
     StatsResponse, session_request, session_response,
 };
 use wire::{
-    Decode, Encode, ErrorCode, FetchAns, FetchKindResponse, FetchReq, MessageCode, ResourceId, StoreAns,
-    StoreKindData, StoreKindResponse, StoreReq,
+    Decode, Encode, ErrorCode, FetchAns, FetchKindResponse, FetchReq, MessageCode, ResourceId, StoreAns, StoreKindData,
+    StoreKindResponse, StoreReq,
 };
 
 pub fn served() -> Served {
@@ -59,7 +59,11 @@ impl Stub {
             Command::Scan(_) => session_response::Answer::Scanned(Scanned::default()),
             Command::Keep(_) | Command::Clock(_) | Command::Document(_) => session_response::Answer::Done(Done {}),
         };
-        SessionResponse { id: request.id, document_sequence: 1, answer: Some(answer) }
+        SessionResponse {
+            id: request.id,
+            document_sequence: 1,
+            answer: Some(answer),
+        }
     }
 
     fn apply(&self, apply: &Apply) -> session_response::Answer {
@@ -74,10 +78,16 @@ impl Stub {
                     generation_counter: kind.generation_counter,
                     replicas: Vec::new(),
                 };
-                let copy = StoreReq { replica_number: 1, ..store };
+                let copy = StoreReq {
+                    replica_number: 1,
+                    ..store
+                };
                 session_response::Answer::Applied(Applied {
                     code: u32::from(MessageCode::STORE_ANS.0),
-                    body: StoreAns { kind_responses: vec![response] }.to_bytes(),
+                    body: StoreAns {
+                        kind_responses: vec![response],
+                    }
+                    .to_bytes(),
                     replicas: vec![ReplicaStore {
                         resource_id: Bytes::copy_from_slice(copy.resource.as_bytes()),
                         body: copy.to_bytes(),
@@ -98,7 +108,10 @@ impl Stub {
                 });
                 session_response::Answer::Applied(Applied {
                     code: u32::from(MessageCode::FETCH_ANS.0),
-                    body: FetchAns { kind_responses: kind_responses.collect() }.to_bytes(),
+                    body: FetchAns {
+                        kind_responses: kind_responses.collect(),
+                    }
+                    .to_bytes(),
                     ..Applied::default()
                 })
             }

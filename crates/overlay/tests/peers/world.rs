@@ -29,8 +29,15 @@ impl World {
         let root = configuration_root(&key(1), now_ms(), serial(1)).expect("a root");
         let ca = enrollment_ca(&key(2), now_ms(), serial(2)).expect("a CA");
         let (configuration, signer) = (node_id("configuration"), key(3));
-        let subject = Subject { key: &signer.public(), node_id: configuration, overlay: OVERLAY, user: None };
-        let leaf = root.issue(Class::ConfigurationSigner, &subject, now_ms(), serial(3)).expect("a signer");
+        let subject = Subject {
+            key: &signer.public(),
+            node_id: configuration,
+            overlay: OVERLAY,
+            user: None,
+        };
+        let leaf = root
+            .issue(Class::ConfigurationSigner, &subject, now_ms(), serial(3))
+            .expect("a signer");
         let document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
             root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
@@ -39,7 +46,11 @@ impl World {
             bootstrap_nodes,
         });
         let configuration = Signer::new(signer, &leaf, &[]).expect("its own key");
-        Self { ca, configuration, document }
+        Self {
+            ca,
+            configuration,
+            document,
+        }
     }
 
     pub fn document(&self) -> Arc<SignedDocument> {
@@ -76,8 +87,16 @@ impl World {
         let node_id = node_id(name);
         let own = Key::ed25519_from_seed([node_id.as_bytes()[0]; 32]);
         let user = (class == Class::UserRecord).then_some("alice@dev.p2psip.test");
-        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user };
-        let leaf = self.ca.issue(class, &subject, now_ms(), serial(node_id.as_bytes()[1])).expect("a certificate");
+        let subject = Subject {
+            key: &own.public(),
+            node_id,
+            overlay: OVERLAY,
+            user,
+        };
+        let leaf = self
+            .ca
+            .issue(class, &subject, now_ms(), serial(node_id.as_bytes()[1]))
+            .expect("a certificate");
         let signer = Signer::new(own.clone(), &leaf, &[]).expect("its own key");
         (Arc::new(signer), vec![leaf.der().clone()], own)
     }

@@ -45,13 +45,39 @@ pub struct Node {
 }
 
 enum Event {
-    Connect { from: usize, link: LinkId, address: SocketAddr },
-    Accepted { at: usize, link: LinkId, peer: usize },
-    Connected { at: usize, link: LinkId, peer: usize },
-    ConnectFailed { at: usize, link: LinkId },
-    Bytes { at: usize, link: LinkId, bytes: Bytes },
-    Closed { at: usize, link: LinkId },
-    Answer { at: usize, id: p2psip_overlay_core::CommandId, answer: p2psip_overlay_core::Answer },
+    Connect {
+        from: usize,
+        link: LinkId,
+        address: SocketAddr,
+    },
+    Accepted {
+        at: usize,
+        link: LinkId,
+        peer: usize,
+    },
+    Connected {
+        at: usize,
+        link: LinkId,
+        peer: usize,
+    },
+    ConnectFailed {
+        at: usize,
+        link: LinkId,
+    },
+    Bytes {
+        at: usize,
+        link: LinkId,
+        bytes: Bytes,
+    },
+    Closed {
+        at: usize,
+        link: LinkId,
+    },
+    Answer {
+        at: usize,
+        id: p2psip_overlay_core::CommandId,
+        answer: p2psip_overlay_core::Answer,
+    },
 }
 
 impl Event {
@@ -84,8 +110,17 @@ impl Net {
     }
 
     pub fn new() -> Self {
-        let now = Now { instant: Instant::now(), unix_ms: world::EPOCH };
-        Self { world: World::new(), now, nodes: Vec::new(), events: BTreeMap::new(), sequence: 0 }
+        let now = Now {
+            instant: Instant::now(),
+            unix_ms: world::EPOCH,
+        };
+        Self {
+            world: World::new(),
+            now,
+            nodes: Vec::new(),
+            events: BTreeMap::new(),
+            sequence: 0,
+        }
     }
 
     /// Starts one more node; the first one is the founder, the others join through it.
@@ -105,7 +140,13 @@ impl Net {
             neighbors: 3,
         };
         let mut core = Core::new(self.now, settings);
-        core.handle_storage_session(self.now, SessionEvent::Up { session: 1, store_id: [1; 16] });
+        core.handle_storage_session(
+            self.now,
+            SessionEvent::Up {
+                session: 1,
+                store_id: [1; 16],
+            },
+        );
         self.nodes.push(Node {
             core,
             address: address(index),
@@ -149,7 +190,14 @@ impl Net {
     pub fn call(&mut self, index: usize, destination: Vec<Destination>, body: &Body) -> CallId {
         let contents = MessageContents::of(body).to_bytes();
         let deadline = self.now.instant + Duration::from_secs(8);
-        let call = Call { destination, contents, signed: None, from_client: None, deadline, trace: None };
+        let call = Call {
+            destination,
+            contents,
+            signed: None,
+            from_client: None,
+            deadline,
+            trace: None,
+        };
         self.with(index, |core, now| core.call(now, call))
     }
 
@@ -157,8 +205,12 @@ impl Net {
         let end = self.now.instant + Duration::from_secs(seconds);
         while !is_so(self) {
             if !self.step(end) {
-                let states: Vec<Status> =
-                    self.nodes.iter().filter(|node| !node.is_dead).map(Node::status).collect();
+                let states: Vec<Status> = self
+                    .nodes
+                    .iter()
+                    .filter(|node| !node.is_dead)
+                    .map(Node::status)
+                    .collect();
                 panic!("no {what} within {seconds} s: {states:#?}");
             }
         }
@@ -174,10 +226,18 @@ impl Net {
     fn step(&mut self, end: Instant) -> bool {
         let is_awake = |node: &&Node| !node.is_frozen && !node.is_dead;
         let wake = self.nodes.iter().filter(is_awake).map(|node| node.wake).min();
-        let frozen: BTreeSet<usize> = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_frozen).collect();
-        let event = self.events.iter().find(|(_, event)| !frozen.contains(&event.node())).map(|(key, _)| *key);
+        let frozen: BTreeSet<usize> = (0..self.nodes.len())
+            .filter(|index| self.nodes[*index].is_frozen)
+            .collect();
+        let event = self
+            .events
+            .iter()
+            .find(|(_, event)| !frozen.contains(&event.node()))
+            .map(|(key, _)| *key);
         let next = [wake, event.map(|(at, _)| at)].into_iter().flatten().min();
-        let Some(next) = next.filter(|next| *next <= end) else { return false };
+        let Some(next) = next.filter(|next| *next <= end) else {
+            return false;
+        };
         self.advance(next);
         match event {
             Some(key) if key.0 <= next => {
@@ -208,15 +268,26 @@ impl Net {
         }
         match event {
             Event::Connect { from, link, address } => {
-                let listener = self.nodes.iter().position(|node| node.address == address && !node.is_dead);
+                let listener = self
+                    .nodes
+                    .iter()
+                    .position(|node| node.address == address && !node.is_dead);
                 match listener {
                     Some(at) => {
                         let accepted = LinkId(self.nodes[at].next_link);
                         self.nodes[at].next_link += 2;
                         self.nodes[at].ends.insert(accepted, (from, link));
                         self.nodes[from].ends.insert(link, (at, accepted));
-                        self.later(Event::Accepted { at, link: accepted, peer: from });
-                        self.later(Event::Connected { at: from, link, peer: at });
+                        self.later(Event::Accepted {
+                            at,
+                            link: accepted,
+                            peer: from,
+                        });
+                        self.later(Event::Connected {
+                            at: from,
+                            link,
+                            peer: at,
+                        });
                     }
                     None => self.later(Event::ConnectFailed { at: from, link }),
                 }
@@ -224,7 +295,9 @@ impl Net {
             Event::Accepted { at, link, peer } => self.connected(at, link, peer, false),
             Event::Connected { at, link, peer } => self.connected(at, link, peer, true),
             Event::ConnectFailed { at, link } => {
-                self.with(at, |core, now| core.handle_connect_failed(now, link, ConnectFailure::Unreachable));
+                self.with(at, |core, now| {
+                    core.handle_connect_failed(now, link, ConnectFailure::Unreachable)
+                });
             }
             Event::Bytes { at, link, bytes } => {
                 if self.nodes[at].ends.contains_key(&link) {
@@ -243,14 +316,20 @@ impl Net {
     fn connected(&mut self, at: usize, link: LinkId, peer: usize, is_initiator: bool) {
         if self.nodes[at].ends.contains_key(&link) {
             let (id, remote) = (self.nodes[peer].id(), self.nodes[peer].address);
-            self.with(at, |core, now| core.handle_connected(now, link, id, remote, is_initiator));
+            self.with(at, |core, now| {
+                core.handle_connected(now, link, id, remote, is_initiator)
+            });
         }
     }
 
     fn drain(&mut self, index: usize) {
         loop {
             match self.nodes[index].core.poll_output() {
-                Output::Connect { link, address, .. } => self.later(Event::Connect { from: index, link, address }),
+                Output::Connect { link, address, .. } => self.later(Event::Connect {
+                    from: index,
+                    link,
+                    address,
+                }),
                 Output::Send { link, bytes } => {
                     if let Some((at, link)) = self.nodes[index].ends.get(&link).copied() {
                         self.later(Event::Bytes { at, link, bytes });

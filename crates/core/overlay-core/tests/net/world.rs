@@ -23,8 +23,15 @@ impl World {
         let root = configuration_root(&key(1), EPOCH, serial(1)).expect("a root");
         let ca = enrollment_ca(&key(2), EPOCH, serial(2)).expect("a CA");
         let (configuration, signer) = (node_id("configuration"), key(3));
-        let subject = Subject { key: &signer.public(), node_id: configuration, overlay: OVERLAY, user: None };
-        let leaf = root.issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3)).expect("a signer");
+        let subject = Subject {
+            key: &signer.public(),
+            node_id: configuration,
+            overlay: OVERLAY,
+            user: None,
+        };
+        let leaf = root
+            .issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3))
+            .expect("a signer");
         let document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
             root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
@@ -33,7 +40,11 @@ impl World {
             bootstrap_nodes: Vec::new(),
         });
         let configuration = Signer::new(signer, &leaf, &[]).expect("its own key");
-        Self { ca, configuration, document }
+        Self {
+            ca,
+            configuration,
+            document,
+        }
     }
 
     pub fn document(&self) -> Arc<SignedDocument> {
@@ -56,14 +67,25 @@ impl World {
 
     /// A client, such as an edge.
     pub fn client(&self, index: usize) -> Arc<Signer> {
-        self.named(&format!("client {index}"), u8::try_from(index + 100).expect("few clients"))
+        self.named(
+            &format!("client {index}"),
+            u8::try_from(index + 100).expect("few clients"),
+        )
     }
 
     fn named(&self, name: &str, seed: u8) -> Arc<Signer> {
         let own = key(seed);
         let node_id = node_id(name);
-        let subject = Subject { key: &own.public(), node_id, overlay: OVERLAY, user: None };
-        let leaf = self.ca.issue(Class::Node, &subject, EPOCH, serial(seed)).expect("a certificate");
+        let subject = Subject {
+            key: &own.public(),
+            node_id,
+            overlay: OVERLAY,
+            user: None,
+        };
+        let leaf = self
+            .ca
+            .issue(Class::Node, &subject, EPOCH, serial(seed))
+            .expect("a certificate");
         Arc::new(Signer::new(own, &leaf, &[]).expect("its own key"))
     }
 }
