@@ -153,7 +153,10 @@ impl Authenticator {
         };
         let knows_only_md5 = phones::knows_only_md5(request);
         let offered = self.settings.algorithms.iter();
-        offered.filter(|algorithm| **algorithm == Algorithm::Md5 || !knows_only_md5).map(write).collect()
+        offered
+            .filter(|algorithm| **algorithm == Algorithm::Md5 || !knows_only_md5)
+            .map(write)
+            .collect()
     }
 
     /// Makes the whole 401 or 407.

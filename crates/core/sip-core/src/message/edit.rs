@@ -111,6 +111,12 @@ impl<'a> Edit<'a> {
             }
         }
         let head_end = self.message.index.head_end;
+        // RFC 3261 §16.6 step 9: a datagram's end tells its length, a stream needs to be told. Next hops may be either.
+        let is_named = |name: Name<'_>| name == Name::ContentLength;
+        if !self.message.has(Name::ContentLength) && !self.operations.iter().any(|(name, _)| is_named(*name)) {
+            let length = source.len().saturating_sub(head_end);
+            write_header(&mut out, Name::ContentLength, &length.to_string());
+        }
         out.put_slice(source.get(head_end.saturating_sub(2)..).unwrap_or_default());
         out.freeze()
     }

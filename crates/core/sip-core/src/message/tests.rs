@@ -331,3 +331,19 @@ fn unknown_extensions_are_named() {
     assert_eq!(refusal.to_response(&invite).header(Name::Unsupported), Some("a, b"));
     assert_eq!(invite.validate(Acting::Server(&[])), Ok(()));
 }
+
+#[test]
+fn an_edit_tells_the_length_that_a_stream_needs() {
+    let bare = "MESSAGE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\nCall-ID: 1\r\n\r\nhello";
+    let message = Message::parse_datagram(Bytes::from_static(bare.as_bytes())).unwrap();
+    let forwarded = Edit::new(&message)
+        .prepend(Name::Via, "SIP/2.0/TCP d;branch=z9hG4bK2")
+        .to_bytes();
+    let mut framer = Framer::new();
+    framer.push(&forwarded);
+    let Ok(Some(Frame::Message(whole))) = framer.next() else {
+        panic!("no message")
+    };
+    assert_eq!(whole.body(), "hello");
+    assert!(matches!(framer.next(), Ok(None)));
+}

@@ -38,10 +38,11 @@ impl Core {
 
     fn admit_phone(&mut self, now: Instant, id: ContextId) {
         let Some(context) = self.contexts.get(&id) else { return };
-        // A token that this edge made for this call stands for the credentials that the call began with. A tag alone
-        // proves nothing: without a token the request is treated as new.
+        // Within a dialog, a token that this edge made for this call stands for the credentials that the call began with.
+        // Neither does alone: a tag proves nothing, and outside a dialog a token would open a new call under any name.
         let leads_somewhere = context.routed.token.is_some() || context.routed.next.is_some();
-        if context.routed.has_token && leads_somewhere {
+        let is_in_dialog = context.request.to_tag().is_some();
+        if is_in_dialog && context.routed.has_token && leads_somewhere {
             return self.follow_route(now, id);
         }
         if context.routed.next.is_some() {

@@ -278,6 +278,27 @@ fn a_tag_without_a_token_proves_nothing() {
 }
 
 #[test]
+fn a_token_without_a_tag_proves_nothing() {
+    let mut scene = Scene::new(2, &[ALICE, BOB]);
+    let (invite, success) = answered(&mut scene, ALICE, BOB);
+    let bye = in_dialog("BYE", 2, &invite, &success, true);
+    let via = |branch| format!("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{branch};rport");
+    // The tokens of an own call, in a request that opens another under a foreign name.
+    let fresh = Edit::new(&bye)
+        .set(Name::To, "<sip:bob@example.org>")
+        .set(Name::From, "<sip:boss@example.org>;tag=7");
+    let own_route = bye.values(Name::Route).next().unwrap().to_owned();
+    scene.say(ALICE, &fresh.set(Name::Via, via("far")).apply());
+    let near = Edit::new(&bye)
+        .set(Name::To, "<sip:bob@example.org>")
+        .set(Name::Route, own_route);
+    scene.say(ALICE, &near.set(Name::Via, via("near")).apply());
+    scene.run(100);
+    assert_eq!(scene.names(BOB), [""; 0]);
+    assert_eq!(scene.names(ALICE), ["403", "407"]);
+}
+
+#[test]
 fn a_strict_router_is_understood() {
     let mut scene = Scene::new(2, &[ALICE, BOB]);
     let (invite, success) = answered(&mut scene, ALICE, BOB);
