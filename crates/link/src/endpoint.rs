@@ -176,7 +176,9 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("has_key_log", &self.has_key_log).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("has_key_log", &self.has_key_log)
+            .finish_non_exhaustive()
     }
 }
 

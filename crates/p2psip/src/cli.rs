@@ -196,14 +196,22 @@ mod tests {
     #[test]
     fn dev_has_defaults_for_everything() {
         let cli = Cli::try_parse_from(["p2psip", "dev"]).unwrap();
-        let Command::Dev(dev) = cli.command else { panic!("dev was asked for") };
-        assert_eq!((dev.peers, dev.bind.to_string().as_str(), dev.once), (None, "127.0.0.1", false));
+        let Command::Dev(dev) = cli.command else {
+            panic!("dev was asked for")
+        };
+        assert_eq!(
+            (dev.peers, dev.bind.to_string().as_str(), dev.once),
+            (None, "127.0.0.1", false)
+        );
     }
 
     #[test]
     fn global_flags_stand_anywhere() {
         let cli = Cli::try_parse_from(["p2psip", "status", "-o", "json", "--timeout", "500ms"]).unwrap();
-        assert_eq!((cli.global.output, cli.global.timeout), (Format::Json, Duration::from_millis(500)));
+        assert_eq!(
+            (cli.global.output, cli.global.timeout),
+            (Format::Json, Duration::from_millis(500))
+        );
     }
 
     #[test]
@@ -214,7 +222,11 @@ mod tests {
             ["p2psip", "dev", "--bind", "0.0.0.0"],
             ["p2psip", "status", "--timeout", "5"],
         ] {
-            assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
+            assert_eq!(
+                Cli::try_parse_from(arguments).unwrap_err().exit_code(),
+                2,
+                "{arguments:?}"
+            );
         }
     }
 }

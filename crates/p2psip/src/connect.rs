@@ -22,7 +22,8 @@ impl Peer {
         let path = match &global.peer {
             Some(address) => socket_of(address)?,
             None => default_socket().ok_or_else(|| {
-                let message = "which peer? XDG_RUNTIME_DIR is not set: give --peer unix:PATH, as `p2psip dev` prints it";
+                let message =
+                    "which peer? XDG_RUNTIME_DIR is not set: give --peer unix:PATH, as `p2psip dev` prints it";
                 Failure::new(ExitCode::Usage, anyhow::anyhow!(message))
             })?,
         };

@@ -15,7 +15,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with a code of choice.
     pub(crate) fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
-        Self { code, error: error.into() }
+        Self {
+            code,
+            error: error.into(),
+        }
     }
 
     /// Nothing can run on this machine as asked: a port in use, a folder that cannot be written.
@@ -85,9 +88,15 @@ mod tests {
     fn each_cause_is_told_once() {
         let cause = std::io::Error::other("the disk is full");
         let text = |error: anyhow::Error| Failure::internal(error).to_string();
-        assert_eq!(text(anyhow::Error::new(cause).context("peer 2")), "peer 2: the disk is full");
+        assert_eq!(
+            text(anyhow::Error::new(cause).context("peer 2")),
+            "peer 2: the disk is full"
+        );
         let cause = std::io::Error::other("the disk is full");
-        assert_eq!(text(anyhow::Error::new(cause).context("peer 2 (the disk is full)")), "peer 2 (the disk is full)");
+        assert_eq!(
+            text(anyhow::Error::new(cause).context("peer 2 (the disk is full)")),
+            "peer 2 (the disk is full)"
+        );
     }
 
     #[test]

@@ -80,7 +80,9 @@ impl<'a> Lookup<'a> {
         let started = Instant::now();
         let answer = OverlayClient::new(self.peer.channel.clone()).call(request).await;
         let roundtrip = started.elapsed();
-        let answer = answer.map_err(|status| Failure::of_status(&status, &self.peer.name))?.into_inner();
+        let answer = answer
+            .map_err(|status| Failure::of_status(&status, &self.peer.name))?
+            .into_inner();
         let found = self.read(&answer, &aor)?;
         Ok(Report::new(&aor, &answer, &found, roundtrip))
     }
@@ -90,7 +92,9 @@ impl<'a> Lookup<'a> {
         let contents = match &answer.result {
             Some(call_response::Result::Contents(contents)) => contents,
             // RFC 6940 §6.3.3.1: nothing is stored at that Resource-ID.
-            Some(call_response::Result::Refusal(refusal)) if refusal.code == u32::from(ErrorCode::NotFound.number()) => {
+            Some(call_response::Result::Refusal(refusal))
+                if refusal.code == u32::from(ErrorCode::NotFound.number()) =>
+            {
                 return Ok(Found::default());
             }
             Some(call_response::Result::Refusal(refusal)) => return Err(refused(refusal)),
@@ -113,8 +117,17 @@ impl<'a> Lookup<'a> {
 /// A bare name means a user of the overlay's own domain.
 fn complete(aor: &str, overlay: &str) -> Result<Aor, Failure> {
     let aor = aor.strip_prefix("sip:").unwrap_or(aor);
-    let complete = if aor.contains('@') { Aor::parse(aor) } else { Aor::new(aor, overlay) };
-    complete.map_err(|error| Failure::new(ExitCode::Usage, anyhow::Error::new(error).context(format!("user {aor}"))))
+    let complete = if aor.contains('@') {
+        Aor::parse(aor)
+    } else {
+        Aor::new(aor, overlay)
+    };
+    complete.map_err(|error| {
+        Failure::new(
+            ExitCode::Usage,
+            anyhow::Error::new(error).context(format!("user {aor}")),
+        )
+    })
 }
 
 /// A Fetch of both Kinds at the Resource-ID; the peer signs it as itself.
@@ -148,7 +161,9 @@ fn refused(refusal: &Refusal) -> Failure {
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -214,7 +229,11 @@ impl Report {
             || "not found".to_owned(),
             |user| format!("{}, version {}", user.state, user.version),
         );
-        let responsible = if self.responsible_peer.is_empty() { "unknown" } else { &self.responsible_peer };
+        let responsible = if self.responsible_peer.is_empty() {
+            "unknown"
+        } else {
+            &self.responsible_peer
+        };
         let mut rows = vec![
             ("User", self.aor.clone()),
             ("Record", user),
@@ -233,7 +252,10 @@ impl Report {
             rows.push((name, format!("{}  at peer {peer}, for {minutes} min", edge.edge)));
         }
         if self.refused_values > 0 {
-            rows.push(("Ignored", format!("{} values whose signature does not hold", self.refused_values)));
+            rows.push((
+                "Ignored",
+                format!("{} values whose signature does not hold", self.refused_values),
+            ));
         }
         two_columns(&rows)
     }
@@ -254,9 +276,18 @@ mod tests {
 
     #[test]
     fn a_bare_name_gets_the_domain() {
-        assert_eq!(complete("alice", "dev.p2psip.test").unwrap().as_str(), "alice@dev.p2psip.test");
-        assert_eq!(complete("sip:bob@other.test", "dev.p2psip.test").unwrap().as_str(), "bob@other.test");
-        assert_eq!(complete("a@b@c", "dev.p2psip.test").unwrap_err().code(), ExitCode::Usage);
+        assert_eq!(
+            complete("alice", "dev.p2psip.test").unwrap().as_str(),
+            "alice@dev.p2psip.test"
+        );
+        assert_eq!(
+            complete("sip:bob@other.test", "dev.p2psip.test").unwrap().as_str(),
+            "bob@other.test"
+        );
+        assert_eq!(
+            complete("a@b@c", "dev.p2psip.test").unwrap_err().code(),
+            ExitCode::Usage
+        );
     }
 
     #[tokio::test]
@@ -284,8 +315,14 @@ mod tests {
         let found = lookup.read(&not_found, &aor).unwrap();
         let table = Report::new(&aor, &not_found, &found, Duration::from_micros(1840)).table();
         assert!(table.contains("Record            not found\n"), "{table}");
-        assert!(table.contains("Responsible Peer  abababababababababababababababab\n"), "{table}");
-        assert!(table.contains("Hops              2\nRoundtrip         1.8 ms\n"), "{table}");
+        assert!(
+            table.contains("Responsible Peer  abababababababababababababababab\n"),
+            "{table}"
+        );
+        assert!(
+            table.contains("Hops              2\nRoundtrip         1.8 ms\n"),
+            "{table}"
+        );
         let error = lookup.read(&refusal(ErrorCode::RequestTimeout), &aor).unwrap_err();
         assert_eq!(error.code(), ExitCode::Timeout);
     }

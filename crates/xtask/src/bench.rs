@@ -128,7 +128,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => build()?,
     };
     for measure in MEASURES {
-        if arguments.filter.as_ref().is_some_and(|filter| !measure.name.contains(filter.as_str())) {
+        if arguments
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !measure.name.contains(filter.as_str()))
+        {
             continue;
         }
         let folder = load::folder()?;
@@ -159,7 +163,10 @@ impl Bench {
         // Each round of the scenario is a challenge and 500 refreshes.
         let rounds = self.count(20);
         let measured = server.measure(|| {
-            Sipp::new("refresh", 6001, server.sip_port(1), &self.folder).user("alice").rounds(rounds, None).run()
+            Sipp::new("refresh", 6001, server.sip_port(1), &self.folder)
+                .user("alice")
+                .rounds(rounds, None)
+                .run()
         })?;
         Ok(measured.per(rounds * 500, 10_000))
     }
@@ -175,10 +182,16 @@ impl Bench {
     /// Calls from alice at peer 1 to bob at another, challenged, answered and hung up.
     fn calls(&self, server: &Server, callee: u16) -> anyhow::Result<Measured> {
         let port = server.sip_port(callee);
-        Sipp::new("register", 6002, port, &self.folder).user("bob").contact(6100).rounds(1, None).run()?;
+        Sipp::new("register", 6002, port, &self.folder)
+            .user("bob")
+            .contact(6100)
+            .rounds(1, None)
+            .run()?;
         let warm = 10;
         let count = self.count(2000);
-        let phone = Sipp::new("phone_answers", 6100, port, &self.folder).rounds(warm + count, Some(CALL_RATE)).start()?;
+        let phone = Sipp::new("phone_answers", 6100, port, &self.folder)
+            .rounds(warm + count, Some(CALL_RATE))
+            .start()?;
         let call = |rounds| {
             let caller = Sipp::new("call", 6003, server.sip_port(1), &self.folder);
             caller.user("alice").calls("bob").rounds(rounds, Some(CALL_RATE)).run()
@@ -201,7 +214,9 @@ impl Bench {
     /// A phone comes to an edge where its user has not been: the registration is stored on three peers before the 200.
     fn first_contact(&self, server: &Server) -> anyhow::Result<Measured> {
         let rounds = self.count(500);
-        let sipp = Sipp::new("first_contact", 6004, server.sip_port(3), &self.folder).user("alice").rounds(rounds, None);
+        let sipp = Sipp::new("first_contact", 6004, server.sip_port(3), &self.folder)
+            .user("alice")
+            .rounds(rounds, None);
         let mut times = Vec::new();
         let measured = server.measure(|| {
             times = sipp.timed()?;
@@ -209,7 +224,11 @@ impl Bench {
         })?;
         times.sort_by(f64::total_cmp);
         let median = times.get(times.len() / 2).context("no round was timed")?;
-        Ok(Measured { value: *median, count: rounds, ..measured })
+        Ok(Measured {
+            value: *median,
+            count: rounds,
+            ..measured
+        })
     }
 
     fn idle_memory(&self, server: &Server) -> anyhow::Result<Measured> {
@@ -227,7 +246,11 @@ impl Bench {
     /// Long enough for the tables to settle and for periodic work to show.
     #[allow(clippy::unnecessary_wraps, reason = "it stands where loads stand, which can fail")]
     fn idle(&self) -> anyhow::Result<()> {
-        std::thread::sleep(if self.is_quick { Duration::from_secs(2) } else { Duration::from_secs(30) });
+        std::thread::sleep(if self.is_quick {
+            Duration::from_secs(2)
+        } else {
+            Duration::from_secs(30)
+        });
         Ok(())
     }
 

@@ -52,7 +52,9 @@ impl Call {
     pub(crate) async fn register(&mut self) -> Result<(), CallError> {
         for phone in [&mut self.bob, &mut self.alice] {
             phone.tell(Command::Register).await?;
-            phone.wait("the registration", |event| matches!(event, Event::Registered { .. })).await?;
+            phone
+                .wait("the registration", |event| matches!(event, Event::Registered { .. }))
+                .await?;
         }
         Ok(())
     }
@@ -60,7 +62,9 @@ impl Call {
     /// Makes the call; `while_up` runs while both hold the line.
     pub(crate) async fn make(&mut self) -> Result<(), CallError> {
         self.alice.tell(Command::Call(uri("bob"))).await?;
-        self.bob.wait("a call", |event| matches!(event, Event::Incoming { .. })).await?;
+        self.bob
+            .wait("a call", |event| matches!(event, Event::Incoming { .. }))
+            .await?;
         self.alice.wait("the answer", is_established).await?;
         self.bob.wait("the acknowledgement", is_established).await?;
         tokio::time::sleep(HOLD).await;
@@ -74,7 +78,9 @@ impl Call {
     pub(crate) async fn unregister(&mut self) -> Result<(), CallError> {
         for phone in [&mut self.alice, &mut self.bob] {
             phone.tell(Command::Unregister).await?;
-            phone.wait("the end of the registration", |event| *event == Event::Unregistered).await?;
+            phone
+                .wait("the end of the registration", |event| *event == Event::Unregistered)
+                .await?;
         }
         Ok(())
     }

@@ -34,7 +34,10 @@ pub(crate) enum CredentialsError {
     #[error("certificate {path} is not valid now: set the clock right, or start over with another --data folder")]
     NotValidNow { path: PathBuf },
     #[error("the configuration document {path}: {source}")]
-    Document { path: PathBuf, source: overlay_config::Error },
+    Document {
+        path: PathBuf,
+        source: overlay_config::Error,
+    },
     #[error("enrollment of peer {peer} failed: {status}")]
     Refused { peer: u16, status: Box<tonic::Status> },
     #[error("the answer to the enrollment of peer {peer} lacks {what}")]
@@ -51,8 +54,12 @@ impl Credentials {
         }
         let files = Files { folder, now_ms };
         let xml = files.read(DOCUMENT)?;
-        let document = SignedDocument::parse_and_verify(xml.into(), Basis::Root(root), now_ms)
-            .map_err(|source| CredentialsError::Document { path: folder.join(DOCUMENT), source })?;
+        let document = SignedDocument::parse_and_verify(xml.into(), Basis::Root(root), now_ms).map_err(|source| {
+            CredentialsError::Document {
+                path: folder.join(DOCUMENT),
+                source,
+            }
+        })?;
         let authority = Authority::new(files.key(SIGNER)?, files.certificate(SIGNER)?);
         let record_keys = files.read(RECORD_KEYS)?;
         Ok(Some(Self {
@@ -62,7 +69,8 @@ impl Credentials {
                 link: files.signer(LINK)?,
                 delegated: authority.map_err(|error| files.damaged(SIGNER, &error))?,
                 values: files.key(VALUES)?,
-                record_keys: record_keys_of(&record_keys).ok_or_else(|| files.damaged(RECORD_KEYS, &"it is malformed"))?,
+                record_keys: record_keys_of(&record_keys)
+                    .ok_or_else(|| files.damaged(RECORD_KEYS, &"it is malformed"))?,
             },
         }))
     }
@@ -80,12 +88,20 @@ impl Credentials {
 
 /// Enrolls peer `number` and one edge with the bootstrap service, and keeps what came of it in `folder`: all, or nothing.
 pub(crate) async fn enroll(folder: &Path, number: u16, bootstrap: Channel) -> Result<(), CredentialsError> {
-    let refused = |status| CredentialsError::Refused { peer: number, status: Box::new(status) };
+    let refused = |status| CredentialsError::Refused {
+        peer: number,
+        status: Box::new(status),
+    };
     let keys = Keys::generate()?;
     let mut client = BootstrapClient::new(bootstrap);
     // Each attempt has a token of its own; one that a crash left behind ends by itself.
     let id = identity::issue::random_node_id()?.to_string();
-    let token = CreateTokenRequest { id, lifetime_seconds: TOKEN_LIFETIME, peer: true, edges: 1 };
+    let token = CreateTokenRequest {
+        id,
+        lifetime_seconds: TOKEN_LIFETIME,
+        peer: true,
+        edges: 1,
+    };
     let secret = client.create_token(token).await.map_err(refused)?.into_inner().secret;
     let request = EnrollRequest {
         credential: Some(Credential::Token(secret)),
@@ -120,8 +136,14 @@ impl Keys {
 
 fn keep(folder: &Path, number: u16, keys: &Keys, answer: &EnrollResponse) -> Result<(), CredentialsError> {
     let incomplete = |what| CredentialsError::Incomplete { peer: number, what };
-    let peer = answer.peer.as_ref().ok_or_else(|| incomplete("the peer's certificate"))?;
-    let edge = answer.edges.first().ok_or_else(|| incomplete("the edge's certificates"))?;
+    let peer = answer
+        .peer
+        .as_ref()
+        .ok_or_else(|| incomplete("the peer's certificate"))?;
+    let edge = answer
+        .edges
+        .first()
+        .ok_or_else(|| incomplete("the edge's certificates"))?;
     // Under another name until the last file is there.
     let new = folder.with_extension("new");
     if new.exists() {
@@ -183,7 +205,9 @@ impl Files<'_> {
         let der = Bytes::from(self.read(&file)?);
         let certificate = Certificate::from_bytes(der).map_err(|error| self.damaged(&file, &error))?;
         if !(certificate.not_before_ms()..=certificate.not_after_ms()).contains(&self.now_ms) {
-            return Err(CredentialsError::NotValidNow { path: self.folder.join(file) });
+            return Err(CredentialsError::NotValidNow {
+                path: self.folder.join(file),
+            });
         }
         Ok(certificate)
     }
@@ -225,6 +249,10 @@ mod tests {
     #[test]
     fn without_a_folder_there_are_no_credentials() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Credentials::load(&folder.path().join("credentials"), [0; 32], 0).unwrap().is_none());
+        assert!(
+            Credentials::load(&folder.path().join("credentials"), [0; 32], 0)
+                .unwrap()
+                .is_none()
+        );
     }
 }

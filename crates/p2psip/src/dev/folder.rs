@@ -106,13 +106,22 @@ impl Folder {
         let found: Overlay = serde_json::from_str(&text).map_err(malformed)?;
         let path = self.path.clone();
         if found.format != FORMAT {
-            return Err(FolderError::Format { path, found: found.format });
+            return Err(FolderError::Format {
+                path,
+                found: found.format,
+            });
         }
         if found.bind != bind {
-            return Err(FolderError::Bind { path, found: found.bind });
+            return Err(FolderError::Bind {
+                path,
+                found: found.bind,
+            });
         }
         match peers {
-            Some(peers) if peers < found.peers => Err(FolderError::Fewer { path, found: found.peers }),
+            Some(peers) if peers < found.peers => Err(FolderError::Fewer {
+                path,
+                found: found.peers,
+            }),
             Some(peers) => Ok(Overlay { peers, ..found }),
             None => Ok(found),
         }
@@ -132,7 +141,9 @@ impl Folder {
         // The key log may be asked for in the folder itself, and be there first.
         let is_foreign = |entry: &fs::DirEntry| entry.path().extension().is_none_or(|extension| extension != "log");
         if entries.filter_map(Result::ok).any(|entry| is_foreign(&entry)) {
-            return Err(FolderError::Foreign { path: self.path.clone() });
+            return Err(FolderError::Foreign {
+                path: self.path.clone(),
+            });
         }
         Ok(Overlay {
             format: FORMAT,
@@ -154,7 +165,12 @@ pub(crate) fn make_private(path: &Path) -> Result<(), FolderError> {
 pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
     let new = path.with_extension("new");
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(contents)?;
         file.sync_all()?;
         fs::rename(&new, path)
@@ -165,7 +181,10 @@ pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), FolderEr
 /// Names the path in an error.
 pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> FolderError {
     let path = path.to_owned();
-    move |source| FolderError::Io { path: path.clone(), source }
+    move |source| FolderError::Io {
+        path: path.clone(),
+        source,
+    }
 }
 
 const OVERLAY: &str = "overlay.json";
@@ -203,10 +222,16 @@ mod tests {
         folder.keep(&folder.overlay("dev", HERE, Some(5)).unwrap()).unwrap();
         let fewer = folder.overlay("dev", HERE, Some(3)).unwrap_err().to_string();
         assert!(fewer.contains("--peers 5"), "{fewer}");
-        let moved = folder.overlay("dev", Ipv4Addr::new(10, 0, 0, 1).into(), None).unwrap_err().to_string();
+        let moved = folder
+            .overlay("dev", Ipv4Addr::new(10, 0, 0, 1).into(), None)
+            .unwrap_err()
+            .to_string();
         assert!(moved.contains("--bind 127.0.0.1"), "{moved}");
         fs::write(folder.path().join(OVERLAY), "{}").unwrap();
-        assert!(matches!(folder.overlay("dev", HERE, None), Err(FolderError::Malformed { .. })));
+        assert!(matches!(
+            folder.overlay("dev", HERE, None),
+            Err(FolderError::Malformed { .. })
+        ));
     }
 
     #[test]
@@ -214,7 +239,10 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         fs::write(parent.path().join("letter.txt"), "dear").unwrap();
         let folder = Folder::open(Some(parent.path())).unwrap();
-        assert!(matches!(folder.overlay("dev", HERE, None), Err(FolderError::Foreign { .. })));
+        assert!(matches!(
+            folder.overlay("dev", HERE, None),
+            Err(FolderError::Foreign { .. })
+        ));
     }
 
     #[test]

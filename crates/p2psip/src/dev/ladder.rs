@@ -60,10 +60,15 @@ pub(crate) struct Scope<'a> {
 /// AppAttaches while it lasted. `None` if there is no such call.
 pub(crate) fn choose(steps: &[Step], scope: &Scope<'_>, cast: &Cast) -> Option<Ladder> {
     let invite = format!("INVITE {}", scope.callee_uri);
-    let first = steps.iter().find(|step| step.other == scope.caller && step.text == invite)?;
+    let first = steps
+        .iter()
+        .find(|step| step.other == scope.caller && step.text == invite)?;
     let is_of_call = |step: &&Step| step.protocol == Protocol::Sip && step.id == first.id;
     let last = steps.iter().rfind(is_of_call)?;
-    let during: Vec<&Step> = steps.iter().filter(|step| (first.at..=last.at).contains(&step.at)).collect();
+    let during: Vec<&Step> = steps
+        .iter()
+        .filter(|step| (first.at..=last.at).contains(&step.at))
+        .collect();
     let transactions: BTreeSet<&str> = during
         .iter()
         .filter(|step| step.protocol == Protocol::Reload && is_for_call(step, scope))
@@ -86,7 +91,10 @@ pub(crate) fn choose(steps: &[Step], scope: &Scope<'_>, cast: &Cast) -> Option<L
 /// Whether a request is one that calls cause.
 fn is_for_call(step: &Step, scope: &Scope<'_>) -> bool {
     match step.text.as_str() {
-        "FetchReq" => step.resource.as_ref().is_some_and(|resource| scope.resources.contains(resource)),
+        "FetchReq" => step
+            .resource
+            .as_ref()
+            .is_some_and(|resource| scope.resources.contains(resource)),
         "AppAttachReq" => true,
         _ => false,
     }
@@ -119,7 +127,11 @@ impl<'a> Stage<'a> {
         for step in steps.iter().filter(|step| step.protocol == Protocol::Reload) {
             *seen.entry(&step.id).or_default() += 1;
         }
-        stage.lone = seen.into_iter().filter(|(_, count)| *count == 1).map(|(id, _)| id).collect();
+        stage.lone = seen
+            .into_iter()
+            .filter(|(_, count)| *count == 1)
+            .map(|(id, _)| id)
+            .collect();
         for step in steps.iter().filter(|step| step.text.ends_with("Req")) {
             if let (Some(edge), Some(peer)) = (stage.edge(&step.other), stage.line(&step.node)) {
                 stage.askers.entry(&step.id).or_insert((edge, peer));
@@ -142,7 +154,8 @@ impl<'a> Stage<'a> {
             text,
         };
         let is_request = step.text.ends_with("Req");
-        if step.protocol == Protocol::Reload && !is_request && matches!(from, Line::CallerEdge(_) | Line::CalleeEdge(_)) {
+        if step.protocol == Protocol::Reload && !is_request && matches!(from, Line::CallerEdge(_) | Line::CalleeEdge(_))
+        {
             // An edge answers what its overlay handed to it a moment ago.
             arrows.push(arrow(&to, &from, request_of(&step.text)));
         }
@@ -151,7 +164,8 @@ impl<'a> Stage<'a> {
             text += ", answered here";
         }
         arrows.push(arrow(&from, &to, text));
-        if step.protocol == Protocol::Reload && !is_request
+        if step.protocol == Protocol::Reload
+            && !is_request
             && let Some((asker, home)) = self.askers.get(step.id.as_str())
             && *home == to
             && *asker != from
@@ -163,15 +177,24 @@ impl<'a> Stage<'a> {
     fn line(&self, name: &str) -> Option<Line> {
         if let Some(phone) = self.cast.phones.get(name) {
             let is_caller = name == self.caller;
-            return Some(if is_caller { Line::Caller(phone.clone()) } else { Line::Callee(phone.clone()) });
+            return Some(if is_caller {
+                Line::Caller(phone.clone())
+            } else {
+                Line::Callee(phone.clone())
+            });
         }
-        self.edge(name).or_else(|| self.cast.peers.get(name).copied().map(Line::Peer))
+        self.edge(name)
+            .or_else(|| self.cast.peers.get(name).copied().map(Line::Peer))
     }
 
     fn edge(&self, name: &str) -> Option<Line> {
         let edge = self.cast.edges.get(name).copied()?;
         let is_callers = self.caller_edge == Some(edge);
-        Some(if is_callers { Line::CallerEdge(edge) } else { Line::CalleeEdge(edge) })
+        Some(if is_callers {
+            Line::CallerEdge(edge)
+        } else {
+            Line::CalleeEdge(edge)
+        })
     }
 }
 
@@ -204,7 +227,9 @@ impl Ladder {
     /// How long the call took to be answered: from the INVITE to its last 200 at the caller.
     pub(crate) fn setup_time(&self) -> Option<Duration> {
         let first = self.arrows.first()?;
-        let is_answer = |arrow: &&Arrow| matches!(arrow.to, Line::Caller(_)) && arrow.text.starts_with("200") && arrow.text.contains("INVITE");
+        let is_answer = |arrow: &&Arrow| {
+            matches!(arrow.to, Line::Caller(_)) && arrow.text.starts_with("200") && arrow.text.contains("INVITE")
+        };
         let answer = self.arrows.iter().find(is_answer)?;
         Some(answer.at.saturating_duration_since(first.at))
     }
@@ -218,7 +243,9 @@ impl Ladder {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        let Some(first) = self.arrows.first() else { return String::new() };
+        let Some(first) = self.arrows.first() else {
+            return String::new();
+        };
         let mut picture = format!("{:>TIME$}", "ms");
         for line in &lines {
             picture += &format!("{:^CELL$}", line.name());
@@ -231,7 +258,11 @@ impl Ladder {
             let used = TIME + lines.len() * CELL + 2;
             let text: String = text.chars().take(WIDTH.saturating_sub(used)).collect();
             let lifelines = strokes(lines.len(), place(&arrow.from), place(&arrow.to));
-            let (on, off) = if has_colours { (arrow.protocol.colour(), "\x1b[0m") } else { ("", "") };
+            let (on, off) = if has_colours {
+                (arrow.protocol.colour(), "\x1b[0m")
+            } else {
+                ("", "")
+            };
             picture += &format!("{time:>TIME$.2}{on}{lifelines}  {text}{off}\n");
         }
         picture
@@ -253,7 +284,11 @@ fn strokes(lines: usize, from: usize, to: usize) -> String {
             (false, false) => ' ',
         };
     }
-    let head = if from < to { (right.saturating_sub(1), '▶') } else { (left + 1, '◀') };
+    let head = if from < to {
+        (right.saturating_sub(1), '▶')
+    } else {
+        (left + 1, '◀')
+    };
     if let Some(cell) = cells.get_mut(head.0).filter(|_| from != to) {
         *cell = head.1;
     }

@@ -50,7 +50,12 @@ pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
         .block_on(async {
             let shutdown = Shutdown::listen().map_err(Failure::internal)?;
-            let session = Session { arguments, global, printer, recorder: &recorder };
+            let session = Session {
+                arguments,
+                global,
+                printer,
+                recorder: &recorder,
+            };
             session.run(shutdown.token()).await
         })
 }
@@ -173,10 +178,19 @@ impl Session<'_> {
             Ok(found) => (found.ok(), ended.err()),
             Err(error) => (None, Some(error)),
         };
-        let report = Report::new(found.as_ref(), ladder, failure.map(|error| error.to_string()), &overlay.cast());
+        let report = Report::new(
+            found.as_ref(),
+            ladder,
+            failure.map(|error| error.to_string()),
+            &overlay.cast(),
+        );
         let has_colours = self.printer.has_colours();
         self.printer.result(&report, |report| report.text(edges, has_colours))?;
-        Ok(if report.is_good() { ExitCode::Ok } else { ExitCode::Negative })
+        Ok(if report.is_good() {
+            ExitCode::Ok
+        } else {
+            ExitCode::Negative
+        })
     }
 }
 

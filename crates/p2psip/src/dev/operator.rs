@@ -78,7 +78,10 @@ struct Relay<S> {
 
 impl<S> Relay<S> {
     fn new(channel: Channel) -> Self {
-        Self { channel, contract: PhantomData }
+        Self {
+            channel,
+            contract: PhantomData,
+        }
     }
 }
 

@@ -89,7 +89,10 @@ impl Overlay {
     /// Waits until every edge is attached to its peer. The peers may still be copying to each other.
     pub(crate) async fn attached(&self) -> Result<(), Failure> {
         for peer in &self.peers {
-            until(peer, "to attach its edge", |state| state.serving && !state.edges.is_empty()).await?;
+            until(peer, "to attach its edge", |state| {
+                state.serving && !state.edges.is_empty()
+            })
+            .await?;
         }
         Ok(())
     }
@@ -120,7 +123,9 @@ impl Overlay {
         };
         let late = |_| Status::deadline_exceeded("the overlay did not store the users");
         let outcome = tokio::time::timeout(PATIENCE, published).await.map_err(late);
-        outcome.and_then(|done| done).map_err(|status| Failure::of_status(&status, "1"))
+        outcome
+            .and_then(|done| done)
+            .map_err(|status| Failure::of_status(&status, "1"))
     }
 
     /// Opens the operator's socket of peer 1.
@@ -141,8 +146,12 @@ impl Overlay {
         let number = |index: usize| index + 1;
         let each = || self.peers.iter().enumerate();
         Cast {
-            peers: each().map(|(index, peer)| (peer.peer_id.to_string(), number(index))).collect(),
-            edges: each().map(|(index, peer)| (peer.edge_id.to_string(), number(index))).collect(),
+            peers: each()
+                .map(|(index, peer)| (peer.peer_id.to_string(), number(index)))
+                .collect(),
+            edges: each()
+                .map(|(index, peer)| (peer.edge_id.to_string(), number(index)))
+                .collect(),
             ..Cast::default()
         }
     }
@@ -177,7 +186,10 @@ async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<[u8; 32], Failu
     // RFC 6940 §11.1: bootstrap nodes; three, so that any two may be away.
     let bootstrap_nodes = (1..=u16::from(kept.peers.min(3))).map(|number| {
         let address = Ports::of(kept.bind, number).reload;
-        BootstrapNode { host: address.ip().to_string(), port: address.port() }
+        BootstrapNode {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
     });
     let genesis = bootstrap::Genesis {
         overlay: kept.overlay.clone(),
@@ -192,12 +204,7 @@ async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<[u8; 32], Failu
     Ok(root)
 }
 
-async fn credentials(
-    folder: &Path,
-    number: u16,
-    root: [u8; 32],
-    bootstrap: &Channel,
-) -> Result<Credentials, Failure> {
+async fn credentials(folder: &Path, number: u16, root: [u8; 32], bootstrap: &Channel) -> Result<Credentials, Failure> {
     let place = folder.join("credentials");
     if let Some(credentials) = Credentials::load(&place, root, now_ms())? {
         return Ok(credentials);
@@ -212,7 +219,10 @@ async fn until(peer: &Peer, hope: &str, is_it: impl Fn(&WatchResponse) -> bool) 
     let name = peer.ports.reload.to_string();
     let mut last: Option<WatchResponse> = None;
     let watching = async {
-        let mut states = OverlayClient::new(peer.overlay.clone()).watch(unbounded(WatchRequest {})).await?.into_inner();
+        let mut states = OverlayClient::new(peer.overlay.clone())
+            .watch(unbounded(WatchRequest {}))
+            .await?
+            .into_inner();
         while let Some(state) = states.message().await? {
             if is_it(&state) {
                 return Ok(());
@@ -233,7 +243,10 @@ async fn until(peer: &Peer, hope: &str, is_it: impl Fn(&WatchResponse) -> bool) 
 
 /// Whether the overlay holds the newest version of each user.
 async fn are_published(client: &mut BootstrapClient<Channel>) -> Result<bool, Status> {
-    let mut users = client.list_users(unbounded(ListUsersRequest::default())).await?.into_inner();
+    let mut users = client
+        .list_users(unbounded(ListUsersRequest::default()))
+        .await?
+        .into_inner();
     let mut are_all = true;
     while let Some(user) = users.message().await? {
         are_all &= user.published_version >= user.version;
@@ -242,7 +255,9 @@ async fn are_published(client: &mut BootstrapClient<Channel>) -> Result<bool, St
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -262,7 +277,10 @@ impl From<CredentialsError> for Failure {
     fn from(error: CredentialsError) -> Self {
         let code = match &error {
             CredentialsError::NotValidNow { .. } => ExitCode::Credentials,
-            CredentialsError::Document { source: overlay_config::Error::Expired { .. }, .. } => ExitCode::Credentials,
+            CredentialsError::Document {
+                source: overlay_config::Error::Expired { .. },
+                ..
+            } => ExitCode::Credentials,
             CredentialsError::Folder(_) | CredentialsError::Damaged { .. } | CredentialsError::Document { .. } => {
                 ExitCode::CannotStart
             }

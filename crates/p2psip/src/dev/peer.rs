@@ -63,7 +63,9 @@ impl Start<'_> {
         };
         let upstreams = overlay::Upstreams {
             storage: Channel::direct(stored.clone(), Role::Overlay),
-            bootstrap: self.bootstrap.map(|served| Channel::direct(served.clone(), Role::Overlay)),
+            bootstrap: self
+                .bootstrap
+                .map(|served| Channel::direct(served.clone(), Role::Overlay)),
         };
         let config = overlay::Config {
             bind: vec![self.ports.reload],

@@ -50,7 +50,10 @@ pub(crate) enum PhoneError {
 
 impl Phone {
     /// Binds a socket beside the edge, and starts. `settings` is asked for what the phone is, given its address.
-    pub(crate) async fn start(local: std::net::IpAddr, settings: impl FnOnce(SocketAddr) -> Settings) -> io::Result<Self> {
+    pub(crate) async fn start(
+        local: std::net::IpAddr,
+        settings: impl FnOnce(SocketAddr) -> Settings,
+    ) -> io::Result<Self> {
         let socket = UdpSocket::bind((local, 0)).await?;
         let address = socket.local_addr()?;
         let (commands, inbox) = mpsc::channel(QUEUE);
@@ -81,7 +84,11 @@ impl Phone {
     }
 
     /// Waits for an event; progress of a call is passed over, anything else is an error.
-    pub(crate) async fn wait(&mut self, awaited: &'static str, is_it: impl Fn(&Event) -> bool) -> Result<(), PhoneError> {
+    pub(crate) async fn wait(
+        &mut self,
+        awaited: &'static str,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> Result<(), PhoneError> {
         let address = self.address;
         let silence = PhoneError::Silence {
             address,
@@ -93,7 +100,13 @@ impl Phone {
                 match self.events.recv().await {
                     Some(event) if is_it(&event) => return Ok(()),
                     Some(Event::Progress { .. }) => {}
-                    Some(event) => return Err(PhoneError::Unexpected { address, awaited, event }),
+                    Some(event) => {
+                        return Err(PhoneError::Unexpected {
+                            address,
+                            awaited,
+                            event,
+                        });
+                    }
                     None => return Err(PhoneError::Ended { address }),
                 }
             }

@@ -16,7 +16,9 @@ pub(crate) struct Ports {
 
 /// A port that is taken, or an address that is not this machine's.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {what} of peer {peer} (key {key}): {source}; end the program that has it, or give another address with --bind")]
+#[error(
+    "cannot listen on {address} for {what} of peer {peer} (key {key}): {source}; end the program that has it, or give another address with --bind"
+)]
 pub(crate) struct PortError {
     address: SocketAddr,
     what: &'static str,
@@ -41,12 +43,23 @@ impl Ports {
         let tcp = |address: SocketAddr| TcpListener::bind(address).map(drop);
         let udp = |address: SocketAddr| UdpSocket::bind(address).map(drop);
         let all = [
-            (self.sip, "SIP", "sip_edge.bind", udp(self.sip).and_then(|()| tcp(self.sip))),
+            (
+                self.sip,
+                "SIP",
+                "sip_edge.bind",
+                udp(self.sip).and_then(|()| tcp(self.sip)),
+            ),
             (self.edge, "SIP between edges", "sip_edge.edge_bind", tcp(self.edge)),
             (self.reload, "RELOAD", "overlay.bind", tcp(self.reload)),
         ];
         for (address, what, key, outcome) in all {
-            outcome.map_err(|source| PortError { address, what, key, peer, source })?;
+            outcome.map_err(|source| PortError {
+                address,
+                what,
+                key,
+                peer,
+                source,
+            })?;
         }
         Ok(())
     }
@@ -79,7 +92,11 @@ mod tests {
     fn a_port_in_use_is_named_with_its_key() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let ports = Ports { sip: free, edge: free, reload: taken.local_addr().unwrap() };
+        let ports = Ports {
+            sip: free,
+            edge: free,
+            reload: taken.local_addr().unwrap(),
+        };
         let error = ports.probe(3).unwrap_err().to_string();
         assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");
         assert!(error.contains("RELOAD of peer 3 (key overlay.bind)"), "{error}");

@@ -58,20 +58,34 @@ impl Report {
     pub(crate) fn text(&self, edges: Edges, has_colours: bool) -> String {
         let [caller, called] = USERS;
         let mut rows = vec![
-            ("Caller", format!("{caller}@{DOMAIN}, a built-in phone at {}", edges.of_alice)),
-            ("Called", format!("{called}@{DOMAIN}, a built-in phone at {}", edges.of_bob)),
+            (
+                "Caller",
+                format!("{caller}@{DOMAIN}, a built-in phone at {}", edges.of_alice),
+            ),
+            (
+                "Called",
+                format!("{called}@{DOMAIN}, a built-in phone at {}", edges.of_bob),
+            ),
         ];
         if let Some(resource) = &self.resource_id {
-            rows.push(("Resource-ID", format!("{resource}, of {called}'s record and registrations")));
+            rows.push((
+                "Resource-ID",
+                format!("{resource}, of {called}'s record and registrations"),
+            ));
         }
         if let Some(responsible) = &self.responsible_peer {
-            let number = self.responsible_peer_number.map_or_else(String::new, |number| format!("peer {number}, "));
+            let number = self
+                .responsible_peer_number
+                .map_or_else(String::new, |number| format!("peer {number}, "));
             let hops = match self.hops.unwrap_or_default() {
                 1 => "1 hop".to_owned(),
                 hops => format!("{hops} hops"),
             };
             let time = self.roundtrip_ms.unwrap_or_default();
-            rows.push(("Responsible Peer", format!("{number}{responsible}, {hops} from peer 1, {time:.1} ms")));
+            rows.push((
+                "Responsible Peer",
+                format!("{number}{responsible}, {hops} from peer 1, {time:.1} ms"),
+            ));
         }
         let outcome = match (&self.reason, self.setup_ms) {
             (Some(reason), _) => format!("failed: {reason}"),
@@ -79,7 +93,10 @@ impl Report {
             (None, None) => "answered, held, hung up".to_owned(),
         };
         rows.push(("Call", outcome));
-        let picture = self.ladder.as_ref().map_or_else(String::new, |ladder| ladder.draw(has_colours) + "\n");
+        let picture = self
+            .ladder
+            .as_ref()
+            .map_or_else(String::new, |ladder| ladder.draw(has_colours) + "\n");
         format!("{}\n{picture}", two_columns(&rows))
     }
 }

@@ -51,16 +51,24 @@ impl Supervisor {
             });
             self.groups.len() - 1
         });
-        let Some(group) = self.groups.get_mut(place) else { return };
+        let Some(group) = self.groups.get_mut(place) else {
+            return;
+        };
         let (name, stop) = (name.to_owned(), group.stop.clone());
         group.tasks.spawn(async move {
-            let failed = |reason: String| ComponentError { component: name.clone(), reason };
+            let failed = |reason: String| ComponentError {
+                component: name.clone(),
+                reason,
+            };
             let ended = tokio::select! {
                 ended = component.join() => Some(ended),
                 () = stop.cancelled() => None,
             };
             match ended {
-                None => component.shutdown(C::GRACE).await.map_err(|error| failed(error.to_string())),
+                None => component
+                    .shutdown(C::GRACE)
+                    .await
+                    .map_err(|error| failed(error.to_string())),
                 Some(Ok(())) => Err(failed("for no reason that it told".to_owned())),
                 Some(Err(error)) => Err(failed(error.to_string())),
             }
@@ -180,7 +188,11 @@ mod tests {
         type Error = String;
 
         async fn join(&mut self) -> Result<(), String> {
-            if self.ends { Err("the disk is full".into()) } else { std::future::pending().await }
+            if self.ends {
+                Err("the disk is full".into())
+            } else {
+                std::future::pending().await
+            }
         }
 
         async fn shutdown(self, _: Duration) -> Result<(), String> {
@@ -194,7 +206,14 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut supervisor = Supervisor::default();
         for name in ["storage", "overlay", "edge", "storage"] {
-            supervisor.run(name, Fake { name, told: Arc::clone(&told), ends: false });
+            supervisor.run(
+                name,
+                Fake {
+                    name,
+                    told: Arc::clone(&told),
+                    ends: false,
+                },
+            );
         }
         supervisor.stop().await.unwrap();
         assert_eq!(*told.lock().unwrap(), ["edge", "overlay", "storage", "storage"]);
@@ -204,8 +223,25 @@ mod tests {
     async fn a_component_that_ends_by_itself_is_named() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut supervisor = Supervisor::default();
-        supervisor.run("overlay", Fake { name: "overlay", told: Arc::clone(&told), ends: false });
-        supervisor.run("storage", Fake { name: "storage", told, ends: true });
-        assert_eq!(supervisor.failure().await.to_string(), "storage ended: the disk is full");
+        supervisor.run(
+            "overlay",
+            Fake {
+                name: "overlay",
+                told: Arc::clone(&told),
+                ends: false,
+            },
+        );
+        supervisor.run(
+            "storage",
+            Fake {
+                name: "storage",
+                told,
+                ends: true,
+            },
+        );
+        assert_eq!(
+            supervisor.failure().await.to_string(),
+            "storage ended: the disk is full"
+        );
     }
 }

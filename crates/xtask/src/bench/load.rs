@@ -30,9 +30,29 @@ impl Sipp {
     pub(crate) fn new(name: &'static str, local: u16, edge: u16, folder: &Path) -> Self {
         let log = folder.join(format!("{name}-{local}.log"));
         let mut command = Command::new("sipp");
-        command.arg(format!("127.0.0.1:{edge}")).arg("-sf").arg(scenario(name)).current_dir(folder);
-        command.args(["-i", "127.0.0.1", "-p", &local.to_string(), "-mp", &(local + 10_000).to_string()]);
-        command.args(["-nostdin", "-timeout", TIMEOUT, "-timeout_error", "-trace_err", "-error_file"]).arg(&log);
+        command
+            .arg(format!("127.0.0.1:{edge}"))
+            .arg("-sf")
+            .arg(scenario(name))
+            .current_dir(folder);
+        command.args([
+            "-i",
+            "127.0.0.1",
+            "-p",
+            &local.to_string(),
+            "-mp",
+            &(local + 10_000).to_string(),
+        ]);
+        command
+            .args([
+                "-nostdin",
+                "-timeout",
+                TIMEOUT,
+                "-timeout_error",
+                "-trace_err",
+                "-error_file",
+            ])
+            .arg(&log);
         command.args(["-key", "expires", "600"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self {
@@ -122,7 +142,11 @@ impl Running {
             return Ok(());
         }
         let words = std::fs::read_to_string(&self.log).unwrap_or_default();
-        bail!("sipp {} ended with {status}: {}", self.name, words.lines().take(20).collect::<Vec<_>>().join("\n"))
+        bail!(
+            "sipp {} ended with {status}: {}",
+            self.name,
+            words.lines().take(20).collect::<Vec<_>>().join("\n")
+        )
     }
 }
 
@@ -140,8 +164,15 @@ pub(crate) fn lookups(server: &Server, count: u64) -> anyhow::Result<()> {
     arguments.extend(users.iter().map(String::as_str));
     let output = server.ask(&arguments).stderr(Stdio::inherit()).output()?;
     // The exit code says that none was found, as it should be; each has its line all the same.
-    let lines = output.stdout.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()).count();
-    ensure!(u64::try_from(lines)? == count, "{lines} of {count} lookups were answered");
+    let lines = output
+        .stdout
+        .split(|octet| *octet == b'\n')
+        .filter(|line| !line.is_empty())
+        .count();
+    ensure!(
+        u64::try_from(lines)? == count,
+        "{lines} of {count} lookups were answered"
+    );
     Ok(())
 }
 
@@ -173,7 +204,11 @@ impl Drop for Folder {
 fn scenario(name: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let own = here.join(format!("src/bench/scenarios/{name}.xml"));
-    if own.exists() { own } else { here.join(format!("../../tests/e2e/scenarios/{name}.xml")) }
+    if own.exists() {
+        own
+    } else {
+        here.join(format!("../../tests/e2e/scenarios/{name}.xml"))
+    }
 }
 
 /// In seconds.

@@ -21,8 +21,13 @@ impl Server {
     /// Starts it and waits until phones may register.
     pub(crate) fn start(program: &Path, folder: &Path, peers: u8) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        command.args(["dev", "--no-call", "--peers", &peers.to_string(), "--data"]).arg(folder);
-        command.env_remove("XDG_RUNTIME_DIR").env_remove("SSLKEYLOGFILE").env("RUST_LOG", "error");
+        command
+            .args(["dev", "--no-call", "--peers", &peers.to_string(), "--data"])
+            .arg(folder);
+        command
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("SSLKEYLOGFILE")
+            .env("RUST_LOG", "error");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("its output is piped")?;
         let server = Self {
@@ -41,7 +46,9 @@ impl Server {
             }
         });
         // The sender is dropped when the program ends.
-        is_ready.recv_timeout(PATIENCE).context("p2psip dev did not become ready")?;
+        is_ready
+            .recv_timeout(PATIENCE)
+            .context("p2psip dev did not become ready")?;
         Ok(server)
     }
 
@@ -53,7 +60,10 @@ impl Server {
     /// One of the operator's commands, about to be run.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--peer").arg(format!("unix:{}", self.socket.display())).args(arguments);
+        command
+            .arg("--peer")
+            .arg(format!("unix:{}", self.socket.display()))
+            .args(arguments);
         command
     }
 
@@ -68,7 +78,10 @@ impl Server {
     /// Memory that the process occupies.
     pub(crate) fn resident_mebibytes(&self) -> anyhow::Result<f64> {
         let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
         let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kibibytes / 1024.0)
     }
@@ -81,7 +94,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         let _ = self.child.wait();
     }
 }
@@ -95,7 +110,10 @@ fn cpu_ticks(fields: &str) -> Option<f64> {
 }
 
 fn ticks_of_a_second() -> anyhow::Result<f64> {
-    let output = Command::new("getconf").arg("CLK_TCK").output().context("getconf (package libc-bin)")?;
+    let output = Command::new("getconf")
+        .arg("CLK_TCK")
+        .output()
+        .context("getconf (package libc-bin)")?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     match text.parse() {
         Ok(ticks) => Ok(ticks),

@@ -7,7 +7,9 @@ const RESOURCE: &str = "0f3c00000000000000000000000000aa";
 fn cast() -> Cast {
     let named = |prefix: &str| (1..=5).map(|number| (format!("{prefix}{number}"), number)).collect();
     Cast {
-        phones: [(ALICE, "alice"), (BOB, "bob")].map(|(address, name)| (address.into(), name.into())).into(),
+        phones: [(ALICE, "alice"), (BOB, "bob")]
+            .map(|(address, name)| (address.into(), name.into()))
+            .into(),
         edges: named("e"),
         peers: named("p"),
     }
@@ -92,13 +94,20 @@ fn one_picture_shows_both_protocols() {
     13.00    │◀──────│       │       │       │       │       │     SIP    200 OK (INVITE)
 ";
     let picture = ladder.draw(false);
-    assert_eq!(picture.trim_end(), expected.trim_start_matches('\n').trim_end(), "\n{picture}");
+    assert_eq!(
+        picture.trim_end(),
+        expected.trim_start_matches('\n').trim_end(),
+        "\n{picture}"
+    );
     assert_eq!(ladder.setup_time(), Some(Duration::from_millis(13)));
 }
 
 #[test]
 fn the_picture_fits_a_terminal_and_has_colours_only_when_asked() {
-    let long = CALL.replace("INVITE sip:bob@127.0.0.1:7002", &"INVITE sip:bob@127.0.0.1:7002;with=parameters ".repeat(5));
+    let long = CALL.replace(
+        "INVITE sip:bob@127.0.0.1:7002",
+        &"INVITE sip:bob@127.0.0.1:7002;with=parameters ".repeat(5),
+    );
     let ladder = choose(&steps(&long), &scope(&[RESOURCE.to_owned()]), &cast()).unwrap();
     let plain = ladder.draw(false);
     assert!(plain.lines().all(|line| line.chars().count() <= WIDTH), "{plain}");
@@ -108,10 +117,17 @@ fn the_picture_fits_a_terminal_and_has_colours_only_when_asked() {
 
 #[test]
 fn a_request_that_went_no_further_says_so() {
-    let lone: String = CALL.lines().filter(|line| !line.contains("p4")).map(|line| format!("{line}\n")).collect();
+    let lone: String = CALL
+        .lines()
+        .filter(|line| !line.contains("p4"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     let ladder = choose(&steps(&lone), &scope(&[RESOURCE.to_owned()]), &cast()).unwrap();
     let picture = ladder.draw(false);
-    assert!(picture.contains("FetchReq for 0f3c0000, TTL 32, answered here\n"), "{picture}");
+    assert!(
+        picture.contains("FetchReq for 0f3c0000, TTL 32, answered here\n"),
+        "{picture}"
+    );
 }
 
 #[test]
