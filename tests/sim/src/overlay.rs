@@ -11,6 +11,7 @@ mod fault;
 mod host;
 mod network;
 mod seam;
+mod view;
 mod workload;
 
 use std::{
@@ -26,12 +27,12 @@ use wire::NodeId;
 pub use self::workload::Tally;
 use self::{
     credentials::Credentials,
-    host::{Host, LIST_LENGTH},
+    host::Host,
     network::{Network, Side, WireId},
     workload::Model,
 };
 use crate::{
-    invariants::{self, Member, Members, Violation},
+    invariants::{Member, Violation},
     queue::Queue,
     random::Random,
     scope::Scope,
@@ -289,34 +290,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Writes into the log how each peer sees the ring.
-    fn describe(&mut self) {
-        let lines: Vec<String> = self
-            .hosts
-            .values()
-            .map(|host| {
-                let node = host.peer.node_id.short();
-                match host.overlay.as_ref().map(overlay_core::Core::status) {
-                    Some(status) => {
-                        let range = status
-                            .range
-                            .map(|(after, until)| format!("({}, {}]", after.short(), until.short()));
-                        let (previous, next) = (
-                            invariants::short(&status.predecessors),
-                            invariants::short(&status.successors),
-                        );
-                        format!(
-                            "{node}: owns {range:?}, predecessors {previous:?}, successors {next:?}, {:?}",
-                            status.reasons
-                        )
-                    }
-                    None => format!("{node}: down"),
-                }
-            })
-            .collect();
-        lines.into_iter().for_each(|line| self.note(|| line));
-    }
-
     /// Writes into the log that a failure shows.
     fn note(&mut self, what: impl FnOnce() -> String) {
         self.log.push(format!("{:?} {}", self.queue.elapsed(), what()));
@@ -324,85 +297,11 @@ impl<'a> World<'a> {
 
     /// A message takes some milliseconds, and now and then much longer.
     fn latency(&mut self) -> Duration {
-        if self.random.next() % 500 == 0 {
+        if self.random.next().is_multiple_of(500) {
             self.random.millis(50, 200)
         } else {
             self.random.millis(1, 20)
         }
-    }
-
-    /// Notes what an overlay says of its tables, if it changed.
-    fn refresh_view(&mut self, host: NodeId) {
-        let view = self
-            .hosts
-            .get(&host)
-            .and_then(|state| state.overlay.as_ref())
-            .map(|core| {
-                let status = core.status();
-                let after = status.range.map(|(after, _)| after);
-                let member = Member {
-                    successors: status.successors,
-                    predecessors: status.predecessors,
-                    after,
-                };
-                View {
-                    is_member: status.joined,
-                    member,
-                }
-            });
-        if self.views.get(&host) != view.as_ref() {
-            self.has_new_view = true;
-            match view {
-                Some(view) => self.views.insert(host, view),
-                None => self.views.remove(&host),
-            };
-        }
-    }
-
-    /// Lists the live members, and who is entering: admitted, and not told yet.
-    fn members(&self) -> Members {
-        let mut members = Members::new();
-        for (node, view) in &self.views {
-            if view.is_member {
-                members.insert(*node, view.member.clone());
-                continue;
-            }
-            let names = |(_, peer): &(&NodeId, &View)| peer.is_member && peer.member.predecessors.contains(node);
-            let admitting = self
-                .views
-                .iter()
-                .filter(|entry| names(entry) && self.network.is_up(*node, *entry.0))
-                .min_by_key(|(peer, _)| peer.to_u128().wrapping_sub(node.to_u128()));
-            if let Some((peer, _)) = admitting {
-                members.insert(
-                    *node,
-                    Member {
-                        successors: vec![*peer],
-                        predecessors: Vec::new(),
-                        after: None,
-                    },
-                );
-            }
-        }
-        members
-    }
-
-    fn check_ring(&mut self) -> Result<(), Violation> {
-        if !std::mem::take(&mut self.has_new_view) {
-            return Ok(());
-        }
-        let members = self.members();
-        invariants::check(&members)?;
-        let count = invariants::unskipped(&members).count();
-        if self.is_i2_due && count <= LIST_LENGTH {
-            return Err(Violation::new("I2", format!("{count} members unskipped")));
-        }
-        self.is_i2_due |= count > LIST_LENGTH && invariants::check_quiet(&members, LIST_LENGTH).is_ok();
-        self.settled.retain(|node, _| members.contains_key(node));
-        for node in members.keys() {
-            self.settled.entry(*node).or_insert(self.queue.elapsed());
-        }
-        Ok(())
     }
 }
 

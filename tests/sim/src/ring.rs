@@ -1,12 +1,13 @@
 //! A world of topology plug-ins alone: links, Attach and Join are simulated, Updates travel as values.
 
+mod attach;
 mod fault;
 mod join;
 mod link;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chord::{Chord, Output, Settings, Standing, Target};
+use chord::{Chord, Output, Settings, Standing};
 use wire::{ChordUpdate, NodeId};
 
 use crate::{
@@ -379,53 +380,6 @@ impl World {
             Message::JoinRefused => self.join_later(to),
         }
     }
-
-    fn attach(&mut self, node: NodeId, id: chord::AttachId, target: Target) {
-        let found = match target {
-            Target::Node { node: peer, via } => self.find(node, via, peer.into()).filter(|found| *found == peer),
-            Target::Resource(resource) => self.find(node, None, resource.into()),
-        };
-        let wait = if found.is_some() {
-            self.random.millis(4, 200)
-        } else {
-            self.random.millis(200, 2500)
-        };
-        let life = self.nodes.get(&node).map_or(0, |state| state.life);
-        self.queue.after(wait, Event::AttachEnds { node, life, id, found });
-    }
-
-    /// Follows the routes of the nodes on the way to whom a request reaches.
-    fn find(&self, origin: NodeId, via: Option<NodeId>, place: chord::Place) -> Option<NodeId> {
-        let mut at = via.unwrap_or(origin);
-        if via.is_some() && !self.links.is_up(origin, at) {
-            return None;
-        }
-        let mut visited = vec![origin];
-        for _ in 0..TTL {
-            match self.nodes.get(&at)?.chord.as_ref()?.route(place, &visited) {
-                chord::Route::Here => return Some(at),
-                chord::Route::Next(next) if self.links.is_up(at, next) => {
-                    visited.push(at);
-                    at = next;
-                }
-                chord::Route::Next(_) | chord::Route::None => return None,
-            }
-        }
-        None
-    }
-
-    fn end_attach(&mut self, (node, life): (NodeId, u32), id: chord::AttachId, found: Option<NodeId>) {
-        let now = self.queue.now();
-        if !self.is_alive(node, life) {
-            return;
-        }
-        match found {
-            Some(peer) if peer == node || self.connect(node, peer) => {
-                self.with(node, |chord| chord.handle_attached(now, id, peer));
-            }
-            Some(_) | None => self.with(node, |chord| chord.handle_attach_failed(now, id)),
-        }
-    }
 }
 
 /// When the first fault may happen: the ring is complete.
@@ -433,9 +387,6 @@ const FAULTS_BEGIN: Duration = Duration::from_secs(15);
 
 /// Time without faults before the last checks.
 const CALM: Duration = Duration::from_secs(40);
-
-/// RFC 6940 §10's rings are walked with the initial TTL of our configuration document.
-const TTL: usize = 32;
 
 /// Events kept for the report of a failure.
 const LOG: usize = 60;

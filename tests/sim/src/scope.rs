@@ -1,5 +1,5 @@
-//! How much to simulate, from the environment: `P2PSIP_SIM_SEED` replays one seed, `P2PSIP_SIM_SEEDS`,
-//! `P2PSIP_SIM_PEERS` and `P2PSIP_SIM_SECONDS` set the size.
+//! How much to simulate, from the environment: `P2PSIP_SIM_SEED` replays one seed, or is the first of as many as
+//! `P2PSIP_SIM_SEEDS` says; `P2PSIP_SIM_PEERS` and `P2PSIP_SIM_SECONDS` set the size.
 
 use std::{env, ops::Range, time::Duration};
 
@@ -19,10 +19,10 @@ impl Scope {
     #[must_use]
     pub fn from_environment(seeds: u64, peers: u64, seconds: u64) -> Self {
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let seeds = match number("P2PSIP_SIM_SEED") {
-            Some(seed) => seed..seed + 1,
-            None => 0..number("P2PSIP_SIM_SEEDS").unwrap_or(seeds),
-        };
+        let first = number("P2PSIP_SIM_SEED");
+        let count = number("P2PSIP_SIM_SEEDS").unwrap_or(if first.is_some() { 1 } else { seeds });
+        let first = first.unwrap_or(0);
+        let seeds = first..first.saturating_add(count);
         let peers = number("P2PSIP_SIM_PEERS").unwrap_or(peers);
         Self {
             seeds,

@@ -31,11 +31,13 @@ mod chord;
 mod contact;
 mod finger;
 mod output;
+mod query;
 mod random;
 mod range;
 mod ring;
 mod route;
 mod settings;
+mod shape;
 mod update;
 mod walk;
 
