@@ -201,6 +201,8 @@ impl Core {
     fn replace(&mut self, now: Now, peer: NodeId, dead: LinkId, fresh: LinkId) {
         self.links.by_peer.remove(&peer);
         self.chord.handle_link_down(now, peer);
+        // Another process, maybe with another disk: what waits for the old one, or was delivered to it, counts no more.
+        self.peer_gone(now, peer);
         self.link_up(now, peer, fresh);
         self.discard(now, dead);
     }
@@ -235,6 +237,7 @@ impl Core {
             Some((rival, false)) if self.links.by_peer.get(&peer) == Some(&id) => {
                 self.links.by_peer.remove(&peer);
                 self.chord.handle_link_down(now, peer);
+                self.peer_gone(now, peer);
                 self.link_up(now, peer, rival);
             }
             Some(_) => {}
