@@ -271,12 +271,13 @@ impl World {
                     );
                 }
                 Standing::Joining => {
-                    let is_admitting =
-                        |peer: &(NodeId, &Chord)| peer.1.is_member() && peer.1.predecessors().contains(&node);
-                    let admitting = self
+                    // Only the next member admits; others may still name an earlier process of the node.
+                    let next = self
                         .chords()
-                        .filter(|peer| is_admitting(peer) && self.links.is_up(node, peer.0))
+                        .filter(|(_, peer)| peer.is_member())
                         .min_by_key(|(peer, _)| peer.to_u128().wrapping_sub(node.to_u128()));
+                    let admitting = next
+                        .filter(|(peer, chord)| chord.predecessors().contains(&node) && self.links.is_up(node, *peer));
                     if let Some((peer, _)) = admitting {
                         members.insert(
                             node,

@@ -70,12 +70,14 @@ impl World<'_> {
                 members.insert(*node, view.member.clone());
                 continue;
             }
-            let names = |(_, peer): &(&NodeId, &View)| peer.is_member && peer.member.predecessors.contains(node);
-            let admitting = self
+            // Only the next member admits; others may still name an earlier process of the node.
+            let next = self
                 .views
                 .iter()
-                .filter(|entry| names(entry) && self.network.is_up(*node, *entry.0))
+                .filter(|(_, peer)| peer.is_member)
                 .min_by_key(|(peer, _)| peer.to_u128().wrapping_sub(node.to_u128()));
+            let admitting = next
+                .filter(|(peer, view)| view.member.predecessors.contains(node) && self.network.is_up(*node, **peer));
             if let Some((peer, _)) = admitting {
                 members.insert(
                     *node,
