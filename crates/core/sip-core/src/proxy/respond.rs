@@ -61,12 +61,14 @@ impl Core {
         let Some(branch) = context.branches.get_mut(&number) else {
             return;
         };
-        if branch.state == State::Waiting {
+        let is_first = branch.state == State::Waiting;
+        if is_first {
             branch.state = State::Ringing;
         }
         let (state, cancel, is_edge) = (branch.state, branch.cancel, branch.is_edge());
-        if is_invite && state == State::Ringing {
-            // RFC 3261 §16.7 step 2: each provisional but 100 starts Timer C anew.
+        if is_invite && state == State::Ringing && (is_first || status > 100) {
+            // RFC 3261 §16.7 step 2: each provisional but 100 starts Timer C anew; whichever comes first ends the
+            // silence that was timed before.
             let ringing = if is_edge {
                 timers.ringing_edge
             } else {

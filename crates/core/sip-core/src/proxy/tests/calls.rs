@@ -195,6 +195,19 @@ fn a_phone_that_rings_on_and_on_is_cancelled_by_timer_c() {
 }
 
 #[test]
+fn a_phone_that_only_tries_is_cancelled_by_timer_c() {
+    let mut scene = Scene::new(2, &[ALICE, BOB]);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(100);
+    let ringing = scene.heard(BOB);
+    scene.answer(BOB, &ringing[0], 180);
+    scene.run(150_000);
+    scene.answer(BOB, &ringing[0], 100);
+    scene.run(51_000);
+    assert_eq!(scene.names(BOB).first().map(String::as_str), Some("CANCEL"));
+}
+
+#[test]
 fn repeats_of_a_request_and_its_success_are_dealt_with() {
     let mut scene = Scene::new(2, &[ALICE, BOB]);
     let invite = invite(ALICE, "bob");
