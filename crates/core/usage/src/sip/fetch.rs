@@ -210,7 +210,7 @@ fn entry(data: &StoredData) -> Option<(NodeId, &DataValue)> {
     Some((NodeId::try_from(key.as_ref()).ok()?, value))
 }
 
-/// RFC 6940 §7.3.4: the user name hashes to the Resource-ID and the Node-ID is the dictionary key.
+/// RFC 6940 §7.3.3: the user name hashes to the Resource-ID and the Node-ID is the dictionary key.
 fn is_user_node_match(signer: &identity::Identity, resource: ResourceId, node: NodeId) -> bool {
     let is_user = signer
         .user
