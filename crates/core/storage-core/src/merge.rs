@@ -40,12 +40,7 @@ impl Values {
     pub(crate) fn store(&mut self, kind: &Kind, slots: Vec<Slot>) -> Result<bool, Conflict> {
         let mut has_changed = false;
         for mut slot in slots {
-            if slot
-                .data
-                .value
-                .value()
-                .is_none_or(|value| value.value.len() > kind.max_size)
-            {
+            if !fits(kind, &slot.data) {
                 return Err(Conflict::Large);
             }
             let place = match place(&slot.data).ok_or(Conflict::Misplaced)? {
@@ -97,6 +92,12 @@ impl Values {
                 Some(Ordering::Greater) if losers == Losers::Refuse => return Err(Conflict::Older),
                 Some(Ordering::Greater) => has_newer = true,
                 Some(Ordering::Equal) => {}
+                // RFC 6940 §7.4.1.1: max-size holds for copies too; what its writer sent past the owner spreads no
+                // further. One that is held stays: a later document may have made the Kind smaller.
+                Some(Ordering::Less) | None if !fits(kind, &slot.data) && losers == Losers::Refuse => {
+                    return Err(Conflict::Large);
+                }
+                Some(Ordering::Less) | None if !fits(kind, &slot.data) => {}
                 Some(Ordering::Less) | None => {
                     self.slots.insert(place, slot);
                     has_changed = true;
@@ -156,6 +157,13 @@ fn place(data: &StoredData) -> Option<Wanted> {
         Place::Index(StoredDataValue::APPEND) => Some(Wanted::End),
         place => Some(Wanted::At(place)),
     }
+}
+
+/// Tells whether a value is no larger than its Kind allows.
+fn fits(kind: &Kind, data: &StoredData) -> bool {
+    data.value
+        .value()
+        .is_some_and(|value| value.value.len() <= kind.max_size)
 }
 
 /// Most values and tombstones of a Kind at one Resource.
