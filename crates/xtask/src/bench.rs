@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use self::load::{Sipp, lookups};
+use self::load::{Pace, Sipp, lookups};
 use self::server::Server;
 use crate::step::Step;
 
@@ -69,13 +69,20 @@ struct Bench {
     folder: PathBuf,
 }
 
-const MEASURES: [Measure; 7] = [
+const MEASURES: [Measure; 8] = [
     Measure {
         name: "register_refresh",
         peers: 5,
         measure: Bench::register_refresh,
         unit: "CPU s / 10 000",
         at_most: Some(1.5),
+    },
+    Measure {
+        name: "register_refresh_alone",
+        peers: 5,
+        measure: Bench::register_refresh_alone,
+        unit: "CPU s / 10 000",
+        at_most: None,
     },
     Measure {
         name: "call_one_edge",
@@ -158,14 +165,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    /// One phone refreshes its registration with a nonce that it has, as phones do.
+    /// Phones refresh their registrations at the same time, each with a nonce that it has.
     fn register_refresh(&self, server: &Server) -> anyhow::Result<Measured> {
+        self.refreshes(server, PHONES)
+    }
+
+    /// One phone alone: each refresh pays for a flush of its own.
+    fn register_refresh_alone(&self, server: &Server) -> anyhow::Result<Measured> {
+        self.refreshes(server, 1)
+    }
+
+    fn refreshes(&self, server: &Server, phones: u32) -> anyhow::Result<Measured> {
         // Each round of the scenario is a challenge and 500 refreshes.
-        let rounds = self.count(20);
+        let rounds = self.count(32);
         let measured = server.measure(|| {
             Sipp::new("refresh", 6001, server.sip_port(1), &self.folder)
                 .user("alice")
-                .rounds(rounds, None)
+                .rounds(rounds, Pace::AtOnce(phones))
                 .run()
         })?;
         Ok(measured.per(rounds * 500, 10_000))
@@ -185,16 +201,16 @@ impl Bench {
         Sipp::new("register", 6002, port, &self.folder)
             .user("bob")
             .contact(6100)
-            .rounds(1, None)
+            .rounds(1, Pace::AtOnce(1))
             .run()?;
         let warm = 10;
         let count = self.count(2000);
         let phone = Sipp::new("phone_answers", 6100, port, &self.folder)
-            .rounds(warm + count, Some(CALL_RATE))
+            .rounds(warm + count, CALL_PACE)
             .start()?;
         let call = |rounds| {
             let caller = Sipp::new("call", 6003, server.sip_port(1), &self.folder);
-            caller.user("alice").calls("bob").rounds(rounds, Some(CALL_RATE)).run()
+            caller.user("alice").calls("bob").rounds(rounds, CALL_PACE).run()
         };
         // The first call looks the callee up and makes the connection between the edges.
         call(warm)?;
@@ -216,7 +232,7 @@ impl Bench {
         let rounds = self.count(500);
         let sipp = Sipp::new("first_contact", 6004, server.sip_port(3), &self.folder)
             .user("alice")
-            .rounds(rounds, None);
+            .rounds(rounds, Pace::AtOnce(1));
         let mut times = Vec::new();
         let measured = server.measure(|| {
             times = sipp.timed()?;
@@ -292,5 +308,6 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(metadata.target_directory.join("release/p2psip").into())
 }
 
-/// Calls begun in a second.
-const CALL_RATE: u32 = 100;
+const CALL_PACE: Pace = Pace::EachSecond(100);
+/// Phones that refresh at the same time, so that their bindings share flushes.
+const PHONES: u32 = 16;

@@ -17,6 +17,15 @@ pub(crate) struct Sipp {
     log: PathBuf,
 }
 
+/// How fast the rounds of a scenario follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// So many begin in a second.
+    EachSecond(u32),
+    /// So many go on at a time, each begun when one has ended.
+    AtOnce(u32),
+}
+
 /// A run that goes on in the background; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -82,12 +91,12 @@ impl Sipp {
         self
     }
 
-    /// How often the scenario runs: so many begun in a second, or one after the other.
-    pub(crate) fn rounds(mut self, count: u64, rate: Option<u32>) -> Self {
+    /// How often the scenario runs, and how fast.
+    pub(crate) fn rounds(mut self, count: u64, pace: Pace) -> Self {
         self.command.args(["-m", &count.to_string()]);
-        match rate {
-            Some(rate) => self.command.args(["-r", &rate.to_string(), "-l", "2000"]),
-            None => self.command.args(["-l", "1", "-r", "1000"]),
+        match pace {
+            Pace::EachSecond(rate) => self.command.args(["-r", &rate.to_string(), "-l", "2000"]),
+            Pace::AtOnce(phones) => self.command.args(["-r", "1000", "-l", &phones.to_string()]),
         };
         self
     }
