@@ -227,7 +227,11 @@ impl Core {
             }
             MessageCode::FETCH_REQ => read::fetch(&self.state, context, request.body)?,
             MessageCode::STAT_REQ => read::stat(&self.state, context, request.body)?,
-            MessageCode::FIND_REQ => read::find(&self.state, request.body)?,
+            MessageCode::FIND_REQ => {
+                // Whoever has not heard of a range yet stands alone.
+                let own = self.keep.map_or((NodeId::ZERO, NodeId::ZERO), |keep| keep.own);
+                read::find(&self.state, own, request.body)?
+            }
             other => return Err(Refusal::Malformed(format!("{other} is no request to storage"))),
         };
         let Read { body, chain } = read;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use wire::{
     ArrayRange, DataValue, Decode, Encode, FetchAns, FetchKindResponse, FetchReq, FindAns, FindKindData, FindReq,
-    KindId, MetaData, MetaDataValue, ModelSpecifier, ResourceId, Signature, StatAns, StatKindResponse, StatReq,
+    KindId, MetaData, MetaDataValue, ModelSpecifier, NodeId, ResourceId, Signature, StatAns, StatKindResponse, StatReq,
     StoredData, StoredDataSpecifier, StoredDataValue, StoredMetaData,
 };
 
@@ -83,14 +83,19 @@ pub(crate) fn stat(state: &State, context: Context<'_>, body: &Bytes) -> Result<
     })
 }
 
-pub(crate) fn find(state: &State, body: &Bytes) -> Result<Read, Refusal> {
+/// Answers a Find from the range between the two ids, the first exclusive; equal ends mean the whole ring.
+pub(crate) fn find(state: &State, own: (NodeId, NodeId), body: &Bytes) -> Result<Read, Refusal> {
     let request = FindReq::from_bytes(body)?;
     // RFC 6940 §7.4.4.1: each Kind only once.
     if request.kinds.iter().collect::<BTreeSet<_>>().len() < request.kinds.len() {
         return Err(Refusal::Malformed("a Kind occurs twice".to_owned()));
     }
     // RFC 6940 §7.4.4.2: zero for a Kind that is not known, and where nothing is.
-    let closest = |kind: KindId| state.closest(kind, request.resource).unwrap_or(ResourceId::ZERO);
+    // Only the own range is searched, from the Resource onward: what lies behind its end is the successor's to tell,
+    // and an answer from before the Resource would send nearest(1 + R) round the ring for ever.
+    let is_own = is_within(own, request.resource);
+    let search = |kind: KindId| state.closest(kind, request.resource, own.1.into());
+    let closest = |kind: KindId| is_own.then(|| search(kind)).flatten().unwrap_or(ResourceId::ZERO);
     let results = request
         .kinds
         .iter()
@@ -103,6 +108,12 @@ pub(crate) fn find(state: &State, body: &Bytes) -> Result<Read, Refusal> {
         body: encode(&FindAns { results })?,
         chain: BTreeSet::new(),
     })
+}
+
+/// Tells whether a place lies on the arc behind the first id, up to and including the second.
+fn is_within((after, until): (NodeId, NodeId), place: ResourceId) -> bool {
+    let distance = |to: u128| to.wrapping_sub(after.to_u128()).wrapping_sub(1);
+    distance(place.to_u128()) <= distance(until.to_u128())
 }
 
 /// What a specifier asks for.

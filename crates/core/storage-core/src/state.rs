@@ -120,17 +120,27 @@ impl State {
         first.chain(second).map(|(resource, held)| (*resource, &held.record))
     }
 
-    /// Finds the first Resource with existing values of a Kind, from the given place on along the ring.
+    /// Finds the first Resource with existing values of a Kind, from the given place on along the ring and up to the
+    /// given end, both inclusive.
     // RFC 6940 §7.4.4: nearest(1 + R) walks the overlay, so nearest is the next one clockwise.
-    pub(crate) fn closest(&self, kind: KindId, resource: ResourceId) -> Option<ResourceId> {
-        let end = ResourceId::from(NodeId::WILDCARD);
+    pub(crate) fn closest(&self, kind: KindId, resource: ResourceId, until: ResourceId) -> Option<ResourceId> {
+        // An arc that passes zero has two parts.
+        let passes_zero = resource > until;
+        let end = if passes_zero {
+            ResourceId::from(NodeId::WILDCARD)
+        } else {
+            until
+        };
         let ahead = self.by_kind.range((kind, resource)..=(kind, end));
-        let behind = self.by_kind.range((kind, ResourceId::ZERO)..(kind, resource));
+        let beyond_zero = passes_zero.then(|| self.by_kind.range((kind, ResourceId::ZERO)..=(kind, until)));
         let has_values = |resource: &ResourceId| {
             let values = self.record(*resource).and_then(|record| record.kinds.get(&kind));
             values.is_some_and(|values| values.existing() > 0)
         };
-        ahead.chain(behind).map(|(_, resource)| *resource).find(has_values)
+        ahead
+            .chain(beyond_zero.into_iter().flatten())
+            .map(|(_, resource)| *resource)
+            .find(has_values)
     }
 
     pub(crate) fn summary(&self) -> Summary {

@@ -4,6 +4,7 @@
 //! store KIND at=USER PLACE t=MS v=VALUE by=SIGNER [as=SIGNER] [life=S] [gen=N]   an original; v=- is a tombstone
 //! replica, merge                                                                  the same, as a copy of a peer or our own merge
 //! fetch KIND at=USER [PLACE…] [gen=N], stat, find KIND at=USER
+//! own USER USER                                                                  the range, behind the first up to the second
 //! wait S, restart, ban NODE
 //! ```
 //! Times count from the start. `gen=last` is the counter that the last Store has answered.
@@ -87,6 +88,14 @@ impl Script {
             "merge" => self.store(&words, &options, None, 1),
             "fetch" | "stat" => self.read(verb, &words, &options),
             "find" => self.find(&words, &options),
+            "own" => {
+                let range = (resource(words[0]).as_node_id(), resource(words[1]).as_node_id());
+                let keep = Command::Keep {
+                    own: range,
+                    replica: range,
+                };
+                format!("{:?}", self.rig.run(keep)).to_lowercase()
+            }
             "wait" => {
                 self.rig.wait(words[0].parse().expect("seconds"));
                 String::new()
