@@ -75,18 +75,24 @@ impl Core {
 
     /// Makes what every forwarded request has: our Via on top, and no trace for phones to see.
     fn passed_on<'a>(&self, request: &'a Message, hop: &Hop, branch: &str) -> Edit<'a> {
-        let via = match hop {
-            Hop::Edge { .. } => Via::write("TLS", &self.host, branch),
-            Hop::Flow(flow) => {
-                let sent_by = crate::message::sent_by_of(self.settings.public(flow.local));
-                Via::write(flow.transport.via_name(), &sent_by, branch)
-            }
+        let transport = match hop {
+            Hop::Edge { .. } => "TLS",
+            Hop::Flow(flow) => flow.transport.via_name(),
         };
+        let via = Via::write(transport, &self.sent_by(hop), branch);
         let mut edit = Edit::new(request).prepend(Name::Via, via);
         if hop.edge().is_none() {
             edit = edit.remove(Name::Traceparent).remove(Name::Tracestate);
         }
         edit
+    }
+
+    /// Names this edge as the next hop is told.
+    pub(super) fn sent_by(&self, hop: &Hop) -> String {
+        match hop {
+            Hop::Edge { .. } => self.host.clone(),
+            Hop::Flow(flow) => crate::message::sent_by_of(self.settings.public(flow.local)),
+        }
     }
 
     /// RFC 3261 §22.3: credentials for this realm have done their work; those for others go on.

@@ -9,6 +9,7 @@ use super::core::Core;
 use crate::flow::{Flow, Hop, NodeId};
 use crate::message::{Acting, Edit, Message, Name, ack_for};
 use crate::transaction::{ClientId, ClientKey, ResponseVerdict};
+use crate::uri::{DEFAULT_PORT, Host};
 
 /// RFC 3326: what a callee's phone shows instead of a missed call.
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -24,6 +25,12 @@ impl Core {
                 why: "response to nothing",
             });
         };
+        if !self.is_for_us(client, &message) {
+            return self.event(Event::Dropped {
+                flow: flow.clone(),
+                why: "response for somebody else",
+            });
+        }
         let Some((context, branch)) = self.by_client.get(&client).copied() else {
             // It answers a CANCEL of ours.
             self.layer.handle_response(now, client, status, |_| None);
@@ -42,6 +49,20 @@ impl Core {
         if verdict == ResponseVerdict::Pass {
             self.branch_answered(now, (context, branch), message, status);
         }
+    }
+
+    /// RFC 3261 §18.1.2: a response whose topmost sent-by is not what this edge wrote is discarded.
+    fn is_for_us(&self, client: ClientId, response: &Message) -> bool {
+        let Some((_, hop)) = self.layer.client_request(client) else {
+            return true;
+        };
+        let written = self.sent_by(hop);
+        let ours = Host::parse_with_port(&written);
+        response.top_via().zip(ours).is_some_and(|(via, (host, port))| {
+            // Some phones leave the default port out, or write the name in their own case.
+            let is_same_port = via.port.unwrap_or(DEFAULT_PORT) == port.unwrap_or(DEFAULT_PORT);
+            is_same_port && via.host.to_string().eq_ignore_ascii_case(&host.to_string())
+        })
     }
 
     fn branch_answered(&mut self, now: Instant, (id, branch): (ContextId, BranchId), message: Message, status: u16) {

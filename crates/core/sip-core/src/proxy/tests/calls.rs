@@ -195,6 +195,25 @@ fn a_phone_that_rings_on_and_on_is_cancelled_by_timer_c() {
 }
 
 #[test]
+fn a_response_that_names_another_sender_is_dropped() {
+    let mut scene = Scene::new(2, &[ALICE, BOB]);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(100);
+    let offered = scene.heard(BOB);
+    let via = offered[0].values(Name::Via).next().unwrap();
+    let response = crate::message::respond(&offered[0], 180, "", &[]);
+    let with = |via: String| Edit::new(&response).replace_first(Name::Via, via).apply();
+    let (foreign, bare) = (via.replace("198.51.100.2", "198.51.100.9"), via.replace(":5060", ""));
+    scene.say(BOB, &with(foreign));
+    scene.run(100);
+    assert_eq!(scene.names(ALICE), ["100"]);
+    assert_eq!(scene.dropped, ["response for somebody else"]);
+    scene.say(BOB, &with(bare));
+    scene.run(100);
+    assert_eq!(scene.names(ALICE), ["180"]);
+}
+
+#[test]
 fn a_phone_that_only_tries_is_cancelled_by_timer_c() {
     let mut scene = Scene::new(2, &[ALICE, BOB]);
     scene.say(ALICE, &invite(ALICE, "bob"));
