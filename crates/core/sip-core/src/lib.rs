@@ -1,6 +1,7 @@
 //! RFC 3261 without sockets: messages, transactions, proxy, registrar, digest.
 
 pub mod aor;
+pub mod date;
 pub mod digest;
 pub mod flow;
 pub mod location;

@@ -16,7 +16,7 @@ use p2psip_sip_core::aor::{Aor, Domains};
 use p2psip_sip_core::digest::{self, Authenticator, Secrets, Side, Verdict};
 use p2psip_sip_core::flow::{Flow, FlowKind, Hop, NodeId, Transport};
 use p2psip_sip_core::location::{Binding, Table};
-use p2psip_sip_core::message::{Message, Name};
+use p2psip_sip_core::message::{Message, Name, Reply};
 use p2psip_sip_core::proxy::{
     self, Answer, Authenticated, BranchTimers, Core, Outcome, Output, Query, Resolved, Scope, Target,
 };
@@ -105,7 +105,14 @@ impl Edge {
     fn register(&mut self, now: Instant, request: &Message, flow: &Flow) -> Message {
         match self.authenticate(now, request, Side::Registrar) {
             Ok(aor) => match self.table.register(UNIX_MS, &aor, request, flow) {
-                Ok(_) => self.table.answer(UNIX_MS, &aor, request),
+                Ok(_) => self
+                    .table
+                    .listing(UNIX_MS, &aor)
+                    .iter()
+                    .fold(Reply::new(request, 200), |reply, (name, value)| {
+                        reply.header(*name, value)
+                    })
+                    .build(),
                 Err(refusal) => refusal.to_response(request),
             },
             Err(challenge) => *challenge,

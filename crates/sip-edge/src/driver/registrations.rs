@@ -186,10 +186,8 @@ impl Driver {
 
     /// The 200 with the bindings of this edge.
     fn listing(&self, now: Now, aor: &Aor) -> Answer {
-        let bindings = self.locations.bindings(now.unix_ms, aor);
-        bindings.fold(Answer::new(200), |answer, binding| {
-            answer.header(Name::Contact, binding.to_contact(now.unix_ms))
-        })
+        let headers = self.locations.listing(now.unix_ms, aor).into_iter();
+        headers.fold(Answer::new(200), |answer, (name, value)| answer.header(name, value))
     }
 
     /// Stores an entry or its tombstone in the overlay.

@@ -14,8 +14,9 @@ pub use self::binding::Binding;
 pub use self::codec::DecodeError;
 
 use crate::aor::Aor;
+use crate::date::date;
 use crate::flow::{ConnectionId, Flow};
-use crate::message::{Message, Name, Reply};
+use crate::message::Name;
 use crate::token::BindingId;
 
 /// What registrations may ask for.
@@ -134,14 +135,12 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// Makes the 200 to a REGISTER, with all bindings of this edge (RFC 3261 §10.3 step 8).
-    pub fn answer(&self, now_ms: u64, aor: &Aor, request: &Message) -> Message {
-        let reply = Reply::new(request, 200);
-        self.bindings(now_ms, aor)
-            .fold(reply, |reply, binding| {
-                reply.header(Name::Contact, &binding.to_contact(now_ms))
-            })
-            .build()
+    /// Returns what the 200 to a REGISTER says: all bindings of this edge, and the time for phones without a clock
+    /// (RFC 3261 §10.3 step 8).
+    pub fn listing(&self, now_ms: u64, aor: &Aor) -> Vec<(Name<'static>, String)> {
+        let bindings = self.bindings(now_ms, aor);
+        let contacts = bindings.map(|binding| (Name::Contact, binding.to_contact(now_ms)));
+        contacts.chain([(Name::Date, date(now_ms / 1000))]).collect()
     }
 
     /// Removes all bindings of an AOR: its user was disabled, or a Store for it failed.

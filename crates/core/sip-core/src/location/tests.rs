@@ -1,6 +1,6 @@
 use super::*;
 use crate::flow::{FlowKind, Transport};
-use crate::message::{Method, Request};
+use crate::message::{Message, Method, Reply, Request};
 
 const NOW: u64 = 1_000_000;
 
@@ -43,7 +43,13 @@ fn register(call_id: &str, cseq: u32, headers: &[(Name<'_>, &str)]) -> Message {
 /// Registers and returns the status code with the remaining seconds of each Contact.
 fn run(table: &mut Table, now_ms: u64, request: &Message, flow: &Flow) -> (u16, Vec<String>) {
     let response = match table.register(now_ms, &alice(), request, flow) {
-        Ok(_) => table.answer(now_ms, &alice(), request),
+        Ok(_) => table
+            .listing(now_ms, &alice())
+            .iter()
+            .fold(Reply::new(request, 200), |reply, (name, value)| {
+                reply.header(*name, value)
+            })
+            .build(),
         Err(refusal) => refusal.to_response(request),
     };
     (
@@ -423,4 +429,10 @@ fn a_removed_user_leaves_nothing() {
         .unwrap();
     assert!(table.remove(&alice()).is_last);
     assert!(table.find(NOW, change.kept[0]).is_none() && table.next_expiry().is_none());
+}
+
+#[test]
+fn a_listing_tells_the_time() {
+    let listing = Table::new(Limits::default()).listing(1_289_690_940_000, &alice());
+    assert_eq!(listing, [(Name::Date, "Sat, 13 Nov 2010 23:29:00 GMT".to_owned())]);
 }

@@ -247,7 +247,13 @@ fn registrar(now: Instant, edge: (&mut Authenticator, &mut Table), request: &Mes
         kind: FlowKind::Phone,
     };
     table.register(UNIX_MS, &aor, request, &flow).unwrap();
-    table.answer(UNIX_MS, &aor, request)
+    table
+        .listing(UNIX_MS, &aor)
+        .iter()
+        .fold(Reply::new(request, 200), |reply, (name, value)| {
+            reply.header(*name, value)
+        })
+        .build()
 }
 
 /// Runs an agent against the registrar until nothing more is sent.
