@@ -256,7 +256,7 @@ impl Ladder {
             let time = arrow.at.saturating_duration_since(first.at).as_secs_f64() * 1e3;
             let text = format!("{:6} {}", arrow.protocol.name(), arrow.text);
             let used = TIME + lines.len() * CELL + 2;
-            let text: String = text.chars().take(WIDTH.saturating_sub(used)).collect();
+            let text = fitting(&text, WIDTH.saturating_sub(used));
             let lifelines = strokes(lines.len(), place(&arrow.from), place(&arrow.to));
             let (on, off) = if has_colours {
                 (arrow.protocol.colour(), "\x1b[0m")
@@ -267,6 +267,14 @@ impl Ladder {
         }
         picture
     }
+}
+
+/// Cuts a text that is too long, and shows that it was cut.
+fn fitting(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Draws all lifelines and one arrow across them.
