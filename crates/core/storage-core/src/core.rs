@@ -283,11 +283,13 @@ impl Core {
         Ok(Answer::Done)
     }
 
-    /// Drops the values of signers that the document in force no longer admits.
+    /// Drops the values of Kinds and signers that the document in force no longer admits.
     fn drop_disowned(&mut self, now: Now) {
         let mut disowned: BTreeSet<(KindId, Vec<Hash>)> = BTreeSet::new();
         for (id, chain) in self.state.chains() {
+            // RFC 6940 §11.1: values of a Kind that went with its signer are discarded.
             let Some(kind) = self.in_force.kinds.get(id) else {
+                disowned.insert((id, chain));
                 continue;
             };
             let ders: Vec<_> = chain
@@ -308,7 +310,7 @@ impl Core {
             self.state.retain_all(&mut keep, &mut self.housekeeping);
             tracing::info!(
                 signers = disowned.len(),
-                "dropped the values of signers that the document disowns"
+                "dropped the values of kinds and signers that the document disowns"
             );
         }
     }

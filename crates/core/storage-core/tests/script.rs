@@ -5,7 +5,7 @@
 //! replica, merge                                                                  the same, as a copy of a peer or our own merge
 //! fetch KIND at=USER [PLACE…] [gen=N], stat, find KIND at=USER
 //! own USER USER                                                                  the range, behind the first up to the second
-//! wait S, restart, ban NODE
+//! wait S, restart, ban NODE, disown KIND (a document without it, and one with it again)
 //! ```
 //! Times count from the start. `gen=last` is the counter that the last Store has answered.
 
@@ -115,6 +115,17 @@ impl Script {
                 self.world.document.bad_nodes.insert(node_id(words[0]));
                 let xml = self.world.signed_document();
                 format!("{:?}", self.rig.run(Command::Document { xml })).to_lowercase()
+            }
+            "disown" => {
+                let kinds = self.world.document.kinds.clone();
+                self.world.document.kinds.retain(|each| each.id != kind(words[0]));
+                for kinds in [self.world.document.kinds.clone(), kinds] {
+                    self.world.document.kinds = kinds;
+                    self.world.document.sequence += 1;
+                    let xml = self.world.signed_document();
+                    assert_eq!(self.rig.run(Command::Document { xml }), Answer::Done);
+                }
+                String::new()
             }
             other => panic!("{other} is no command"),
         }
