@@ -172,7 +172,11 @@ impl Chord {
                 .admitting
                 .is_some_and(|admitting| admitting.peer == from && admitting.is_asked);
         let lists = self.contacts.get(&from).and_then(|contact| contact.lists.as_ref());
-        is_asked && lists.is_some_and(|lists| lists.predecessors.first() == Some(&self.own.to_u128()))
+        let own = self.own.to_u128();
+        // Further down the list it would be a stranger's place: somebody else came between.
+        let is_first = |lists: &Lists| lists.predecessors.first() == Some(&own);
+        let is_named = |lists: &Lists| !self.settings.rules.join_is_rechecked && lists.names(own);
+        is_asked && lists.is_some_and(|lists| is_first(lists) || is_named(lists))
     }
 
     /// Enters the ring where the admitting peer put this node.
