@@ -259,6 +259,8 @@ impl Core {
         push.progress = now.instant;
         let to = push.to;
         if send_again {
+            // What one holder had newer the other may lack.
+            self.spread(now, resource);
             let again = self.push(now, to, Source::Resources(vec![resource]), Reason::Again);
             self.push_on(now, again);
         }
