@@ -49,7 +49,7 @@ pub enum Output {
     },
     /// Something happened.
     Event(Event),
-    /// Nothing more for now; [`Agent::handle_timeout`] is due then, if ever.
+    /// Nothing more for now; [`Agent::handle_timeout`](super::Agent::handle_timeout) is due then, if ever.
     Timeout(Option<Instant>),
 }
 
