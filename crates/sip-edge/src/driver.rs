@@ -127,8 +127,8 @@ pub(crate) enum Purpose {
 
 /// The result of a job.
 pub(crate) enum Done {
-    /// A registration is on the disk.
-    Flushed(RegisterId, Answer),
+    /// The registrations of an AOR are on the disk.
+    Flushed(Vec<RegisterId>, Answer),
     /// State without anybody waiting is on the disk.
     Noted,
     /// The disk failed: nothing can be acknowledged any more.
@@ -249,7 +249,11 @@ impl Driver {
 
     fn handle_done(&mut self, now: Now, done: Result<Done, tokio::task::JoinError>) -> Result<(), Fatal> {
         match done {
-            Ok(Done::Flushed(id, answer)) => self.proxy.handle_registered(now.instant, id, &answer),
+            Ok(Done::Flushed(ids, answer)) => {
+                for id in ids {
+                    self.proxy.handle_registered(now.instant, id, &answer);
+                }
+            }
             Ok(Done::Noted) => {}
             Ok(Done::DiskFailed(error)) => return Err(error.into()),
             Ok(Done::Fetched(aor, result)) => self.handle_fetched(now, &aor, result),

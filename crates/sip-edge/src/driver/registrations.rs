@@ -171,14 +171,14 @@ impl Driver {
         }
         let mut batch = Batch::new();
         self.put_change(&mut batch, now, aor, change.is_last);
-        self.flush(batch, id, answer);
+        self.flush(batch, vec![id], answer);
     }
 
-    fn flush(&mut self, batch: Batch, id: RegisterId, answer: Answer) {
+    fn flush(&mut self, batch: Batch, ids: Vec<RegisterId>, answer: Answer) {
         let store = self.store.clone();
         self.start(async move {
             match store.apply(batch).await {
-                Ok(()) => Done::Flushed(id, answer),
+                Ok(()) => Done::Flushed(ids, answer),
                 Err(error) => Done::DiskFailed(error),
             }
         });
@@ -245,10 +245,8 @@ impl Driver {
                 let record = self.directory.record(now.instant, aor.as_str()).flatten();
                 disk::put_bindings(&mut batch, now.unix_ms, &aor, &self.locations, record);
                 let answer = self.listing(now, &aor);
-                // One batch holds them all; the first flush makes it durable, the others find nothing more to write.
-                for id in waiting {
-                    self.flush(std::mem::take(&mut batch), id, answer.clone());
-                }
+                // One batch holds them all, so all are answered after its flush and none before.
+                self.flush(batch, waiting, answer);
             }
             Some((aor, waiting)) if job.is_registration => {
                 // The overlay does not know of these phones, so they are not registered.
