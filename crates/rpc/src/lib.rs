@@ -13,6 +13,7 @@
 //! - The [`Caller`] is known from the connection; one table says which [`Role`] may call which method.
 //! - The W3C trace context travels with every call.
 
+mod address;
 mod attach;
 mod body;
 mod channel;
@@ -26,6 +27,7 @@ mod served;
 mod trace;
 mod unix;
 
+pub use address::{Address, AddressError};
 pub use attach::{NONCE_LENGTH, attach_contents};
 pub use channel::Channel;
 pub use deadline::{Deadline, unbounded};
