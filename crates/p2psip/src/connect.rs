@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rpc::Channel;
+use rpc::{Address, Channel, Role};
 use runtime::ExitCode;
 
 use crate::cli::Global;
@@ -19,16 +19,18 @@ pub(crate) struct Peer {
 impl Peer {
     /// Finds the peer that is meant. It connects at the first call.
     pub(crate) fn of(global: &Global) -> Result<Self, Failure> {
-        let path = match &global.peer {
+        let address = match &global.peer {
             Some(address) => socket_of(address)?,
-            None => default_socket().ok_or_else(|| {
+            None => Address::Unix(default_socket().ok_or_else(|| {
                 let message =
                     "which peer? XDG_RUNTIME_DIR is not set: give --peer unix:PATH, as `p2psip dev` prints it";
                 Failure::new(ExitCode::Usage, anyhow::anyhow!(message))
-            })?,
+            })?),
         };
-        let name = format!("unix:{}", path.display());
-        let channel = Channel::unix(path).with_default_deadline(global.timeout);
+        let channel = Channel::connect(&address, Role::Overlay, None);
+        let channel = channel.map_err(|error| Failure::new(ExitCode::Usage, error))?;
+        let channel = channel.with_default_deadline(global.timeout);
+        let name = address.to_string();
         Ok(Self { channel, name })
     }
 
@@ -53,13 +55,15 @@ pub(crate) fn default_socket() -> Option<PathBuf> {
     Some(PathBuf::from(folder).join("p2psip/dev.sock"))
 }
 
-fn socket_of(address: &str) -> Result<PathBuf, Failure> {
-    match address.strip_prefix("unix:") {
-        Some(path) if !path.is_empty() => Ok(path.into()),
-        _ => Err(Failure::new(
-            ExitCode::Usage,
-            anyhow::anyhow!("peer address {address} is not of the form unix:PATH"),
-        )),
+/// The operator's door is a Unix socket.
+fn socket_of(address: &str) -> Result<Address, Failure> {
+    let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
+    match address.parse() {
+        Ok(address @ Address::Unix(_)) => Ok(address),
+        Ok(address) => Err(usage(anyhow::anyhow!(
+            "peer address {address} is not of the form unix:PATH"
+        ))),
+        Err(error) => Err(usage(error.into())),
     }
 }
 
@@ -69,8 +73,12 @@ mod tests {
 
     #[test]
     fn addresses_are_unix_paths() {
-        assert_eq!(socket_of("unix:/run/x.sock").unwrap(), PathBuf::from("/run/x.sock"));
+        assert_eq!(
+            socket_of("unix:/run/x.sock").unwrap(),
+            Address::Unix("/run/x.sock".into())
+        );
         assert_eq!(socket_of("unix:").unwrap_err().code(), ExitCode::Usage);
         assert_eq!(socket_of("127.0.0.1:7400").unwrap_err().code(), ExitCode::Usage);
+        assert_eq!(socket_of("tcp:127.0.0.1:7400").unwrap_err().code(), ExitCode::Usage);
     }
 }

@@ -293,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn only_not_found_is_a_result_among_refusals() {
         let peer = Peer {
-            channel: rpc::Channel::unix("/nonexistent"),
+            channel: rpc::Channel::direct(rpc::Served::builder().build(), rpc::Role::Operator),
             name: "nobody".into(),
         };
         let document = Document::for_overlay(overlay_config::Genesis {

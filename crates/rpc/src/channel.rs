@@ -1,6 +1,5 @@
 //! The one client type. What is behind it, the same process or a socket, is decided where it is made and shows nowhere else.
 
-use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,13 +16,20 @@ use crate::deadline::{self, Unbounded};
 use crate::direct::Direct;
 use crate::role::Role;
 use crate::served::Served;
-use crate::{trace, unix};
+use crate::{Address, ComponentIdentity, tcp, trace, unix};
 
 /// A way to another component; clones share it. Generated clients take it as it is.
 #[derive(Clone)]
 pub struct Channel {
     wiring: Wiring,
     default: Duration,
+}
+
+/// Why there is no channel to an address: TCP goes with mutual TLS only.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address}: TCP needs component certificates: name their folder, or use unix:/path")]
+pub struct ConnectError {
+    address: Address,
 }
 
 /// What carries a request: its errors are already UNAVAILABLE.
@@ -36,13 +42,28 @@ impl Channel {
         Self::new(BoxCloneSyncService::new(Direct::new(served, role)))
     }
 
-    /// A channel to the server behind a Unix socket. It connects at the first call and again after a loss.
+    /// A channel to the server behind a socket, which over TCP must prove that it plays `server`, and is shown `identity`. It
+    /// connects at the first call, and again at the first after a loss.
+    ///
+    /// # Errors
+    /// When the address is TCP and there is no identity to show. Whether anybody is there, a call finds out.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    #[must_use]
-    pub fn unix(path: impl AsRef<Path>) -> Self {
-        Self::new(unix::connect(path.as_ref()))
+    pub fn connect(
+        address: &Address,
+        server: Role,
+        identity: Option<&ComponentIdentity>,
+    ) -> Result<Self, ConnectError> {
+        match (address, identity) {
+            (Address::Unix(path), _) => Ok(Self::new(unix::connect(path))),
+            (Address::Tcp { host, port }, Some(identity)) => {
+                Ok(Self::new(tcp::connect(host, *port, server, identity.clone())))
+            }
+            (Address::Tcp { .. }, None) => Err(ConnectError {
+                address: address.clone(),
+            }),
+        }
     }
 
     /// The same channel with another deadline for calls that name none (5 s otherwise).

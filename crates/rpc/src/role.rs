@@ -1,5 +1,7 @@
 //! Who calls, and who may call what: one table for all methods.
 
+use std::fmt;
+
 use tonic::{Request, Status};
 
 /// The part that the process at the other end plays.
@@ -17,6 +19,78 @@ pub enum Role {
     Operator,
 }
 
+impl Role {
+    /// Its name in certificates and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Storage => "storage",
+            Self::SipEdge => "sip-edge",
+            Self::Bootstrap => "bootstrap",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The DNS name in the certificate of whoever plays it.
+    pub(crate) fn server_name(self) -> String {
+        format!("{}{DOMAIN}", self.name())
+    }
+
+    /// Reads a DNS name of a certificate.
+    pub(crate) fn of_server_name(name: &str) -> Option<Self> {
+        let name = name.strip_suffix(DOMAIN)?;
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
+    const ALL: [Self; 5] = [
+        Self::Overlay,
+        Self::Storage,
+        Self::SipEdge,
+        Self::Bootstrap,
+        Self::Operator,
+    ];
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The roles that a certificate names.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Roles(u8);
+
+impl Roles {
+    /// Whether `role` is one of them.
+    #[must_use]
+    pub fn contains(self, role: Role) -> bool {
+        self.0 & role.bit() != 0
+    }
+
+    /// Goes through them.
+    pub fn iter(self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self(roles.into_iter().fold(0, |bits, role| bits | role.bit()))
+    }
+}
+
+impl fmt::Debug for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
 /// The caller of a request, known from its connection and from nothing that it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,6 +104,8 @@ pub enum Caller {
         /// Process id, where the system tells.
         pid: Option<i32>,
     },
+    /// Over TCP with mutual TLS: the roles that the caller's certificate names.
+    Tls(Roles),
 }
 
 impl Caller {
@@ -51,6 +127,7 @@ impl Caller {
         match self {
             Self::Direct(own) => *own == role,
             Self::Unix { .. } => true,
+            Self::Tls(roles) => roles.contains(role),
         }
     }
 
@@ -63,6 +140,9 @@ impl Caller {
             .is_none_or(|(_, roles)| roles.iter().any(|role| self.has(*role)))
     }
 }
+
+/// Names below it are nobody's in the DNS: `internal` is kept for private use.
+const DOMAIN: &str = ".p2psip.internal";
 
 const METHODS: [(&str, &[Role]); 16] = [
     ("/p2psip.overlay.v1.Overlay/Call", &[Role::SipEdge, Role::Operator]),

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use p2psip_rpc::proto::overlay::v1 as pb;
 use p2psip_rpc::proto::overlay::v1::overlay_client::OverlayClient;
 use p2psip_rpc::proto::overlay::v1::overlay_server::{Overlay, OverlayServer};
-use p2psip_rpc::{Caller, Channel, Deadline, Duplex, Role, Served, UnixSocket, unbounded};
+use p2psip_rpc::{
+    Address, BindError, Caller, Channel, ComponentAuthority, ComponentIdentity, Deadline, Duplex, Listener, Role,
+    Served, unbounded,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,7 +34,13 @@ macro_rules! on_each_wiring {
         mod unix {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name(super::Wired::unix()).await;
+                super::$name(super::Wired::unix().await).await;
+            })*
+        }
+        mod tcp {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Wired::tcp(super::Role::SipEdge).await).await;
             })*
         }
     };
@@ -258,11 +267,11 @@ async fn trace_context_reaches_the_handler(mut wired: Wired) {
 
 async fn an_unknown_method_is_unimplemented(wired: Wired) {
     let mut client = p2psip_rpc::proto::storage::v1::storage_client::StorageClient::new(wired.channel.clone());
-    // The direct wiring's role may not call it at all; the socket has every role, and finds no such service.
-    let expected = if wired.is_direct {
-        Code::PermissionDenied
-    } else {
+    // A caller of one role may not call it at all; on the Unix socket every role is there, and finds no such service.
+    let expected = if wired.is_unix() {
         Code::Unimplemented
+    } else {
+        Code::PermissionDenied
     };
     let status = client
         .stats(p2psip_rpc::proto::storage::v1::StatsRequest {})
@@ -273,56 +282,67 @@ async fn an_unknown_method_is_unimplemented(wired: Wired) {
 
 #[tokio::test]
 async fn the_wrong_role_is_denied() {
-    let mut wired = Wired::direct(Role::Storage);
-    let status = wired.client.call(call("echo")).await.unwrap_err();
-    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
-
-    let mut wired = Wired::direct(Role::Operator);
-    let status = wired.client.attach(unbounded(tokio_stream::empty())).await.unwrap_err();
-    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    for mut wired in [Wired::direct(Role::Storage), Wired::tcp(Role::Storage).await] {
+        let status = wired.client.call(call("echo")).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    }
+    for mut wired in [Wired::direct(Role::Operator), Wired::tcp(Role::Operator).await] {
+        let status = wired.client.attach(unbounded(tokio_stream::empty())).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    }
 }
 
 #[tokio::test]
 async fn a_caller_names_itself_by_its_connection() {
-    let response = Wired::direct(Role::SipEdge)
-        .client
-        .call(call("caller"))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(contents(response), "Direct(SipEdge)");
-
-    let response = Wired::unix().client.call(call("caller")).await.unwrap().into_inner();
-    assert!(contents(response).starts_with("Unix { uid: "));
+    for (mut wired, named) in [
+        (Wired::direct(Role::SipEdge), "Direct(SipEdge)"),
+        (Wired::unix().await, "Unix { uid: "),
+        (Wired::tcp(Role::SipEdge).await, "Tls({SipEdge})"),
+    ] {
+        let response = wired.client.call(call("caller")).await.unwrap().into_inner();
+        let caller = contents(response);
+        assert!(caller.starts_with(named), "{caller}");
+    }
 }
 
 #[tokio::test]
 async fn a_missing_server_is_unavailable_and_named() {
     let folder = tempfile::tempdir().unwrap();
-    let mut client = OverlayClient::new(Channel::unix(folder.path().join("nobody.sock")));
-    let status = client.call(call("echo")).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("nobody.sock"), "{status}");
+    let authority = ComponentAuthority::generate().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for address in [
+        Address::Unix(folder.path().join("nobody.sock")),
+        format!("tcp:{closed}").parse().unwrap(),
+    ] {
+        let identity = authority.issue(Role::SipEdge).unwrap();
+        let channel = Channel::connect(&address, Role::Overlay, Some(&identity)).unwrap();
+        let status = OverlayClient::new(channel).call(call("echo")).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains(&address.to_string()), "{status}");
+    }
 }
 
 #[tokio::test]
 async fn a_restarted_server_is_found_again() {
-    let mut wired = Wired::unix();
-    wired.client.call(call("echo")).await.unwrap();
-    let path = wired.path.clone().unwrap();
-    wired.served.close(Duration::from_millis(100)).await;
-    wired.finished().await;
+    for mut wired in [Wired::unix().await, Wired::tcp(Role::SipEdge).await] {
+        wired.client.call(call("echo")).await.unwrap();
+        let socket = wired.close().await;
 
-    let (served, _) = served();
-    tokio::spawn(served.serve_unix(UnixSocket::bind(path).unwrap()));
-    let deadline = Deadline::after(Duration::from_secs(5));
-    let client = wired.client.clone();
-    p2psip_rpc::retry(deadline, |deadline| {
-        let mut client = client.clone();
-        async move { client.call(deadline.pass(call("echo"), Duration::ZERO)).await }
-    })
-    .await
-    .unwrap();
+        let (served, _) = served();
+        let listener = Listener::bind(&socket.address, socket.identity.as_ref()).await.unwrap();
+        tokio::spawn(served.serve(listener));
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let client = wired.client.clone();
+        p2psip_rpc::retry(deadline, |deadline| {
+            let mut client = client.clone();
+            async move { client.call(deadline.pass(call("echo"), Duration::ZERO)).await }
+        })
+        .await
+        .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -331,18 +351,38 @@ async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p2psip.sock");
+    let address = Address::Unix(path.clone());
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
 
-    let socket = UnixSocket::bind(&path).unwrap();
+    let listener = Listener::bind(&address, None).await.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let error = UnixSocket::bind(&path).unwrap_err();
-    assert!(matches!(error, p2psip_rpc::BindError::InUse { .. }), "{error}");
-    drop(socket);
+    let error = Listener::bind(&address, None).await.unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    drop(listener);
     assert!(!path.exists());
 
     std::fs::write(&path, "a file").unwrap();
-    let error = UnixSocket::bind(&path).unwrap_err();
-    assert!(matches!(error, p2psip_rpc::BindError::NotASocket { .. }), "{error}");
+    let error = Listener::bind(&address, None).await.unwrap_err();
+    assert!(matches!(error, BindError::NotASocket { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let identity = ComponentAuthority::generate().unwrap().issue(Role::Overlay).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", taken.local_addr().unwrap()).parse().unwrap();
+    let error = Listener::bind(&address, Some(&identity)).await.unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn tcp_goes_with_certificates_only() {
+    let address = "tcp:127.0.0.1:0".parse().unwrap();
+    let error = Listener::bind(&address, None).await.unwrap_err();
+    assert!(matches!(error, BindError::NoIdentity { .. }), "{error}");
+    let error = Channel::connect(&address, Role::Overlay, None).unwrap_err();
+    assert!(error.to_string().contains("tcp:127.0.0.1:0"), "{error}");
 }
 
 const FIVE_MIB: usize = 5 << 20;
@@ -355,58 +395,84 @@ struct Wired {
     channel: Channel,
     served: Served,
     stub: Stub,
-    is_direct: bool,
-    serving: Option<tokio::task::JoinHandle<Result<(), tonic::transport::Error>>>,
-    path: Option<std::path::PathBuf>,
-    _folder: Option<tempfile::TempDir>,
+    socket: Option<Socket>,
+}
+
+/// The server's end, unless the wiring is direct.
+struct Socket {
+    address: Address,
+    identity: Option<ComponentIdentity>,
+    serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    _folder: tempfile::TempDir,
 }
 
 impl Wired {
     fn direct(role: Role) -> Self {
         let (served, stub) = served();
         let channel = Channel::direct(served.clone(), role);
-        let client = OverlayClient::new(channel.clone());
+        Self::new(channel, (served, stub), None)
+    }
+
+    async fn unix() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix(folder.path().join("p2psip.sock"));
+        Self::over(address, None, folder).await
+    }
+
+    async fn tcp(role: Role) -> Self {
+        let authority = ComponentAuthority::generate().unwrap();
+        let identities = (authority.issue(Role::Overlay).unwrap(), authority.issue(role).unwrap());
+        let address = "tcp:localhost:0".parse().unwrap();
+        Self::over(address, Some(identities), tempfile::tempdir().unwrap()).await
+    }
+
+    /// With the identities of server and client.
+    async fn over(
+        address: Address,
+        identities: Option<(ComponentIdentity, ComponentIdentity)>,
+        folder: tempfile::TempDir,
+    ) -> Self {
+        let (served, stub) = served();
+        let (own, client) = identities.unzip();
+        let listener = Listener::bind(&address, own.as_ref()).await.unwrap();
+        let address = listener.address().clone();
+        let channel = Channel::connect(&address, Role::Overlay, client.as_ref()).unwrap();
+        let socket = Socket {
+            address,
+            identity: own,
+            serving: tokio::spawn(served.clone().serve(listener)),
+            _folder: folder,
+        };
+        Self::new(channel, (served, stub), Some(socket))
+    }
+
+    fn new(channel: Channel, (served, stub): (Served, Stub), socket: Option<Socket>) -> Self {
         Self {
-            client,
+            client: OverlayClient::new(channel.clone()),
             channel,
             served,
             stub,
-            is_direct: true,
-            serving: None,
-            path: None,
-            _folder: None,
+            socket,
         }
     }
 
-    fn unix() -> Self {
-        let (served, stub) = served();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p2psip.sock");
-        let socket = UnixSocket::bind(&path).unwrap();
-        let serving = Some(tokio::spawn(served.clone().serve_unix(socket)));
-        let channel = Channel::unix(&path);
-        let client = OverlayClient::new(channel.clone());
-        Self {
-            client,
-            channel,
-            served,
-            stub,
-            is_direct: false,
-            serving,
-            path: Some(path),
-            _folder: Some(folder),
-        }
+    fn is_unix(&self) -> bool {
+        matches!(&self.socket, Some(socket) if matches!(socket.address, Address::Unix(_)))
     }
 
     /// Waits until the socket's server has returned.
     async fn finished(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            timeout(Duration::from_secs(5), serving)
-                .await
-                .unwrap()
-                .unwrap()
-                .unwrap();
+        if let Some(socket) = &mut self.socket {
+            let serving = timeout(Duration::from_secs(5), &mut socket.serving).await;
+            serving.unwrap().unwrap().unwrap();
         }
+    }
+
+    /// Ends the server; its address is free then.
+    async fn close(&mut self) -> Socket {
+        self.served.close(Duration::from_millis(100)).await;
+        self.finished().await;
+        self.socket.take().unwrap()
     }
 }
 

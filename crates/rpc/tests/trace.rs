@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use p2psip_rpc::proto::storage::v1 as pb;
 use p2psip_rpc::proto::storage::v1::storage_client::StorageClient;
 use p2psip_rpc::proto::storage::v1::storage_server::{Storage, StorageServer};
-use p2psip_rpc::{Channel, Role, Served, UnixSocket, set_parent, traceparent};
+use p2psip_rpc::{Address, Channel, Listener, Role, Served, set_parent, traceparent};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
@@ -22,10 +22,13 @@ async fn the_handler_runs_in_the_trace_of_its_caller() {
 
     let served = Served::builder().service(StorageServer::new(Stub)).build();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("p2psip.sock");
-    tokio::spawn(served.clone().serve_unix(UnixSocket::bind(&path).unwrap()));
+    let address = Address::Unix(folder.path().join("p2psip.sock"));
+    tokio::spawn(served.clone().serve(Listener::bind(&address, None).await.unwrap()));
 
-    for channel in [Channel::direct(served, Role::Operator), Channel::unix(&path)] {
+    for channel in [
+        Channel::direct(served, Role::Operator),
+        Channel::connect(&address, Role::Storage, None).unwrap(),
+    ] {
         let call = async {
             let mut client = StorageClient::new(channel);
             (

@@ -124,7 +124,7 @@ impl Session<'_> {
     ) -> Result<Overlay, Failure> {
         let (bind, peers) = (self.arguments.bind, self.arguments.peers);
         let mut overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
-        overlay.open_socket(&socket_path(folder)?)?;
+        overlay.open_socket(&socket_path(folder)?).await?;
         spinner.set_message("the edges attach to their peers");
         overlay.attached().await?;
         spinner.set_message("storing the users");

@@ -10,7 +10,7 @@ use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
 use rpc::proto::overlay::v1::overlay_server::OverlayServer;
 use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
 use rpc::proto::storage::v1::storage_server::StorageServer;
-use rpc::{BindError, Channel, Served, UnixSocket};
+use rpc::{Address, BindError, Channel, Listener, Served};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -36,8 +36,8 @@ pub(crate) struct Channels {
 
 impl Operator {
     /// Opens the socket at `path` and serves.
-    pub(crate) fn open(path: &Path, channels: Channels) -> Result<Self, BindError> {
-        let socket = UnixSocket::bind(path)?;
+    pub(crate) async fn open(path: &Path, channels: Channels) -> Result<Self, BindError> {
+        let listener = Listener::bind(&Address::Unix(path.to_owned()), None).await?;
         let served = Served::builder()
             .service(Relay::<OverlayServer<()>>::new(channels.overlay))
             .service(Relay::<StorageServer<()>>::new(channels.storage))
@@ -46,7 +46,7 @@ impl Operator {
             .build();
         let serving = served.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = serving.serve_unix(socket).await {
+            if let Err(error) = serving.serve(listener).await {
                 tracing::error!(%error, "the operator's socket failed");
             }
         });

@@ -129,7 +129,7 @@ impl Overlay {
     }
 
     /// Opens the operator's socket of peer 1.
-    pub(crate) fn open_socket(&mut self, path: &Path) -> Result<(), Failure> {
+    pub(crate) async fn open_socket(&mut self, path: &Path) -> Result<(), Failure> {
         let Some(first) = self.peers.first() else { return Ok(()) };
         let channels = Channels {
             overlay: first.overlay.clone(),
@@ -137,7 +137,8 @@ impl Overlay {
             sip_edge: first.sip_edge.clone(),
             bootstrap: self.bootstrap.clone(),
         };
-        self.operator = Some(Operator::open(path, channels).map_err(Failure::cannot_start)?);
+        let opened = Operator::open(path, channels).await;
+        self.operator = Some(opened.map_err(Failure::cannot_start)?);
         Ok(())
     }
 
