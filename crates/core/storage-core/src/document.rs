@@ -7,7 +7,7 @@ use std::time::Duration;
 use wire::KindId;
 
 use crate::{
-    kind::{Access, Kind, Kinds},
+    kind::{Access, Kind, Kinds, UserDomains},
     refusal::Refusal,
 };
 
@@ -61,7 +61,13 @@ impl InForce {
 
     fn set(&mut self, document: Document) {
         self.verifier.set_trust(document.trust());
-        self.kinds = Kinds(document.kinds.iter().map(rules).collect());
+        self.kinds = Kinds(
+            document
+                .kinds
+                .iter()
+                .map(|kind| rules(&document.overlay, kind))
+                .collect(),
+        );
         self.document = Some(document);
     }
 }
@@ -83,7 +89,7 @@ fn first(xml: &Bytes, now_ms: u64) -> Result<SignedDocument, Error> {
     })
 }
 
-fn rules(definition: &KindDefinition) -> (KindId, Kind) {
+fn rules(overlay: &str, definition: &KindDefinition) -> (KindId, Kind) {
     let kind = Kind {
         model: definition.data_model,
         access: match definition.access {
@@ -104,6 +110,10 @@ fn rules(definition: &KindDefinition) -> (KindId, Kind) {
             .longest_lifetime
             .map(|seconds| Duration::from_secs(seconds.into())),
         writer: definition.writer,
+        domains: definition.domain_restriction.clone().map(|allowed| UserDomains {
+            allowed,
+            overlay: overlay.to_owned(),
+        }),
     };
     (definition.id, kind)
 }

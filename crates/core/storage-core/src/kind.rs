@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use identity::{Identity, Use};
+use identity::{Domains, Identity, Use, user_and_domain};
 use wire::{DataModel, KindId, Models, NodeId, ResourceId, StoredDataValue};
 
 /// The rules of one Kind.
@@ -18,6 +18,22 @@ pub(crate) struct Kind {
     pub(crate) longest: Option<Duration>,
     /// The only dictionary key and signer allowed, if the document names one.
     pub(crate) writer: Option<NodeId>,
+    /// The domains of its users, if the document restricts them.
+    pub(crate) domains: Option<UserDomains>,
+}
+
+/// Which users may write (RFC 7904 §3.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UserDomains {
+    pub(crate) allowed: Domains,
+    /// The overlay's name, which is a domain too.
+    pub(crate) overlay: String,
+}
+
+impl UserDomains {
+    fn allow(&self, user: &str) -> bool {
+        user_and_domain(user).is_some_and(|(_, domain)| self.allowed.allow(domain, &self.overlay))
+    }
 }
 
 /// Who may write.
@@ -89,7 +105,12 @@ impl Kind {
         let by_writer = self
             .writer
             .is_none_or(|writer| signer.is_node(&writer) && key() == Some(writer));
-        by_policy && by_writer
+        // RFC 7904 §3.3: whoever issued the certificate, an AOR of another domain is not stored.
+        let by_domain = self
+            .domains
+            .as_ref()
+            .is_none_or(|domains| signer.user.as_ref().is_some_and(|user| domains.allow(user)));
+        by_policy && by_writer && by_domain
     }
 
     /// How long a value of this Kind lives at most.

@@ -144,7 +144,11 @@ pub(crate) fn node_id(name: &str) -> NodeId {
     wire::ResourceId::of(format!("node {name}").as_bytes()).as_node_id()
 }
 
+/// Gives a name in the overlay's domain, unless it has a domain already.
 pub(crate) fn user_name(user: &str) -> String {
+    if user.contains('@') {
+        return user.to_owned();
+    }
     format!("{user}@{OVERLAY}")
 }
 
