@@ -87,19 +87,24 @@ impl Values {
         }
         let number = incoming.len();
         let (mut has_changed, mut has_newer) = (false, false);
-        for (place, slot) in incoming {
+        let mut existing = self.existing();
+        // What is deleted makes room for the rest.
+        let (values, deletions): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|(_, slot)| slot.exists());
+        for (place, slot) in deletions.into_iter().chain(values) {
             match self.slots.get(&place).map(|held| precedence(&held.data, &slot.data)) {
                 Some(Ordering::Greater) if losers == Losers::Refuse => return Err(Conflict::Older),
                 Some(Ordering::Greater) => has_newer = true,
                 Some(Ordering::Equal) => {}
-                // RFC 6940 §7.4.1.1: max-size holds for copies too; what its writer sent past the owner spreads no
-                // further. One that is held stays: a later document may have made the Kind smaller.
-                Some(Ordering::Less) | None if !fits(kind, &slot.data) && losers == Losers::Refuse => {
-                    return Err(Conflict::Large);
-                }
-                Some(Ordering::Less) | None if !fits(kind, &slot.data) => {}
+                // RFC 6940 §7.4.1.1: the limits hold for copies too; what its writer sent past the owner spreads no
+                // further. What is held stays: a later document may have made the Kind smaller.
+                Some(Ordering::Less) | None if !self.has_room(kind, existing, &place, &slot) => match losers {
+                    Losers::Refuse => return Err(Conflict::Large),
+                    Losers::Ignore => {}
+                },
                 Some(Ordering::Less) | None => {
-                    self.slots.insert(place, slot);
+                    existing += usize::from(slot.exists());
+                    let before = self.slots.insert(place, slot);
+                    existing -= usize::from(before.is_some_and(|before| before.exists()));
                     has_changed = true;
                 }
             }
@@ -108,6 +113,15 @@ impl Values {
         let is_union = has_changed && (has_newer || self.slots.len() != number);
         self.generation = self.generation.max(generation).saturating_add(is_union.into());
         Ok(has_changed)
+    }
+
+    /// Tells whether one more copy is within the limits for merging (deviation D34).
+    fn has_room(&self, kind: &Kind, existing: usize, place: &Place, slot: &Slot) -> bool {
+        let held = self.slots.get(place);
+        let is_one_more = slot.exists() && !held.is_some_and(Slot::exists);
+        let has_count = !is_one_more || existing < kind.max_count.saturating_mul(OWNERS);
+        let has_place = held.is_some() || self.slots.len() < most_places(kind).saturating_mul(OWNERS);
+        fits(kind, &slot.data) && has_count && has_place
     }
 
     fn find_appended(&self, data: &StoredData) -> Option<&Slot> {
@@ -178,3 +192,6 @@ fn longest(kind: &Kind) -> u32 {
 
 /// Of five places four may be tombstones or gaps: room for the values of one lifetime that moved about for days.
 const PLACES_PER_VALUE: usize = 5;
+
+/// Both owners of a ring that was parted may have filled a Kind: what they acknowledged is merged, not refused.
+const OWNERS: usize = 2;
