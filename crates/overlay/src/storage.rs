@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use overlay_core::{Answer, Command, CommandId, ReplicaStore};
 use rpc::proto::storage::v1::{
-    Apply, Clock, Document, Keep, Open, Range, Scan, SessionRequest, SessionResponse, session_request,
+    Apply, Clock, Count, Document, Forget, Keep, Open, Range, Scan, SessionRequest, SessionResponse, session_request,
     session_response, storage_client::StorageClient,
 };
 use rpc::{Backoff, Channel};
@@ -188,6 +188,11 @@ fn command_of(command: Command) -> session_request::Command {
             own: Some(range(own)),
             replica: Some(range(replica)),
         }),
+        Command::Forget { resource, stat } => Proto::Forget(Forget {
+            resource_id: Bytes::copy_from_slice(resource.as_bytes()),
+            stat,
+        }),
+        Command::Count => Proto::Count(Count {}),
         Command::Clock { unix_ms } => Proto::Clock(Clock { unix_ms }),
         Command::Document { xml } => Proto::Document(Document { xml }),
     }
@@ -223,6 +228,9 @@ fn answer_of(response: SessionResponse) -> Option<(CommandId, Answer)> {
                 Some(next) => Some(ResourceId::try_from(next.as_ref()).ok()?),
                 None => None,
             },
+        },
+        Proto::Counted(counted) => Answer::Counted {
+            records: counted.records,
         },
         Proto::Done(_) => Answer::Done,
         Proto::Opened(_) => return None,

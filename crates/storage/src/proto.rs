@@ -44,6 +44,11 @@ pub(crate) fn command(command: pb::session_request::Command) -> Result<Command, 
             own: range(own)?,
             replica: range(replica)?,
         },
+        Told::Forget(pb::Forget { resource_id, stat }) => Command::Forget {
+            resource: ResourceId::try_from(&*resource_id).map_err(|_| invalid("a Resource-ID"))?,
+            stat,
+        },
+        Told::Count(pb::Count {}) => Command::Count,
         Told::Clock(pb::Clock { unix_ms }) => Command::Clock { unix_ms },
         Told::Document(pb::Document { xml }) => Command::Document { xml },
     })
@@ -71,6 +76,7 @@ pub(crate) fn answer(answer: Answer) -> pb::session_response::Answer {
             stores: stores.into_iter().map(replica_store).collect(),
             next: next.map(|next| Bytes::copy_from_slice(next.as_bytes())),
         }),
+        Answer::Counted { records } => Told::Counted(pb::Counted { records }),
         Answer::Done => Told::Done(pb::Done {}),
     }
 }

@@ -105,7 +105,11 @@ fn span(command: &Command, traceparent: &str) -> Span {
             tracing::debug_span!(parent: None, "storage apply", reload.method = %method)
         }
         Command::Scan { .. } => tracing::debug_span!(parent: None, "storage handoff"),
-        Command::Keep { .. } | Command::Clock { .. } | Command::Document { .. } => return Span::none(),
+        Command::Keep { .. }
+        | Command::Forget { .. }
+        | Command::Count
+        | Command::Clock { .. }
+        | Command::Document { .. } => return Span::none(),
     };
     rpc::set_parent(&span, traceparent);
     span

@@ -39,6 +39,15 @@ pub enum Command {
         /// The range of which this peer holds copies: exclusive, inclusive.
         replica: (NodeId, NodeId),
     },
+    /// Drops a record outside of these ranges, if its owner has each value, the same or newer.
+    Forget {
+        /// The resource.
+        resource: ResourceId,
+        /// The owner's encoded StatAns, about all Kinds of the resource.
+        stat: Bytes,
+    },
+    /// Counts the resources.
+    Count,
     /// Tells the time of the overlay, as heard from the neighbours.
     Clock {
         /// Unix milliseconds.
@@ -65,7 +74,7 @@ pub enum Answer {
         /// After a Store: the whole-Kind state for the replicas.
         replicas: Vec<ReplicaStore>,
     },
-    /// An [`Command::Apply`] was refused.
+    /// An [`Command::Apply`] or [`Command::Forget`] was refused.
     Refused {
         /// A RELOAD error code.
         code: u16,
@@ -78,6 +87,11 @@ pub enum Answer {
         stores: Vec<ReplicaStore>,
         /// Where the next batch begins; none at the end.
         next: Option<ResourceId>,
+    },
+    /// What a [`Command::Count`] found.
+    Counted {
+        /// Resources with at least one value.
+        records: u64,
     },
     /// Any other command was carried out.
     Done,

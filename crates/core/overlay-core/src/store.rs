@@ -202,7 +202,7 @@ impl Core {
                 );
             }
             Answer::Refused { code, info } => self.refuse_with(now, asked, ErrorCode::from(code), info),
-            Answer::Scanned { .. } | Answer::Done => self.leave_unanswered(&asked),
+            Answer::Scanned { .. } | Answer::Counted { .. } | Answer::Done => self.leave_unanswered(&asked),
         }
     }
 

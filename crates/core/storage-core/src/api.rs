@@ -66,6 +66,16 @@ pub enum Command {
         /// The range of its predecessors whose replicas it holds.
         replica: (NodeId, NodeId),
     },
+    /// Drops a record that this peer need not keep, if its owner has each value, the same or newer. Otherwise nothing
+    /// changes, and the command is refused.
+    Forget {
+        /// The Resource.
+        resource: ResourceId,
+        /// The owner's encoded StatAns, about all Kinds of the Resource.
+        stat: Bytes,
+    },
+    /// Counts the Resources.
+    Count,
     /// Tells the time of the overlay: the median of what the neighbours say.
     Clock {
         /// Milliseconds since 1970.
@@ -105,6 +115,11 @@ pub enum Answer {
         stores: Vec<ReplicaStore>,
         /// The last Resource of the batch, to continue after; none when the range is exhausted.
         next: Option<ResourceId>,
+    },
+    /// Resources with at least one value.
+    Counted {
+        /// How many there are.
+        records: u64,
     },
     /// The command has nothing to say.
     Done,

@@ -6,17 +6,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use wire::{Encode, KindId, MessageCode, NodeId, Now, ResourceId};
+use wire::{Decode, Encode, KindId, MessageCode, NodeId, Now, ResourceId, StatAns};
 
 use crate::{
     api::{Answer, BatchId, Command, CommandId, Output, Settings, Summary, Tree},
+    certificates::Fresh,
     check::Context,
     clock::{Clock, Saved},
     disk::{self, LoadError},
     document::InForce,
+    forget::is_vouched_for,
     puts::Puts,
-    read::{self, Read},
-    record::{Hash, Slot},
+    read::{self, Read, is_within},
+    record::{Hash, Record, Slot},
     refusal::Refusal,
     replica,
     scan::scan,
@@ -156,6 +158,10 @@ impl Core {
                 self.keep = Some(Ranges { own, replica });
                 Ok(Answer::Done)
             }
+            Command::Forget { resource, stat } => self.forget(resource, &stat),
+            Command::Count => Ok(Answer::Counted {
+                records: self.state.records(),
+            }),
             Command::Clock { unix_ms } => {
                 self.clock.hear(now, unix_ms);
                 self.save_clock(now);
@@ -271,6 +277,26 @@ impl Core {
             certificates: Vec::new(),
             replicas,
         }
+    }
+
+    /// Drops a record, on the word of its owner.
+    fn forget(&mut self, resource: ResourceId, stat: &Bytes) -> Result<Answer, Refusal> {
+        let is_kept = |keep: Ranges| is_within(keep.own, resource) || is_within(keep.replica, resource);
+        if self.keep.is_none_or(is_kept) {
+            return Err(Refusal::Forbidden(format!("{resource} is this peer's to keep")));
+        }
+        let stat = StatAns::from_bytes_with(stat, &self.in_force.kinds)?;
+        let Some(record) = self.state.record(resource) else {
+            return Ok(Answer::Done);
+        };
+        if !is_vouched_for(record, &stat) {
+            return Err(Refusal::Needed(format!("the owner of {resource} lacks some of it")));
+        }
+        let nothing = Record::default();
+        self.state
+            .replace(resource, nothing, &Fresh::new(), &mut self.housekeeping);
+        self.write();
+        Ok(Answer::Done)
     }
 
     fn document(&mut self, now: Now, xml: Bytes) -> Result<Answer, Refusal> {

@@ -18,6 +18,7 @@ mod clock;
 mod core;
 mod disk;
 mod document;
+mod forget;
 mod kind;
 mod merge;
 mod puts;

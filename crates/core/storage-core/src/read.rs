@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use wire::{
     ArrayRange, DataValue, Decode, Encode, FetchAns, FetchKindResponse, FetchReq, FindAns, FindKindData, FindReq,
-    KindId, MetaData, MetaDataValue, ModelSpecifier, NodeId, ResourceId, Signature, StatAns, StatKindResponse, StatReq,
+    KindId, MetaDataValue, ModelSpecifier, NodeId, ResourceId, Signature, StatAns, StatKindResponse, StatReq,
     StoredData, StoredDataSpecifier, StoredDataValue, StoredMetaData,
 };
 
 use crate::{
     check::Context,
+    forget::meta_data,
     record::{Hash, Place, Slot, Values},
     refusal::Refusal,
     state::State,
@@ -67,7 +67,7 @@ pub(crate) fn stat(state: &State, context: Context<'_>, body: &Bytes) -> Result<
              }| {
                 let values = values
                     .into_iter()
-                    .map(|value| meta_data(&value.data(context.own_ms)))
+                    .map(|value| stored_meta_data(&value.data(context.own_ms)))
                     .collect();
                 StatKindResponse {
                     kind,
@@ -111,7 +111,7 @@ pub(crate) fn find(state: &State, own: (NodeId, NodeId), body: &Bytes) -> Result
 }
 
 /// Tells whether a place lies on the arc behind the first id, up to and including the second.
-fn is_within((after, until): (NodeId, NodeId), place: ResourceId) -> bool {
+pub(crate) fn is_within((after, until): (NodeId, NodeId), place: ResourceId) -> bool {
     let distance = |to: u128| to.wrapping_sub(after.to_u128()).wrapping_sub(1);
     distance(place.to_u128()) <= distance(until.to_u128())
 }
@@ -249,30 +249,16 @@ impl Selection<'_> {
     }
 }
 
-fn meta_data(data: &StoredData) -> StoredMetaData {
-    let about = |value: &DataValue| {
-        let length = u32::try_from(value.value.len()).unwrap_or(u32::MAX);
-        // RFC 6940 §7.4.3.2: the digest covers the four octets of the length, too.
-        let digest = Sha256::new()
-            .chain_update(length.to_be_bytes())
-            .chain_update(&value.value)
-            .finalize();
-        MetaData {
-            exists: value.exists,
-            value_length: length,
-            hash_algorithm: wire::SignerIdentity::SHA256,
-            hash_value: Bytes::copy_from_slice(&digest),
-        }
-    };
+fn stored_meta_data(data: &StoredData) -> StoredMetaData {
     let metadata = match &data.value {
-        StoredDataValue::Single(value) => MetaDataValue::Single(about(value)),
+        StoredDataValue::Single(value) => MetaDataValue::Single(meta_data(value)),
         StoredDataValue::Array { index, value } => MetaDataValue::Array {
             index: *index,
-            value: about(value),
+            value: meta_data(value),
         },
         StoredDataValue::Dictionary { key, value } => MetaDataValue::Dictionary {
             key: key.clone(),
-            value: about(value),
+            value: meta_data(value),
         },
         StoredDataValue::Opaque(octets) => MetaDataValue::Opaque(octets.clone()),
     };

@@ -18,6 +18,8 @@ pub(crate) enum Refusal {
     Generation(StoreAns),
     /// Something as new or newer is held.
     TooOld(StoreAns),
+    /// The owner of a record lacks something of it that is held here.
+    Needed(String),
     /// A limit of the Kind or of the store is exceeded.
     TooLarge(String),
     /// The document is older than the one in force.
@@ -33,6 +35,7 @@ impl Refusal {
             // RFC 6940 §7.4.1.2: error_info is a StoreAns with the right counters and no replicas.
             Self::Generation(answer) => (ErrorCode::GenerationCounterTooLow, answer.to_bytes()),
             Self::TooOld(answer) => (ErrorCode::DataTooOld, answer.to_bytes()),
+            Self::Needed(text) => (ErrorCode::DataTooOld, text.into()),
             Self::TooLarge(text) => (ErrorCode::DataTooLarge, text.into()),
             Self::OldDocument(text) => (ErrorCode::ConfigTooOld, Bytes::from(text)),
         };

@@ -37,6 +37,11 @@ impl State {
         self.records.get(&resource).map(|held| &held.record)
     }
 
+    /// Counts the Resources.
+    pub(crate) fn records(&self) -> u64 {
+        count(self.records.len())
+    }
+
     /// Puts a record in the place of the one before; one without values is removed.
     pub(crate) fn replace(&mut self, resource: ResourceId, record: Record, fresh: &Fresh, puts: &mut Puts) {
         // Counted in before the old one is counted out, so that what both use is never dropped in between.
@@ -146,7 +151,7 @@ impl State {
     pub(crate) fn summary(&self) -> Summary {
         let slots = || self.records.values().flat_map(|held| held.record.slots());
         Summary {
-            records: count(self.records.len()),
+            records: self.records(),
             values: count(slots().count()),
             bytes: self.bytes,
             oldest_unix_ms: slots().map(|slot| slot.data.storage_time).min().unwrap_or(0),

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use rpc::Served;
 use rpc::proto::storage::v1::storage_server::{Storage, StorageServer};
 use rpc::proto::storage::v1::{
-    Applied, Apply, Done, Opened, Refusal, ReplicaStore, Scanned, SessionRequest, SessionResponse, StatsRequest,
-    StatsResponse, session_request, session_response,
+    Applied, Apply, Counted, Done, Opened, Refusal, ReplicaStore, Scanned, SessionRequest, SessionResponse,
+    StatsRequest, StatsResponse, session_request, session_response,
 };
 use wire::{
     Decode, Encode, ErrorCode, FetchAns, FetchKindResponse, FetchReq, MessageCode, ResourceId, StoreAns, StoreKindData,
@@ -57,7 +57,12 @@ impl Stub {
             }),
             Command::Apply(apply) => self.apply(&apply),
             Command::Scan(_) => session_response::Answer::Scanned(Scanned::default()),
-            Command::Keep(_) | Command::Clock(_) | Command::Document(_) => session_response::Answer::Done(Done {}),
+            Command::Count(_) => session_response::Answer::Counted(Counted {
+                records: u64::try_from(self.values.lock().unwrap().len()).unwrap(),
+            }),
+            Command::Keep(_) | Command::Forget(_) | Command::Clock(_) | Command::Document(_) => {
+                session_response::Answer::Done(Done {})
+            }
         };
         SessionResponse {
             id: request.id,

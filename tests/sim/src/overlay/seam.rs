@@ -19,6 +19,8 @@ pub(super) fn command(id: o::CommandId, command: o::Command) -> (s::CommandId, s
         },
         o::Command::Scan { after, range } => s::Command::Scan { after, range },
         o::Command::Keep { own, replica } => s::Command::Keep { own, replica },
+        o::Command::Forget { resource, stat } => s::Command::Forget { resource, stat },
+        o::Command::Count => s::Command::Count,
         o::Command::Clock { unix_ms } => s::Command::Clock { unix_ms },
         o::Command::Document { xml } => s::Command::Document { xml },
     };
@@ -45,6 +47,7 @@ pub(super) fn answer(id: s::CommandId, answer: s::Answer) -> (o::CommandId, o::A
             stores: stores(found),
             next,
         },
+        s::Answer::Counted { records } => o::Answer::Counted { records },
         s::Answer::Done => o::Answer::Done,
     };
     (o::CommandId(id.0), answer)

@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use p2psip_overlay_core::{Answer, Command, ReplicaStore};
 use wire::{
-    Decode, Encode, ErrorCode, FetchAns, FetchKindResponse, FetchReq, MessageCode, NodeId, ResourceId, StoreAns,
-    StoreKindData, StoreKindResponse, StoreReq, StoredData,
+    Decode, Encode, ErrorCode, FetchAns, FetchKindResponse, FetchReq, MessageCode, MetaData, MetaDataValue, NodeId,
+    ResourceId, SignerIdentity, StatAns, StatKindResponse, StatReq, StoreAns, StoreKindData, StoreKindResponse,
+    StoreReq, StoredData, StoredMetaData,
 };
 
 #[derive(Default)]
@@ -15,6 +16,8 @@ pub struct Storage {
     pub values: BTreeMap<ResourceId, StoreKindData>,
     /// How many original Stores were carried out.
     pub originals: usize,
+    /// Drops a record whatever its owner says: a fault.
+    pub forgets_blindly: bool,
 }
 
 impl Storage {
@@ -30,11 +33,15 @@ impl Storage {
             Command::Apply { code, body, .. } if code == MessageCode::FETCH_REQ.0 => {
                 self.fetch(FetchReq::from_bytes(&body).expect("a FetchReq"))
             }
-            Command::Apply { .. } => Answer::Refused {
-                code: ErrorCode::InvalidMessage.number(),
-                info: Bytes::new(),
-            },
+            Command::Apply { code, body, .. } if code == MessageCode::STAT_REQ.0 => {
+                self.stat(&StatReq::from_bytes(&body).expect("a StatReq"))
+            }
+            Command::Apply { .. } => refused(ErrorCode::InvalidMessage),
             Command::Scan { after, range } => self.scan(after, range),
+            Command::Forget { resource, stat } => self.forget(resource, &stat),
+            Command::Count => Answer::Counted {
+                records: u64::try_from(self.values.len()).expect("few"),
+            },
             Command::Keep { .. } | Command::Clock { .. } | Command::Document { .. } => Answer::Done,
         }
     }
@@ -89,6 +96,46 @@ impl Storage {
         }
     }
 
+    fn stat(&self, stat: &StatReq) -> Answer {
+        let responses = stat.specifiers.iter().map(|specifier| {
+            let held = self.values.get(&stat.resource);
+            let held = held.filter(|held| held.kind == specifier.kind);
+            let meta_data = |value: &StoredData| StoredMetaData {
+                storage_time: value.storage_time,
+                lifetime: value.lifetime,
+                metadata: MetaDataValue::Single(MetaData {
+                    exists: true,
+                    value_length: 0,
+                    hash_algorithm: SignerIdentity::SHA256,
+                    hash_value: Bytes::new(),
+                }),
+            };
+            StatKindResponse {
+                kind: specifier.kind,
+                generation: held.map_or(0, |held| held.generation_counter),
+                values: held.map_or_else(Vec::new, |held| held.values.iter().map(meta_data).collect()),
+            }
+        });
+        let kind_responses = responses.collect();
+        Answer::Applied {
+            code: MessageCode::STAT_ANS.0,
+            body: StatAns { kind_responses }.to_bytes(),
+            certificates: Vec::new(),
+            replicas: Vec::new(),
+        }
+    }
+
+    fn forget(&mut self, resource: ResourceId, stat: &Bytes) -> Answer {
+        let stat = StatAns::from_bytes(stat).expect("a StatAns");
+        let values = stat.kind_responses.iter().flat_map(|response| &response.values);
+        let theirs = values.map(|value| value.storage_time).max();
+        if self.time_of(resource) > theirs && !self.forgets_blindly {
+            return refused(ErrorCode::DataTooOld);
+        }
+        self.values.remove(&resource);
+        Answer::Done
+    }
+
     fn scan(&self, after: Option<ResourceId>, (from, until): (NodeId, NodeId)) -> Answer {
         let begin = after.map_or(from.to_u128(), ResourceId::to_u128);
         let span = match until.to_u128().wrapping_sub(begin) {
@@ -117,6 +164,13 @@ impl Storage {
             stores: stores.collect(),
             next,
         }
+    }
+}
+
+fn refused(code: ErrorCode) -> Answer {
+    Answer::Refused {
+        code: code.number(),
+        info: Bytes::new(),
     }
 }
 
