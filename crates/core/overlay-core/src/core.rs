@@ -21,6 +21,7 @@ use crate::company::Company;
 use crate::copies::Copies;
 use crate::fragments::Reassembly;
 use crate::join::Joining;
+use crate::keep::Keeping;
 use crate::link::End;
 use crate::links::Links;
 use crate::parameters::Parameters;
@@ -56,6 +57,7 @@ pub struct Core {
     pub(crate) session: Session,
     pub(crate) ranges: Ranges,
     pub(crate) copies: Copies,
+    pub(crate) keeping: Keeping,
     pub(crate) pushes: Pushes,
     pub(crate) pulls: Pulls,
     pub(crate) stores: Stores,
@@ -92,6 +94,7 @@ impl Core {
             session: Session::new(now.instant),
             ranges: Ranges::default(),
             copies: Copies::default(),
+            keeping: Keeping::default(),
             pushes: Pushes::default(),
             pulls: Pulls::default(),
             stores: Stores::default(),
@@ -167,6 +170,7 @@ impl Core {
         self.stores_due(now);
         self.ranges_due(now);
         self.copies_due(now);
+        self.keeping_due(now);
         self.clients_due(now);
         self.clock_due(now);
         if self.chord_due <= now.instant {
@@ -200,6 +204,7 @@ impl Core {
             self.stores.deadline(),
             self.ranges.deadline(),
             self.copies.deadline(),
+            self.keeping.deadline(),
             self.clients.deadline(),
             self.session.deadline(),
         ];
@@ -214,6 +219,7 @@ impl Core {
     pub(crate) fn settle(&mut self, now: Now) {
         self.latest = self.latest.max(now.instant);
         self.obey_chord(now);
+        self.tell_ranges(now);
         self.count_company(now);
         self.write_links(now);
     }

@@ -27,6 +27,7 @@ mod core;
 mod forwarding;
 mod fragments;
 mod join;
+mod keep;
 mod ladder;
 mod link;
 mod links;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use overlay_config::{SignedDocument, is_newer};
 use wire::{
-    ArrayRange, DataModel, FetchReq, KindId, ModelSpecifier, Models, ResourceId, StoredDataSpecifier, overlay_hash,
+    ArrayRange, DataModel, FetchReq, KindId, ModelSpecifier, Models, ResourceId, StatReq, StoredDataSpecifier,
+    overlay_hash,
 };
 
 /// The overlay's parameters under one document.
@@ -85,5 +86,11 @@ impl Parameters {
             resource,
             specifiers: specifiers.collect(),
         }
+    }
+
+    /// A request for what a holder has of a resource, without the values.
+    pub(crate) fn stat_all(&self, resource: ResourceId) -> StatReq {
+        let FetchReq { resource, specifiers } = self.fetch_all(resource);
+        StatReq { resource, specifiers }
     }
 }

@@ -23,8 +23,6 @@ use crate::api::Output;
 use crate::copies::HOLD_DOWN;
 use crate::core::Core;
 use crate::push::{Reason, Source};
-use crate::seam::Command;
-use crate::session::Errand;
 
 /// The state of the own range.
 #[derive(Default)]
@@ -122,7 +120,6 @@ impl Core {
         if self.chord.is_alone() {
             self.ranges.unconfirmed.clear();
         }
-        self.declare_ranges(now);
     }
 
     /// Another disk may be behind the storage session: nothing of the own range is certain.
@@ -132,18 +129,6 @@ impl Core {
             self.ranges.add(now.instant, own, is_lost);
             self.ranges.ask_at = Some(now.instant);
         }
-    }
-
-    /// Tells storage which records it has to keep.
-    pub(crate) fn declare_ranges(&mut self, now: Now) {
-        let Some(own) = self.chord.own_range() else { return };
-        // RFC 6940 §10.7.3: a record may go when three predecessors stand between it and this peer.
-        let first = self.chord.predecessors().get(2).copied().unwrap_or(own.until);
-        let command = Command::Keep {
-            own: (own.after, own.until),
-            replica: (first, own.after),
-        };
-        self.command(now, command, Errand::Nothing);
     }
 
     pub(crate) fn replicas_changed(&mut self, now: Now) {

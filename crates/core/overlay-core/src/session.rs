@@ -9,6 +9,7 @@ use wire::{NodeId, Now, ResourceId};
 
 use crate::api::Output;
 use crate::core::Core;
+use crate::keep::Walk;
 use crate::push::PushId;
 use crate::seam::{Answer, Command, CommandId, SessionEvent};
 use crate::serve::Asked;
@@ -31,6 +32,10 @@ pub(crate) enum Errand {
     StoreMerged(StoreId, NodeId),
     /// What another holder has of an unconfirmed resource.
     Pulled(ResourceId, NodeId),
+    /// A batch of records that are not kept.
+    Surplus(Walk),
+    /// A record that its owner has answered for.
+    Forget(Walk, ResourceId, NodeId),
     /// Nothing waits for it.
     Nothing,
 }
@@ -66,6 +71,11 @@ impl Session {
 
     pub(crate) fn is_full(&self) -> bool {
         self.open.len() >= MOST_COMMANDS
+    }
+
+    /// Takes back what has no answer yet.
+    pub(crate) fn withdraw(&mut self, is_void: impl Fn(&Errand) -> bool) {
+        self.open.retain(|_, (_, errand)| !is_void(errand));
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -118,11 +128,11 @@ impl Core {
                 if !is_first {
                     self.distrust_range(now, is_other);
                 }
+                self.forget_keeping();
                 // Every command may be carried out twice: what has an unknown outcome is sent again, in order.
                 for (id, (command, _)) in &self.session.open {
                     self.outputs.push_back(Output::Storage(*id, command.clone()));
                 }
-                self.declare_ranges(now);
                 self.join_storage_up(now);
             }
         }
@@ -142,6 +152,9 @@ impl Core {
             (Errand::Read(asked), answer) => self.read(now, *asked, answer),
             (Errand::StoreMerged(store, node), answer) => self.store_merged(now, store, node, answer),
             (Errand::Pulled(resource, node), _) => self.pull_merged(now, resource, node),
+            (Errand::Surplus(walk), Answer::Scanned { stores, next }) => self.surplus_read(now, walk, stores, next),
+            (Errand::Surplus(walk), _) => self.surplus_read(now, walk, Vec::new(), None),
+            (Errand::Forget(walk, resource, owner), answer) => self.forgot(now, (walk, resource, owner), &answer),
             (Errand::Nothing, _) => {}
         }
     }

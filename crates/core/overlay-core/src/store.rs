@@ -91,6 +91,7 @@ impl Core {
             return self.leave_unanswered(&asked);
         }
         self.note_change(resource, Some(from));
+        self.keep_longer(now, resource);
         let signer = Some(asked.leaf.clone());
         let command = Command::Apply {
             code: asked.code.0,

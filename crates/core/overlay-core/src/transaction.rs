@@ -20,6 +20,7 @@ use wire::{
 
 use crate::api::{CallId, Refusal};
 use crate::core::Core;
+use crate::keep::Walk;
 use crate::link::Carried;
 use crate::push::PushId;
 use crate::store::StoreId;
@@ -47,6 +48,8 @@ pub(crate) enum Purpose {
     PushNewer(PushId, ResourceId),
     /// A holder is asked what it has of a resource.
     Pull(ResourceId, NodeId),
+    /// The owner of a record that is not kept is asked what it has of it.
+    Surplus(Walk, ResourceId),
     /// The answer changes nothing.
     Notice,
 }
@@ -425,6 +428,7 @@ impl Core {
             Purpose::Push(push, resource) => self.push_answered(now, push, resource, outcome),
             Purpose::PushNewer(push, resource) => self.push_newer_answered(now, push, resource, outcome),
             Purpose::Pull(resource, node) => self.pull_answered(now, resource, node, outcome),
+            Purpose::Surplus(walk, resource) => self.owner_answered(now, walk, resource, outcome),
             Purpose::Notice => {}
         }
     }

@@ -22,8 +22,9 @@ use net::world::OVERLAY;
 use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
 use wire::{
     AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, FindReq, KindId,
-    MessageContents, ModelSpecifier, NodeId, PingReq, ResourceId, Signature, SignatureAndHash, SignerIdentity,
-    StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue, TraceContext, TransactionId,
+    MessageContents, ModelSpecifier, NodeId, PingReq, ResourceId, Signature,
+    SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue,
+    TraceContext, TransactionId,
 };
 
 fn resource(name: &str) -> ResourceId {
@@ -260,6 +261,50 @@ fn a_peer_that_leaves_hands_its_values_over() {
     let reader = (0..4).find(|index| *index != leaver).unwrap();
     let read = net.ask(reader, at("a"), &fetch("a"));
     assert_eq!(fetched_time(&read), Some(1));
+}
+
+#[test]
+fn a_record_too_many_goes_and_what_its_owner_lacks_reaches_it() {
+    let (mut net, holders, stranger) = ring_with_a_stranger();
+    for time in [5, 6] {
+        plant(&mut net, holders[0], stranger, time);
+        net.eventually(150, "end of the surplus record", |net| {
+            net.nodes[stranger].storage.time_of(resource("a")).is_none()
+        });
+        for holder in holders {
+            assert_eq!(net.nodes[holder].storage.time_of(resource("a")), Some(time));
+        }
+    }
+}
+
+#[test]
+fn dropping_without_the_owners_word_is_noticed() {
+    let (mut net, holders, stranger) = ring_with_a_stranger();
+    net.nodes[stranger].storage.forgets_blindly = true;
+    plant(&mut net, holders[0], stranger, 6);
+    net.eventually(150, "end of the surplus record", |net| {
+        net.nodes[stranger].storage.time_of(resource("a")).is_none()
+    });
+    let is_lost = |holder: usize| net.nodes[holder].storage.time_of(resource("a")) == Some(5);
+    assert!(holders.into_iter().all(is_lost), "the only newer value is gone");
+}
+
+/// A ring with a value; its three holders, and the third peer behind its owner, which is none of them.
+fn ring_with_a_stranger() -> (Net, [usize; 3], usize) {
+    let mut net = Net::ring(6);
+    net.ask(0, at("a"), &store("a", 5));
+    let mut order: Vec<usize> = (0..6).collect();
+    order.sort_by_key(|index| net.nodes[*index].id());
+    let first = order.iter().position(|index| *index == owner(&net, "a")).unwrap();
+    let nth = |after: usize| order[(first + after) % 6];
+    (net, [nth(0), nth(1), nth(2)], nth(3))
+}
+
+/// Gives a stranger the record of the owner, as of another time.
+fn plant(net: &mut Net, owner: usize, stranger: usize, time: u64) {
+    let mut record = net.nodes[owner].storage.values[&resource("a")].clone();
+    record.values[0].storage_time = time;
+    net.nodes[stranger].storage.values.insert(resource("a"), record);
 }
 
 fn app_attach() -> Body {
