@@ -228,7 +228,7 @@ impl Core {
         let certificates = bucket(&message.security);
         match body {
             Body::PingReq(_) => self.ping_asked(now, asked),
-            Body::ProbeReq(probe) => self.probe_asked(now, asked, &probe),
+            Body::ProbeReq(probe) => self.probe_asked(now, asked, probe),
             Body::AttachReq(attach) => self.attach_asked(now, asked, &attach),
             Body::JoinReq(join) => self.join_asked(now, asked, &join),
             Body::LeaveReq(leave) => self.leave_asked(now, asked, &leave),

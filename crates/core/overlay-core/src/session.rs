@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use wire::{NodeId, Now, ResourceId};
+use wire::{NodeId, Now, ProbeReq, ResourceId};
 
 use crate::api::Output;
 use crate::core::Core;
@@ -36,6 +36,8 @@ pub(crate) enum Errand {
     Surplus(Walk),
     /// A record that its owner has answered for.
     Forget(Walk, ResourceId, NodeId),
+    /// The number of resources, for a Probe.
+    Count(Box<Asked>, ProbeReq),
     /// Nothing waits for it.
     Nothing,
 }
@@ -155,6 +157,7 @@ impl Core {
             (Errand::Surplus(walk), Answer::Scanned { stores, next }) => self.surplus_read(now, walk, stores, next),
             (Errand::Surplus(walk), _) => self.surplus_read(now, walk, Vec::new(), None),
             (Errand::Forget(walk, resource, owner), answer) => self.forgot(now, (walk, resource, owner), &answer),
+            (Errand::Count(asked, probe), answer) => self.counted(now, *asked, &probe, &answer),
             (Errand::Nothing, _) => {}
         }
     }

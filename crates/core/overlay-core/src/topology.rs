@@ -9,7 +9,9 @@ use chord::{Place, Route};
 
 use crate::api::Output;
 use crate::core::Core;
+use crate::seam::{Answer, Command};
 use crate::serve::Asked;
+use crate::session::Errand;
 use crate::transaction::{Outcome, Purpose, Request};
 
 impl Core {
@@ -132,10 +134,29 @@ impl Core {
         self.answer(now, asked, &answer.into());
     }
 
-    pub(crate) fn probe_asked(&mut self, now: Now, asked: Asked, probe: &ProbeReq) {
+    pub(crate) fn probe_asked(&mut self, now: Now, asked: Asked, probe: ProbeReq) {
+        let wants_number = probe.requested_info.contains(&ProbeInformation::NUM_RESOURCES);
+        if wants_number && self.session.is_up() && !self.session.is_full() {
+            // Storage alone knows.
+            self.command(now, Command::Count, Errand::Count(Box::new(asked), probe));
+        } else {
+            self.answer_probe(now, asked, &probe, None);
+        }
+    }
+
+    pub(crate) fn counted(&mut self, now: Now, asked: Asked, probe: &ProbeReq, answer: &Answer) {
+        let number = match answer {
+            Answer::Counted { records } => Some(u32::try_from(*records).unwrap_or(u32::MAX)),
+            _ => None,
+        };
+        self.answer_probe(now, asked, probe, number);
+    }
+
+    fn answer_probe(&mut self, now: Now, asked: Asked, probe: &ProbeReq, number: Option<u32>) {
         let uptime = now.instant.saturating_duration_since(self.born).as_secs();
         let known = |kind: &u8| match *kind {
             ProbeInformation::RESPONSIBLE_SET => Some(ProbeInformation::ResponsibleSet(self.responsible_ppb())),
+            ProbeInformation::NUM_RESOURCES => number.map(ProbeInformation::NumResources),
             ProbeInformation::UPTIME => Some(ProbeInformation::Uptime(u32::try_from(uptime).unwrap_or(u32::MAX))),
             _ => None,
         };

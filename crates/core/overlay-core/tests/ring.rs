@@ -22,7 +22,7 @@ use net::world::OVERLAY;
 use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
 use wire::{
     AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, FindReq, KindId,
-    MessageContents, ModelSpecifier, NodeId, PingReq, ResourceId, Signature,
+    MessageContents, ModelSpecifier, NodeId, PingReq, ProbeInformation, ProbeReq, ResourceId, Signature,
     SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue,
     TraceContext, TransactionId,
 };
@@ -305,6 +305,30 @@ fn plant(net: &mut Net, owner: usize, stranger: usize, time: u64) {
     let mut record = net.nodes[owner].storage.values[&resource("a")].clone();
     record.values[0].storage_time = time;
     net.nodes[stranger].storage.values.insert(resource("a"), record);
+}
+
+#[test]
+fn a_replica_keeps_its_records_and_a_probe_counts_them() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 5));
+    net.run(Duration::from_secs(200));
+    let holders: Vec<u32> = (0..4).map(|index| probed_records(&mut net, index)).collect();
+    assert_eq!(holders.iter().sum::<u32>(), 3, "{holders:?}");
+}
+
+/// The number of resources that a peer says it holds.
+fn probed_records(net: &mut Net, index: usize) -> u32 {
+    let id = net.nodes[index].id();
+    let probe = ProbeReq {
+        requested_info: vec![ProbeInformation::UPTIME, ProbeInformation::NUM_RESOURCES],
+    };
+    let Body::ProbeAns(answer) = body(&net.ask(0, vec![id.into()], &probe.into())) else {
+        panic!("a ProbeAns")
+    };
+    match answer.probe_info[..] {
+        [ProbeInformation::Uptime(_), ProbeInformation::NumResources(records)] => records,
+        ref other => panic!("{other:?}"),
+    }
 }
 
 fn app_attach() -> Body {
