@@ -1,8 +1,9 @@
 //! New configuration documents (RFC 6940 §6.5.4, §11.1).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use overlay_config::{Basis, SignedDocument, is_newer};
 use wire::{ConfigUpdateAns, ConfigUpdateReq, ErrorCode, Now};
@@ -14,7 +15,56 @@ use crate::seam::Command;
 use crate::serve::Asked;
 use crate::session::Errand;
 
+/// Until when the document in force is valid.
+pub(crate) struct Validity {
+    /// Whether its time is over.
+    pub(crate) is_over: bool,
+    /// When the calendar is looked at again.
+    look_at: Option<Instant>,
+}
+
+impl Validity {
+    pub(crate) fn begin(now: Now) -> Self {
+        Self {
+            is_over: false,
+            look_at: Some(now.instant),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+}
+
 impl Core {
+    /// Looks whether the time of the document is over.
+    // RFC 6940 §11.1, and docs/deviations.md D33: the ring goes on, and says that it needs a new document.
+    pub(crate) fn validity_due(&mut self, now: Now) {
+        if self.validity.look_at.is_none_or(|at| at > now.instant) {
+            return;
+        }
+        let Some(expiration_ms) = self.document().document().expiration_ms else {
+            self.validity.look_at = None;
+            return;
+        };
+        let left = Duration::from_millis(expiration_ms.saturating_sub(now.unix_ms));
+        let is_over = left.is_zero();
+        if is_over && !self.validity.is_over {
+            let sequence = self.parameters.sequence;
+            warn!(
+                sequence,
+                "configuration document has expired: sign and publish a new one"
+            );
+        }
+        if is_over != self.validity.is_over {
+            self.outputs.push_back(Output::Changed);
+        }
+        self.validity.is_over = is_over;
+        // The calendar may be set in the meantime.
+        let next = if is_over { CALENDAR } else { left.min(CALENDAR) };
+        self.validity.look_at = Some(now.instant + next);
+    }
+
     /// Another node has sent a document. It is believed for its own signature, not for the sender's.
     pub(crate) fn config_update_asked(&mut self, now: Now, asked: Asked, update: ConfigUpdateReq) {
         let ConfigUpdateReq::Config(xml) = update else {
@@ -45,6 +95,7 @@ impl Core {
         }
         self.settings.verifier.set_trust(document.document().trust());
         self.parameters = Parameters::of(document);
+        self.validity = Validity::begin(now);
         info!(sequence = self.parameters.sequence, "new configuration document");
         let xml = self.parameters.xml();
         self.command(now, Command::Document { xml: xml.clone() }, Errand::Nothing);
@@ -58,3 +109,6 @@ impl Core {
         self.parameters.document()
     }
 }
+
+/// How often the calendar is looked at, at least.
+const CALENDAR: Duration = Duration::from_secs(3600);

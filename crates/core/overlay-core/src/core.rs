@@ -18,6 +18,7 @@ use crate::api::{CallId, ConnectFailure, LinkId, Output};
 use crate::attach::Attaches;
 use crate::client::Clients;
 use crate::company::Company;
+use crate::config::Validity;
 use crate::copies::Copies;
 use crate::fragments::Reassembly;
 use crate::join::Joining;
@@ -40,6 +41,7 @@ use crate::transaction::Transactions;
 pub struct Core {
     pub(crate) settings: Settings,
     pub(crate) parameters: Parameters,
+    pub(crate) validity: Validity,
     pub(crate) random: Random,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -94,6 +96,7 @@ impl Core {
             session: Session::new(now.instant),
             ranges: Ranges::default(),
             copies: Copies::default(),
+            validity: Validity::begin(now),
             keeping: Keeping::default(),
             pushes: Pushes::default(),
             pulls: Pulls::default(),
@@ -173,6 +176,7 @@ impl Core {
         self.keeping_due(now);
         self.clients_due(now);
         self.clock_due(now);
+        self.validity_due(now);
         if self.chord_due <= now.instant {
             self.chord.handle_timeout(now);
         }
@@ -207,6 +211,7 @@ impl Core {
             self.keeping.deadline(),
             self.clients.deadline(),
             self.session.deadline(),
+            self.validity.deadline(),
         ];
         tables
             .into_iter()

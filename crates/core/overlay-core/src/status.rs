@@ -55,6 +55,8 @@ pub enum Reason {
     RangeUnconfirmed,
     /// A successor has not received its copies yet.
     ReplicaMissing,
+    /// The time of the configuration document is over.
+    DocumentExpired,
 }
 
 impl fmt::Display for Reason {
@@ -65,6 +67,7 @@ impl fmt::Display for Reason {
             Self::StorageDown => "storage session is down",
             Self::RangeUnconfirmed => "range is unconfirmed",
             Self::ReplicaMissing => "replicas are missing",
+            Self::DocumentExpired => "configuration document has expired",
         })
     }
 }
@@ -102,6 +105,7 @@ impl Core {
             (!self.session.is_up(), Reason::StorageDown),
             (!self.ranges.all_confirmed(), Reason::RangeUnconfirmed),
             (!self.copies.is_empty(), Reason::ReplicaMissing),
+            (self.validity.is_over, Reason::DocumentExpired),
         ]
         .into_iter()
         .filter_map(|(is_so, reason)| is_so.then_some(reason))

@@ -252,6 +252,25 @@ fn a_newer_document_spreads_to_who_speaks_with_an_older_one() {
 }
 
 #[test]
+fn a_document_that_expires_is_told_and_the_ring_goes_on() {
+    let mut net = Net::new();
+    net.world.draft.expiration_ms = Some(net.now.unix_ms + 30_000);
+    net.start();
+    net.start();
+    net.eventually(20, "a ring", |net| net.nodes.iter().all(|node| node.status().ready));
+    let reasons = |net: &Net| net.nodes[0].status().reasons;
+    net.eventually(30, "end of the document", |net| {
+        reasons(net) == [Reason::DocumentExpired]
+    });
+    assert!(net.nodes[0].status().serving);
+    assert_eq!(replicas(&net.ask(0, at("a"), &store("a", 1))).len(), 1);
+    net.world.draft.expiration_ms = None;
+    let document = net.world.next_document();
+    net.with(0, |core, now| core.handle_document(now, document));
+    assert_eq!(reasons(&net), []);
+}
+
+#[test]
 fn a_peer_that_leaves_hands_its_values_over() {
     let mut net = Net::ring(4);
     net.ask(0, at("a"), &store("a", 1));

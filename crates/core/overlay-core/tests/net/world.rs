@@ -15,7 +15,8 @@ pub const EPOCH: u64 = 1_800_000_000_000;
 pub struct World {
     ca: Authority,
     configuration: Signer,
-    document: Document,
+    /// What is signed next.
+    pub draft: Document,
 }
 
 impl World {
@@ -32,7 +33,7 @@ impl World {
         let leaf = root
             .issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3))
             .expect("a signer");
-        let document = Document::for_overlay(Genesis {
+        let draft = Document::for_overlay(Genesis {
             overlay: OVERLAY,
             root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
             configuration_signer: configuration,
@@ -43,22 +44,22 @@ impl World {
         Self {
             ca,
             configuration,
-            document,
+            draft,
         }
     }
 
     pub fn document(&self) -> Arc<SignedDocument> {
-        Arc::new(SignedDocument::sign(self.document.clone(), &self.configuration))
+        Arc::new(SignedDocument::sign(self.draft.clone(), &self.configuration))
     }
 
     /// The next document, signed by who may sign it.
     pub fn next_document(&mut self) -> Arc<SignedDocument> {
-        self.document.sequence += 1;
+        self.draft.sequence += 1;
         self.document()
     }
 
     pub fn verifier(&self) -> Arc<Verifier> {
-        Arc::new(Verifier::new(self.document.trust()))
+        Arc::new(Verifier::new(self.draft.trust()))
     }
 
     pub fn signer(&self, index: usize) -> Arc<Signer> {
