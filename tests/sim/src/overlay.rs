@@ -11,6 +11,7 @@ mod fault;
 mod host;
 mod network;
 mod seam;
+mod slot;
 mod view;
 mod workload;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use storage_core::{Answer, Command, CommandId};
 use wire::{Encode, MessageCode, NodeId};
 
-use super::{World, host::LIST_LENGTH, workload::fetch_request};
+use super::{World, host::LIST_LENGTH, slot::fetch_request};
 use crate::{
     invariants::{self, Violation},
     scope::Scope,

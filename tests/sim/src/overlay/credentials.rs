@@ -12,8 +12,8 @@ use identity::{
     Key, Signer, Verifier,
     issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca},
 };
-use overlay_config::{Document, Genesis, SignedDocument};
-use wire::{NodeId, ResourceId};
+use overlay_config::{AccessPolicy, Document, Genesis, KindDefinition, SignedDocument};
+use wire::{DataModel, KindId, NodeId, ResourceId};
 
 use crate::queue::EPOCH_MS;
 
@@ -60,12 +60,24 @@ impl Credentials {
         let leaf = root
             .issue(Class::ConfigurationSigner, &subject, EPOCH_MS, serial(0, 2))
             .expect(OWN);
-        let document = Document::for_overlay(Genesis {
+        let mut document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
             root_certs: vec![root.certificate().clone(), ca.certificate().clone()],
             configuration_signer: node_id,
             user_signer: self::node_id("users", 0),
             bootstrap_nodes: Vec::new(),
+        });
+        document.kinds.push(KindDefinition {
+            id: LIST,
+            name: String::new(),
+            data_model: DataModel::Array,
+            access: AccessPolicy::NodeMatch,
+            max_count: 8,
+            max_size: 512,
+            max_node_multiple: None,
+            longest_lifetime: Some(3600),
+            writer: None,
+            domain_restriction: None,
         });
         let verifier = Arc::new(Verifier::new(document.trust()));
         let document = Arc::new(SignedDocument::sign(
@@ -178,3 +190,6 @@ fn serial(sort: usize, index: usize) -> Serial {
 
 /// Name of the simulated overlay.
 pub const OVERLAY: &str = "sim.p2psip.test";
+
+/// A private Kind: each peer's list, which the peer writes itself.
+pub(super) const LIST: KindId = KindId(0xf000_0020);

@@ -1,35 +1,25 @@
-//! What users do: edges store and delete registrations, anyone reads them; and what must be read.
+//! What users do: edges store and delete registrations, peers entries of their lists, anyone reads them; and what must be
+//! read.
 //!
-//! A *slot* is one dictionary key of one Resource: the registration of one user at one edge. Its edge writes it in
-//! sequence, each time with a greater storage time, so what must be read is easy to say: from the acknowledgement of a
-//! Store on, that value or a later one of the same slot. A deletion is a value like any other.
+//! Each [`Slot`] has one writer, which writes it in sequence, each time with a greater storage time, so what must be read
+//! is easy to say: from the acknowledgement of a Store on, that value or a later one of the same slot, until its time is
+//! over. A deletion is a value like any other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use identity::{Sign, sign_message, sign_value};
+use identity::sign_message;
 use overlay_core::{Call, CallId, CallResult};
 use wire::{
-    Body, DataValue, Decode, Destination, Encode, ErrorCode, FetchAns, FetchReq, KindId, MessageCode, MessageContents,
-    ModelSpecifier, NodeId, ResourceId, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
-    StoredDataValue, TransactionId, WellKnown,
+    Body, Decode, Destination, Encode, ErrorCode, FetchAns, MessageCode, MessageContents, NodeId, StoredData,
+    TransactionId,
 };
 
-use super::{Event, World, credentials::user_name};
+use super::{
+    Event, World,
+    slot::{ENTRIES, Slot, fetch_request, found, store_request},
+};
 use crate::invariants::Violation;
-
-/// A user's number, and the Node-ID of the edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot {
-    user: usize,
-    edge: NodeId,
-}
-
-impl Slot {
-    pub(super) fn resource(self) -> ResourceId {
-        ResourceId::of(user_name(self.user).as_bytes())
-    }
-}
 
 /// All that was ever asked to be stored.
 #[derive(Default)]
@@ -55,13 +45,24 @@ pub struct Tally {
 
 #[derive(Default)]
 struct History {
-    /// By storage time; `None` for a deletion.
-    values: BTreeMap<u64, Option<Bytes>>,
+    /// By storage time.
+    values: BTreeMap<u64, Written>,
     /// Storage time of the latest value that was acknowledged.
     acknowledged: Option<u64>,
     is_busy: bool,
     /// Whether the final read has answered.
     is_checked: bool,
+}
+
+/// One value, as its writer sent it.
+#[derive(Debug)]
+struct Written {
+    /// Nothing for a deletion.
+    value: Option<Bytes>,
+    /// Until then it must be there, if it is the latest.
+    lives: Duration,
+    /// From then on it must be gone.
+    is_over: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -86,10 +87,9 @@ impl World<'_> {
         let Some(host) = self.random.pick(&hosts).copied() else {
             return;
         };
-        let user = self.random.below(USERS);
         match self.random.below(100) {
-            0..45 => self.store(host, user, false),
-            45..55 => self.store(host, user, true),
+            0..45 => self.store(host, false),
+            45..55 => self.store(host, true),
             _ => {
                 let slots: Vec<Slot> = self.model.slots.keys().copied().collect();
                 if let Some(slot) = self.random.pick(&slots).copied() {
@@ -99,35 +99,46 @@ impl World<'_> {
         }
     }
 
-    fn store(&mut self, host: NodeId, user: usize, is_deletion: bool) {
-        let now = self.queue.now();
+    /// Stores in a slot that this host, or its edge, writes.
+    fn store(&mut self, host: NodeId, is_deletion: bool) {
+        let (now, sent) = (self.queue.now(), self.queue.elapsed());
         let Some(state) = self.hosts.get(&host) else { return };
-        let slot = Slot {
-            user,
-            edge: state.peer.edge,
+        let (slot, signer) = if self.random.is_lucky(LIST_STORES) {
+            let index = u32::try_from(self.random.below(ENTRIES)).unwrap_or(0);
+            (Slot::Entry { node: host, index }, Arc::clone(&state.peer.signer))
+        } else {
+            let (user, edge) = (self.random.below(USERS), state.peer.edge);
+            (
+                Slot::Registration { user, edge },
+                self.credentials.minted(user, state.index),
+            )
         };
-        let signer = self.credentials.minted(user, state.index);
         let history = self.model.slots.entry(slot).or_default();
         if history.is_busy {
             return;
         }
         history.is_busy = true;
-        let time = history
-            .values
-            .last_key_value()
-            .map_or(0, |(time, _)| time + 1)
-            .max(now.unix_ms);
-        let value = (!is_deletion).then(|| Bytes::from(format!("{user} {time} {}", self.random.next())));
-        history.values.insert(time, value.clone());
+        let last = history.values.last_key_value();
+        let time = last.map_or(0, |(time, _)| time + 1).max(now.unix_ms);
+        let value = (!is_deletion).then(|| Bytes::from(format!("{time} {}", self.random.next())));
+        let written = Written {
+            value: value.clone(),
+            lives: if is_deletion {
+                Duration::MAX
+            } else {
+                sent + slot.lifetime().saturating_sub(LOST)
+            },
+            is_over: sent + slot.lifetime() + LATE,
+        };
+        history.values.insert(time, written);
         let (destination, contents) = store_request(slot, time, value, signer.as_ref());
         let transaction_id = TransactionId(self.random.next());
         let security = sign_message(signer.as_ref(), super::credentials::OVERLAY, transaction_id, &contents);
-        let signed = Some((transaction_id, security));
         let call = Call {
             destination: vec![destination],
             contents,
-            signed,
-            from_client: Some(slot.edge),
+            signed: Some((transaction_id, security)),
+            from_client: slot.client(),
             deadline: now.instant + PATIENCE,
             trace: None,
         };
@@ -201,7 +212,7 @@ impl World<'_> {
                 },
             ) => {
                 self.model.tally.read += 1;
-                let read = read_of(slot, &contents);
+                let read = self.read_of(slot, &contents);
                 let time = read.as_ref().map(|read| read.storage_time);
                 self.note(|| format!("{} read {slot:?} from {}: {time:?}", host.short(), responder.short()));
                 self.judge(slot, floor, read, responder);
@@ -243,7 +254,7 @@ impl World<'_> {
         history.is_checked = true;
         // While more are down than there are copies besides one, the newest may be out of reach: it comes back later.
         let floor = floor.filter(|_| !self.is_cruel || !self.has_faults);
-        let verdict = verdict(history, floor, read.as_ref());
+        let verdict = verdict(history, floor, read.as_ref(), self.queue.elapsed());
         if let Err(fault) = verdict {
             let known = &history.values;
             let detail = format!(
@@ -293,8 +304,10 @@ impl World<'_> {
         let Some(history) = self.model.slots.get(&slot) else {
             return Ok(());
         };
-        let answer = FetchAns::from_bytes_with(contents, &WellKnown).map_err(|error| error.to_string())?;
-        verdict(history, history.acknowledged, found(slot, answer).as_ref())
+        let models = self.credentials.document.document().models();
+        let answer = FetchAns::from_bytes_with(contents, &models).map_err(|error| error.to_string())?;
+        let floor = history.acknowledged;
+        verdict(history, floor, found(slot, answer).as_ref(), self.queue.elapsed())
     }
 
     pub(super) fn slots_waiting(&self) -> Vec<String> {
@@ -304,6 +317,19 @@ impl World<'_> {
             .filter(|(_, history)| history.must_be_read())
             .map(|(slot, _)| format!("{slot:?} at {}", slot.resource().short()))
             .collect()
+    }
+
+    fn read_of(&self, slot: Slot, contents: &Bytes) -> Option<StoredData> {
+        let contents = MessageContents::from_bytes(contents)
+            .ok()
+            .filter(|contents| contents.code == MessageCode::FETCH_ANS)?;
+        match contents
+            .body_with(&self.credentials.document.document().models())
+            .ok()?
+        {
+            Body::FetchAns(answer) => found(slot, answer),
+            _ => None,
+        }
     }
 
     fn accuse(&mut self, invariant: &'static str, detail: String) {
@@ -317,19 +343,27 @@ impl History {
     }
 }
 
-fn verdict(history: &History, floor: Option<u64>, read: Option<&StoredData>) -> Result<(), String> {
+fn verdict(history: &History, floor: Option<u64>, read: Option<&StoredData>, now: Duration) -> Result<(), String> {
+    // What was acknowledged, or something later that may have come in its place, need not be there for ever.
+    let may_be_over = |floor| history.values.range(floor..).any(|(_, written)| written.lives <= now);
     let Some(read) = read else {
-        let may_be_absent = floor.is_none_or(|floor| history.values.range(floor..).any(|(_, value)| value.is_none()));
+        let is_deleted = |floor| {
+            history
+                .values
+                .range(floor..)
+                .any(|(_, written)| written.value.is_none())
+        };
+        let may_be_absent = floor.is_none_or(|floor| is_deleted(floor) || may_be_over(floor));
         return if may_be_absent {
             Ok(())
         } else {
             Err("nothing is there".into())
         };
     };
-    if floor.is_some_and(|floor| read.storage_time < floor) {
+    if floor.is_some_and(|floor| read.storage_time < floor && !may_be_over(floor)) {
         return Err("an older value is there".into());
     }
-    let Some(stored) = history.values.get(&read.storage_time) else {
+    let Some(written) = history.values.get(&read.storage_time) else {
         return Err("nobody stored that".into());
     };
     let value = read
@@ -337,73 +371,13 @@ fn verdict(history: &History, floor: Option<u64>, read: Option<&StoredData>) -> 
         .value()
         .filter(|value| value.exists)
         .map(|value| &value.value);
-    if value == stored.as_ref() {
-        Ok(())
-    } else {
+    if value != written.value.as_ref() {
         Err("another value is there".into())
+    } else if value.is_some() && written.is_over <= now {
+        Err("a value is there whose time is over".into())
+    } else {
+        Ok(())
     }
-}
-
-fn store_request(slot: Slot, storage_time: u64, value: Option<Bytes>, signer: &dyn Sign) -> (Destination, Bytes) {
-    let (resource, kind) = (slot.resource(), KindId::SIP_REGISTRATION);
-    let value = StoredDataValue::Dictionary {
-        key: Bytes::copy_from_slice(slot.edge.as_bytes()),
-        value: value.map_or_else(DataValue::none, DataValue::of),
-    };
-    let signature = sign_value(signer, resource, kind, storage_time, &value);
-    let values = vec![StoredData {
-        storage_time,
-        lifetime: LIFETIME,
-        value,
-        signature,
-    }];
-    let kind_data = vec![StoreKindData {
-        kind,
-        generation_counter: 0,
-        values,
-    }];
-    let body = Body::StoreReq(StoreReq {
-        resource,
-        replica_number: 0,
-        kind_data,
-    });
-    (Destination::Resource(resource), MessageContents::of(&body).to_bytes())
-}
-
-/// Asks for one slot.
-pub(super) fn fetch_request(slot: Slot) -> FetchReq {
-    let keys = vec![Bytes::copy_from_slice(slot.edge.as_bytes())];
-    let specifier = StoredDataSpecifier {
-        kind: KindId::SIP_REGISTRATION,
-        generation: 0,
-        model: ModelSpecifier::Dictionary(keys),
-    };
-    FetchReq {
-        resource: slot.resource(),
-        specifiers: vec![specifier],
-    }
-}
-
-fn read_of(slot: Slot, contents: &Bytes) -> Option<StoredData> {
-    let contents = MessageContents::from_bytes(contents)
-        .ok()
-        .filter(|contents| contents.code == MessageCode::FETCH_ANS)?;
-    match contents.body().ok()? {
-        Body::FetchAns(answer) => found(slot, answer),
-        _ => None,
-    }
-}
-
-fn found(slot: Slot, answer: FetchAns) -> Option<StoredData> {
-    let values = answer.kind_responses.into_iter().flat_map(|response| response.values);
-    // RFC 6940 §7.4.2.2: what was asked for and never stored comes as a value without a signer.
-    let mut of_edge = values.filter(|data| match &data.value {
-        StoredDataValue::Dictionary { key, .. } => {
-            **key == *slot.edge.as_bytes() && data.signature.identity != SignerIdentity::None
-        }
-        StoredDataValue::Single(_) | StoredDataValue::Array { .. } | StoredDataValue::Opaque(_) => false,
-    });
-    of_edge.next()
 }
 
 /// Answers that say nothing about the value.
@@ -411,8 +385,14 @@ const EXCUSES: [ErrorCode; 3] = [ErrorCode::RequestTimeout, ErrorCode::TtlExceed
 
 const USERS: usize = 12;
 
-/// Longer than any run.
-const LIFETIME: u32 = 3600;
-
 /// How long a user waits.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of a hundred Stores so many are of entries in lists.
+const LIST_STORES: u64 = 20;
+
+/// A copy loses a fraction of a second of its life on the way to each holder.
+const LOST: Duration = Duration::from_secs(8);
+
+/// A Store may be carried out so long after it was sent: by its last transmission, once whoever has it is done waiting.
+const LATE: Duration = Duration::from_secs(20);
