@@ -1,10 +1,9 @@
-//! What must hold once the overlay is at rest: P1 to P4, and that every acknowledged value can be read.
+//! What must hold once the overlay is at rest: P1 to P5, and that every acknowledged value can be read.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use bytes::Bytes;
 use storage_core::{Answer, Command, CommandId};
-use wire::{Encode, MessageCode, NodeId};
+use wire::{Encode, MessageCode, NodeId, ResourceId};
 
 use super::{World, host::LIST_LENGTH, slot::fetch_request};
 use crate::{
@@ -61,10 +60,15 @@ impl World<'_> {
             let resource = slot.resource().as_node_id();
             let first = order.iter().position(|node| *node >= resource).unwrap_or(0);
             for holder in order.iter().cycle().skip(first).take(COPIES.min(order.len())) {
-                let body = self.ask_holder(*holder, fetch_request(slot).to_bytes());
-                let verdict = match body {
-                    Some(body) => self.judge_copy(slot, &body),
-                    None => Err("it does not answer".into()),
+                let command = Command::Apply {
+                    code: MessageCode::FETCH_REQ.0,
+                    body: fetch_request(slot).to_bytes(),
+                    certificates: Vec::new(),
+                    signer: None,
+                };
+                let verdict = match self.ask_holder(*holder, command) {
+                    Some(Answer::Applied { body, .. }) => self.judge_copy(slot, &body),
+                    other => Err(format!("it answers {other:?}")),
                 };
                 if let Err(fault) = verdict {
                     let detail = format!("{slot:?} at {}: holder {}: {fault}", resource.short(), holder.short());
@@ -75,22 +79,61 @@ impl World<'_> {
         Ok(())
     }
 
+    /// P5: nobody holds a record who is neither its owner nor one of the two replicas.
+    pub(super) fn check_surplus(&mut self) -> Result<(), Violation> {
+        let end = self.queue.elapsed() + FORGETS;
+        loop {
+            let surplus = self.surplus();
+            if surplus.is_empty() {
+                return Ok(());
+            }
+            if self.queue.elapsed() >= end {
+                return Err(Violation::new("P5", format!("held by a stranger: {surplus:?}")));
+            }
+            let next = self.queue.elapsed() + LOOKS;
+            self.run_until(next)?;
+        }
+    }
+
+    /// Lists who holds which record without need.
+    fn surplus(&mut self) -> Vec<String> {
+        let order: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let mut surplus = Vec::new();
+        for (place, node) in order.iter().enumerate() {
+            for resource in self.held_by(*node) {
+                let owner = order
+                    .iter()
+                    .position(|node| *node >= resource.as_node_id())
+                    .unwrap_or(0);
+                if (place + order.len() - owner) % order.len() >= COPIES {
+                    surplus.push(format!("{} at {}", resource.short(), node.short()));
+                }
+            }
+        }
+        surplus
+    }
+
+    fn held_by(&mut self, holder: NodeId) -> BTreeSet<ResourceId> {
+        let scan = Command::Scan {
+            after: None,
+            range: (NodeId::ZERO, NodeId::ZERO),
+        };
+        match self.ask_holder(holder, scan) {
+            Some(Answer::Scanned { stores, .. }) => stores.into_iter().map(|store| store.resource).collect(),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// Asks a storage directly.
-    fn ask_holder(&mut self, holder: NodeId, body: Bytes) -> Option<Bytes> {
+    fn ask_holder(&mut self, holder: NodeId, command: Command) -> Option<Answer> {
         let now = self.queue.now();
         let id = OWN_COMMANDS + self.events;
         self.events += 1;
-        let command = Command::Apply {
-            code: MessageCode::FETCH_REQ.0,
-            body,
-            certificates: Vec::new(),
-            signer: None,
-        };
         self.with_storage(holder, |core| core.handle_command(now, CommandId(id), command));
         let end = self.queue.elapsed() + FLUSHES;
         // Nothing else is wrong any more: a violation here is found by the next check.
         drop(self.run_until(end));
-        self.copies.remove(&id)
+        self.own_answers.remove(&id)
     }
 
     /// Keeps the answer to a question of this check from the overlay.
@@ -98,15 +141,20 @@ impl World<'_> {
         if id.0 < OWN_COMMANDS {
             return false;
         }
-        if let Answer::Applied { body, .. } = answer {
-            self.copies.insert(id.0, body.clone());
-        }
+        self.own_answers.insert(id.0, answer.clone());
         true
     }
 }
 
 const TRIES: usize = 3;
 const ANSWERS: Duration = Duration::from_secs(6);
+
+/// Records that are not needed are gone within this time: three predecessors have to stand for a minute, and once more if
+/// an owner lacked something.
+const FORGETS: Duration = Duration::from_secs(150);
+
+/// How often that is looked at.
+const LOOKS: Duration = Duration::from_secs(10);
 
 /// The owner and its next two successors (RFC 6940 §10.4).
 const COPIES: usize = 3;

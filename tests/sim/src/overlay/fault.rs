@@ -38,6 +38,20 @@ impl World<'_> {
         }
     }
 
+    /// Two neighbours lose everything at once. Each record has three holders by now, and no more: one of them is left.
+    pub(super) fn lose_disks(&mut self) {
+        let hosts: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let first = self.random.below(hosts.len());
+        for host in hosts.iter().cycle().skip(first).take(DISKS) {
+            self.note(|| format!("crash of {}, disk lost", host.short()));
+            self.crash_overlay(*host, false);
+            self.crash_storage(*host, true);
+            let wait = self.random.millis(200, 10_000);
+            self.queue.after(wait, Event::StartStorage(*host));
+            self.queue.after(wait, Event::StartOverlay(*host));
+        }
+    }
+
     fn crash_host(&mut self, host: NodeId) {
         if !self.may_lose(&[host]) {
             return;
