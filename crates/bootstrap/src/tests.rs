@@ -2,6 +2,7 @@
 
 mod enrollment;
 mod feed;
+mod killed;
 mod tokens;
 mod users;
 mod world;

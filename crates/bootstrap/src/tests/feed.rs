@@ -1,5 +1,6 @@
 //! The component over its contract, as an overlay and an operator see it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rpc::proto::bootstrap::v1 as proto;
@@ -47,7 +48,7 @@ async fn overlay_gets_the_document_and_the_users_until_it_acknowledges() {
     drop((server, operator));
 
     // After a restart nothing waits.
-    let mut server = bind(&folder).await.unwrap();
+    let mut server = bind(folder.path()).await.unwrap();
     let mut operator = client(&server, Role::Operator);
     let mut feed = open(&server, 1).await;
     operator
@@ -184,18 +185,18 @@ async fn folder_without_an_overlay_is_a_clear_error() {
 async fn start() -> (TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     make_overlay(folder.path()).await;
-    let server = bind(&folder).await.unwrap();
+    let server = bind(folder.path()).await.unwrap();
     (folder, server)
 }
 
-async fn bind(folder: &TempDir) -> Result<Server, StartError> {
+pub(super) async fn bind(folder: &Path) -> Result<Server, StartError> {
     let config = Config {
-        folder: folder.path().to_path_buf(),
+        folder: folder.to_path_buf(),
     };
     Server::bind_with(&config, OPTIONS, &Health::new(), Duration::from_millis(10)).await
 }
 
-fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
+pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
     BootstrapClient::new(Channel::direct(server.served(), role))
 }
 
@@ -223,7 +224,7 @@ async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
     feed.send(proto::FeedRequest { message: Some(message) }).await.unwrap();
 }
 
-async fn users(operator: &mut BootstrapClient<Channel>) -> Vec<proto::ListUsersResponse> {
+pub(super) async fn users(operator: &mut BootstrapClient<Channel>) -> Vec<proto::ListUsersResponse> {
     let answers = operator
         .list_users(rpc::unbounded(proto::ListUsersRequest::default()))
         .await
