@@ -308,7 +308,8 @@ impl Driver {
     }
 
     fn finish_drain(&mut self) {
-        if self.proxy.is_idle()
+        if self.drained.is_some()
+            && self.proxy.is_idle()
             && let Some(drained) = self.drained.take()
         {
             let _ = drained.send(());

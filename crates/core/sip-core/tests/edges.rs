@@ -401,7 +401,7 @@ fn a_call_between_two_edges_comes_up_and_ends() {
                 world
                     .edges
                     .iter()
-                    .all(|edge| edge.table.is_empty() && edge.core.is_idle())
+                    .all(|edge| edge.table.is_empty() && edge.core.transactions() == (0, 0))
             );
         }
     }

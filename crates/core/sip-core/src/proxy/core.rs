@@ -157,9 +157,10 @@ impl Core {
         self.draining = retry_after;
     }
 
-    /// Tells whether nothing is under way.
+    /// Tells whether nothing is under way. Transactions that only absorb repeats do not count: what they would absorb,
+    /// another life of this edge, or nobody, may answer as well.
     pub fn is_idle(&self) -> bool {
-        self.contexts.is_empty() && self.layer.is_empty()
+        self.layer.is_idle()
     }
 
     /// Returns how many client and server transactions are held.

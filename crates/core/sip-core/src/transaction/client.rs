@@ -42,6 +42,11 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Tells whether the final response has come.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Completed | State::Accepted)
+    }
+
     /// Returns Timer A's or E's next interval, from the one that just passed.
     pub(super) fn next_interval(&self, settings: &Settings) -> Duration {
         match (self.class, self.state) {

@@ -88,9 +88,9 @@ impl Layer {
         (self.clients.len(), self.servers.len())
     }
 
-    /// Tells whether no transaction is held.
-    pub fn is_empty(&self) -> bool {
-        self.clients.is_empty() && self.servers.is_empty()
+    /// Tells whether nobody waits for anything: what is left only absorbs repeats.
+    pub fn is_idle(&self) -> bool {
+        self.clients.values().all(Client::is_done) && self.servers.values().all(Server::is_done)
     }
 
     /// Takes out the next event.

@@ -41,6 +41,16 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Tells whether the client has all that it waits for. A refused INVITE waits for its ACK, and is answered again
+    /// until it comes.
+    pub(super) fn is_done(&self) -> bool {
+        match self.state {
+            State::Trying | State::Proceeding => false,
+            State::Completed => self.class == Class::Other,
+            State::Confirmed | State::Accepted => true,
+        }
+    }
+
     /// Returns how long repeats of the request have to be recognised after the final response.
     pub(super) fn linger(&self, settings: &Settings) -> Duration {
         match (self.class, &self.reply_to) {

@@ -34,7 +34,7 @@ fn a_call_across_two_edges_is_set_up_and_ended_by_either_side() {
         scene.run(100);
         assert_eq!(scene.names(ends), ["200"]);
         scene.run(40_000);
-        assert!(scene.edges.iter().all(|edge| edge.is_idle()));
+        assert!(scene.is_forgotten());
     }
 }
 
@@ -100,7 +100,7 @@ fn a_busy_callee_ends_the_call() {
     scene.say(ALICE, &ack_for(&invite, &heard[1]));
     scene.run(40_000);
     assert_eq!(scene.names(ALICE), [""; 0]);
-    assert!(scene.edges.iter().all(|edge| edge.is_idle()));
+    assert!(scene.is_forgotten());
 }
 
 #[test]

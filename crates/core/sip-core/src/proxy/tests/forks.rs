@@ -144,7 +144,7 @@ fn a_message_that_nobody_answers_gets_a_100_and_never_a_408() {
     let log = scene.log(ALICE);
     assert_eq!(log.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["100"]);
     assert_eq!(log[0].0, 3502);
-    assert!(scene.edges[0].is_idle());
+    assert!(scene.is_forgotten());
 }
 
 #[test]

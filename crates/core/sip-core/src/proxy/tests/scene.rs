@@ -119,6 +119,12 @@ impl Scene {
     /// Sends a message from a phone to its edge.
     pub(super) fn say(&mut self, phone: Phone, message: &Message) {
         self.say_on(phone.flow(), message);
+    /// Tells whether nothing is left of what happened.
+    pub(super) fn is_forgotten(&self) -> bool {
+        let mut edges = self.edges.iter();
+        edges.all(|edge| edge.contexts.is_empty() && edge.transactions() == (0, 0))
+    }
+
     }
 
     /// Sends a message over a flow to the edge at its local address.
