@@ -286,7 +286,7 @@ impl Start {
             algorithms,
             ..DigestSettings::default()
         };
-        let authenticator = Authenticator::new(now.instant, digest, &random::octets());
+        let authenticator = Authenticator::new(now.instant, digest, Arc::clone(&domains), &random::octets());
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
         Ok(Driver {
             node,

@@ -60,11 +60,12 @@ struct Edge {
 
 impl Edge {
     fn new(place: usize, now: Instant) -> Self {
+        let domains = Arc::new(Domains::new([DOMAIN.to_owned()]));
         let core = Core::new(proxy::Settings {
             node: node(place),
             home: NodeId([0xee; 16]),
             overlay: "overlay.test".to_owned(),
-            domains: Arc::new(Domains::new([DOMAIN.to_owned()])),
+            domains: Arc::clone(&domains),
             advertise: None,
             token_key: Arc::new(TokenKey::new(&[place as u8; 32])),
             seed: [place as u8; 32],
@@ -72,7 +73,7 @@ impl Edge {
             branches: BranchTimers::default(),
             max_breadth: 60,
         });
-        let authenticator = Authenticator::new(now, digest::Settings::default(), &[place as u8 + 7; 32]);
+        let authenticator = Authenticator::new(now, digest::Settings::default(), domains, &[place as u8 + 7; 32]);
         Self {
             place,
             core,

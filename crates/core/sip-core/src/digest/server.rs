@@ -1,11 +1,13 @@
 //! The side that challenges.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::nonce::{Mint, Nonce, Used};
 use super::{Algorithm, Credentials, Qop, Secrets, phones, response_of};
-use crate::aor::Aor;
+use crate::aor::{Aor, Domains};
 use crate::message::{Message, Name};
+use crate::uri::{Host, Uri};
 
 /// Who challenges: a registrar answers 401, a proxy 407.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,9 @@ pub enum Failure {
     /// The user name is not the AOR's (RFC 3261 §10.3 step 4).
     #[error("credentials name another user")]
     OtherUser,
+    /// They were made for a request to a domain that is not served.
+    #[error("credentials were made for another domain")]
+    OtherDomain,
 }
 
 /// What came of a claim.
@@ -107,6 +112,7 @@ pub enum Verdict {
 /// Makes challenges and judges their answers.
 pub struct Authenticator {
     pub(super) settings: Settings,
+    domains: Arc<Domains>,
     mint: Mint,
     used: Used,
     started: Instant,
@@ -122,13 +128,14 @@ impl std::fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// Makes one with a key that is random for each start.
-    pub fn new(now: Instant, settings: Settings, key: &[u8; 32]) -> Self {
+    /// Makes one for the users of `domains`, with a key that is random for each start.
+    pub fn new(now: Instant, settings: Settings, domains: Arc<Domains>, key: &[u8; 32]) -> Self {
         let used = Used::new(settings.capacity);
         Self {
             mint: Mint::new(key),
             used,
             settings,
+            domains,
             started: now,
         }
     }
@@ -200,6 +207,10 @@ impl Authenticator {
                 failure = Failure::OtherUser;
                 continue;
             }
+            if !self.is_for_served(&credentials.uri, request) {
+                failure = Failure::OtherDomain;
+                continue;
+            }
             let nonce = self.mint.recognise(&credentials.nonce, aor.domain());
             let count = credentials.count;
             return Ok(Claim {
@@ -246,6 +257,15 @@ impl Authenticator {
             }
             _ => Verdict::Stale,
         }
+    }
+
+    /// RFC 8760 §2.6: the `uri` need not be the Request-URI, but whom it stands for must be served here. Phones write
+    /// their registrar or their own address of record as well. An address may be that of a translator in front of this
+    /// edge, so that only a name tells of another server.
+    fn is_for_served(&self, uri: &str, request: &Message) -> bool {
+        let host = Uri::parse(uri).and_then(Uri::sip).map(|uri| uri.host);
+        let is_elsewhere = matches!(host, Some(host @ Host::Name(_)) if !self.domains.is_own(host));
+        !is_elsewhere || request.request_uri() == Some(uri)
     }
 
     /// Makes a bare nonce, for tests that write their own challenges.

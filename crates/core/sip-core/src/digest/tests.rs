@@ -1,7 +1,8 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::aor::Aor;
+use crate::aor::{Aor, Domains};
 use crate::message::{Message, Method, Name, Request};
 
 const REALM: &str = "example.org";
@@ -31,8 +32,12 @@ fn alice() -> Aor {
     Aor::parse("alice@example.org").unwrap()
 }
 
+fn domains() -> Arc<Domains> {
+    Arc::new(Domains::new([REALM.to_owned()]).with_name("edge.example.net"))
+}
+
 fn authenticator(now: Instant) -> Authenticator {
-    Authenticator::new(now, Settings::default(), &[9; 32])
+    Authenticator::new(now, Settings::default(), domains(), &[9; 32])
 }
 
 fn challenge(authenticator: &mut Authenticator, now: Instant) -> Message {
@@ -133,7 +138,10 @@ fn a_wrong_password_is_wrong_even_with_an_old_nonce() {
 #[test]
 fn a_nonce_of_another_start_is_stale_when_the_password_is_right() {
     let now = start();
-    let before = challenge(&mut Authenticator::new(now, Settings::default(), &[8; 32]), now);
+    let before = challenge(
+        &mut Authenticator::new(now, Settings::default(), domains(), &[8; 32]),
+        now,
+    );
     let answer = Answerer::new("alice", "p2psip", "c")
         .answer(&before, &request(None))
         .unwrap();
@@ -186,6 +194,40 @@ fn claims_without_hope_are_refused_before_the_look_up() {
     );
     authenticator.settings.algorithms = vec![Algorithm::Md5];
     assert_eq!(claim(&authenticator, "alice"), Some(Failure::Malformed));
+}
+
+#[test]
+fn credentials_may_name_any_uri_of_this_server_and_of_no_other() {
+    let now = start();
+    let mut authenticator = authenticator(now);
+    let challenge = challenge(&mut authenticator, now);
+    let challenge = challenge.header(Name::WwwAuthenticate).unwrap();
+    let claim = |hashed: &str, asked: &str| {
+        let to = |uri: &str| Request::new(&Method::Invite, uri).build();
+        let (name, value) = (
+            Name::Authorization,
+            answer(challenge, &to(hashed), ("alice", "p2psip"), ("c", 1)),
+        );
+        let request = Request::new(&Method::Invite, asked)
+            .header(name, &value.unwrap())
+            .build();
+        authenticator.claim(&request, Side::Registrar, &alice()).err()
+    };
+    let asked = "sip:bob@example.org";
+    for hashed in [
+        asked,
+        "sip:example.org",
+        "sip:carol@EXAMPLE.org;transport=udp",
+        "sip:edge.example.net:5070",
+        "sip:198.51.100.7:5060",
+        "tel:+358-555-1234567",
+    ] {
+        assert_eq!(claim(hashed, asked), None, "{hashed}");
+    }
+    for hashed in ["sip:bob@example.net", "sips:example.net"] {
+        assert_eq!(claim(hashed, asked), Some(Failure::OtherDomain), "{hashed}");
+        assert_eq!(claim(hashed, hashed), None, "{hashed}");
+    }
 }
 
 #[test]

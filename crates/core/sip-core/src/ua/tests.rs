@@ -1,7 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::aor::Aor;
+use crate::aor::{Aor, Domains};
 use crate::digest::{Authenticator, Secrets, Side, Verdict};
 use crate::location::Table;
 use crate::message::Reply;
@@ -276,7 +277,8 @@ fn exchange(agent: &mut Agent, edge: (&mut Authenticator, &mut Table), password:
 #[test]
 fn registering_answers_the_challenge() {
     let now = start();
-    let mut authenticator = Authenticator::new(now, crate::digest::Settings::default(), &[5; 32]);
+    let domains = Arc::new(Domains::new(["example.org".to_owned()]));
+    let mut authenticator = Authenticator::new(now, crate::digest::Settings::default(), domains, &[5; 32]);
     let mut table = Table::default();
     let mut alice = agent("alice", 1, 9);
     alice.register(now).unwrap();
