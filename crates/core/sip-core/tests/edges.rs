@@ -146,6 +146,7 @@ impl Edge {
                 };
                 vec![Target::Phone {
                     binding: None,
+                    instance: None,
                     flow: Some(flow),
                     contact: String::new(),
                 }]
@@ -157,6 +158,7 @@ impl Edge {
 fn target(binding: &Binding) -> Target {
     Target::Phone {
         binding: Some(binding.id),
+        instance: binding.instance.as_ref().map(|(instance, _)| instance.clone()),
         flow: binding.flow(),
         contact: binding.request_uri(),
     }

@@ -36,6 +36,7 @@ impl Driver {
                 let flow = self.hub.flow_to(transport, address);
                 let target = flow.map(|flow| Target::Phone {
                     binding: None,
+                    instance: None,
                     flow: Some(flow),
                     contact: String::new(),
                 });
@@ -209,6 +210,7 @@ fn phone(binding: &sip_core::location::Binding) -> Target {
     let flow: Option<Flow> = binding.flow();
     Target::Phone {
         binding: Some(binding.id),
+        instance: binding.instance.as_ref().map(|(instance, _)| instance.clone()),
         flow,
         contact: binding.request_uri(),
     }

@@ -88,14 +88,15 @@ impl Table {
         }
     }
 
-    /// Iterates over the bindings of an AOR that have not expired, most preferred first.
+    /// Iterates over the bindings of an AOR that have not expired, most preferred first; of equals, the one that was
+    /// heard from last, whose flow is the likeliest to work.
     pub fn bindings(&self, now_ms: u64, aor: &Aor) -> impl Iterator<Item = &Binding> {
         let mut live: Vec<&Binding> = self
             .of(aor)
             .iter()
             .filter(|binding| binding.expires_ms > now_ms)
             .collect();
-        live.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+        live.sort_by_key(|binding| std::cmp::Reverse((binding.q, binding.updated_ms)));
         live.into_iter()
     }
 

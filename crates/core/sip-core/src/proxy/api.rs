@@ -146,6 +146,8 @@ pub enum Target {
     Phone {
         /// Its binding, if it has one.
         binding: Option<BindingId>,
+        /// What it calls itself, if it may have several flows (RFC 5626 §4.1).
+        instance: Option<Box<str>>,
         /// The way to it; none when its connection is gone.
         flow: Option<Flow>,
         /// The Contact that it registered, which becomes the Request-URI; empty leaves that as it is.
@@ -158,6 +160,16 @@ pub enum Target {
         /// The peer that it is attached to.
         home: Option<NodeId>,
     },
+}
+
+impl Target {
+    /// Returns the instance, of which only one flow may be tried at a time (RFC 5626 §7).
+    pub(super) fn instance(&self) -> Option<&str> {
+        match self {
+            Target::Phone { instance, .. } => instance.as_deref(),
+            Target::Edge { .. } => None,
+        }
+    }
 }
 
 /// Who sent a request.

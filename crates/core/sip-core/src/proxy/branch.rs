@@ -59,6 +59,8 @@ pub(super) struct Branch {
     pub(super) state: State,
     pub(super) cancel: Cancel,
     pub(super) verdict: Option<Verdict>,
+    /// Its share of Max-Breadth, until it has its verdict.
+    pub(super) breadth: u32,
     /// When it is silent too long, or rings too long (Timer C).
     pub(super) deadline: Option<Instant>,
 }
@@ -73,12 +75,19 @@ impl Branch {
             state: State::Done,
             cancel: Cancel::No,
             verdict: Some(Verdict::Own(code)),
+            breadth: 0,
             deadline: None,
         }
     }
 
     pub(super) fn is_pending(&self) -> bool {
         matches!(self.state, State::Waiting | State::Ringing)
+    }
+
+    /// Tells whether the phone has refused, so that no other flow to it may be tried (RFC 5626 §7). What this edge
+    /// concludes by itself is a matter of the flow.
+    pub(super) fn is_answered_by_phone(&self) -> bool {
+        matches!(&self.verdict, Some(verdict @ Verdict::Theirs(_)) if !matches!(verdict.code(), 408 | 430))
     }
 
     pub(super) fn is_edge(&self) -> bool {

@@ -13,8 +13,9 @@ use crate::message::{Edit, Message, Name};
 const RETRY_WHEN_ISOLATED: &str = "10";
 
 impl Core {
-    /// Answers when nothing is left to wait for.
+    /// Goes on with the targets that wait, and answers when nothing is left to wait for.
     pub(super) fn evaluate(&mut self, now: Instant, id: ContextId) {
+        self.send_to_waiting(now, id);
         let Some(context) = self.contexts.get_mut(&id) else {
             return;
         };
@@ -101,10 +102,13 @@ impl Core {
         self.event(Event::Answered { trace, status });
     }
 
-    /// Ends the look-up, if one is under way.
+    /// Ends the look-up, if one is under way, and forgets the targets that wait.
     pub(super) fn stop_looking(&mut self, id: ContextId) {
-        let resolve = self.contexts.get_mut(&id).and_then(|context| context.resolve.take());
-        if let Some(resolve) = resolve {
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
+        context.waiting.clear();
+        if let Some(resolve) = context.resolve.take() {
             self.resolves.remove(&resolve);
             self.output(Output::Abandon(resolve));
         }

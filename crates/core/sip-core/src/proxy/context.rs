@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::api::{AuthenticateId, Outcome, ResolveId, Trace};
-use super::branch::{Branch, BranchId};
+use super::api::{AuthenticateId, Outcome, ResolveId, Target, Trace};
+use super::branch::{Branch, BranchId, State, Verdict};
 use super::route::Routed;
 use crate::aor::Aor;
 use crate::flow::{Flow, FlowKind, Hop};
@@ -50,6 +50,8 @@ pub(super) struct Context {
     pub(super) resolve: Option<ResolveId>,
     pub(super) outcome: Option<Outcome>,
     pub(super) branches: BTreeMap<BranchId, Branch>,
+    /// Targets that cannot have the request yet.
+    pub(super) waiting: Vec<Target>,
     /// RFC 5393 §5.3.3: what is left to share out.
     pub(super) breadth: u32,
     pub(super) is_cancelled: bool,
@@ -86,6 +88,15 @@ impl Context {
     /// Tells whether a branch may still bring a final response that is waited for.
     pub(super) fn is_waiting(&self) -> bool {
         self.resolve.is_some() || self.branches.values().any(Branch::is_pending)
+    }
+
+    /// Notes what came of a branch. Its share of Max-Breadth may be used again (RFC 5393 §5.3.3.1).
+    pub(super) fn end_branch(&mut self, number: BranchId, state: State, verdict: Verdict) {
+        if let Some(branch) = self.branches.get_mut(&number) {
+            branch.state = state;
+            branch.verdict = Some(verdict);
+            self.breadth += std::mem::take(&mut branch.breadth);
+        }
     }
 
     /// Tells whether nothing can come any more.

@@ -1,5 +1,6 @@
-//! Targets become branches (RFC 3261 §16.6), as they arrive.
+//! Targets become branches (RFC 3261 §16.6), as they arrive or as others make room for them.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::api::{Answer, Event, Outcome, Output, ResolveId, Resolved, Target};
@@ -53,36 +54,36 @@ impl Core {
         }
     }
 
-    /// Adds targets to the context and sends the request to those that are new.
+    /// Adds targets to the context; those that are new are sent the request, at once or when it is their turn.
     pub(super) fn fork(&mut self, now: Instant, id: ContextId, targets: Vec<Target>) {
-        let Some(context) = self.contexts.get(&id) else { return };
+        let own = self.settings.node;
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
         if context.is_cancelled || context.is_answered {
             return;
         }
-        let own = self.settings.node;
-        let mut fresh: Vec<Target> = Vec::new();
         for target in targets {
             // RFC 3261 §16.5: no target twice, and this edge itself is none.
-            let is_known = context.branches.values().any(|branch| is_same(&branch.target, &target))
-                || fresh.iter().any(|other| is_same(other, &target));
+            let known = context.branches.values().map(|branch| &branch.target);
+            let is_known = known.chain(&context.waiting).any(|known| is_same(known, &target));
             let is_own = matches!(&target, Target::Edge { node, .. } if *node == own);
-            if !is_known && !is_own && context.branches.len() + fresh.len() < MAX_BRANCHES {
-                fresh.push(target);
+            if !is_known && !is_own && context.branches.len() + context.waiting.len() < MAX_BRANCHES {
+                context.waiting.push(target);
             }
-        }
-        let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
-        for target in fresh {
-            self.add_branch(now, id, target, count);
         }
         self.evaluate(now, id);
     }
 
-    fn add_branch(&mut self, now: Instant, id: ContextId, target: Target, count: u32) {
+    /// Sends the request to all that may have it now.
+    pub(super) fn send_to_waiting(&mut self, now: Instant, id: ContextId) {
+        while let Some((target, breadth)) = self.contexts.get_mut(&id).and_then(next_target) {
+            self.add_branch(now, id, target, breadth);
+        }
+    }
+
+    fn add_branch(&mut self, now: Instant, id: ContextId, target: Target, breadth: u32) {
         let number = BranchId(u32::try_from(self.number()).unwrap_or(u32::MAX));
-        let Some(context) = self.contexts.get_mut(&id) else {
-            return;
-        };
-        let breadth = share(context, count);
         let branch = match &target {
             // RFC 5626 §5.3.1: the flow to the phone is gone, so this fails at once and not by a timer.
             Target::Phone { flow: None, .. } => Branch::stillborn(target, 430),
@@ -101,6 +102,8 @@ impl Core {
             }
         };
         if let Some(context) = self.contexts.get_mut(&id) {
+            // What ended before it began leaves its share to the others.
+            context.breadth += breadth - branch.breadth;
             context.branches.insert(number, branch);
         }
     }
@@ -152,6 +155,7 @@ impl Core {
             state: State::Waiting,
             cancel: Cancel::No,
             verdict: None,
+            breadth,
             deadline,
         }
     }
@@ -184,6 +188,29 @@ fn send_trying(layer: &mut Layer, now: Instant, server: ServerId, request: &Mess
     }
 }
 
+/// Takes the first target whose turn it is, with its share of Max-Breadth. The others wait: each instance is tried over
+/// one flow at a time (RFC 5626 §7), and breadth that is used up comes back with the answers (RFC 5393 §5.3.3.1).
+fn next_target(context: &mut Context) -> Option<(Target, u32)> {
+    let Context { branches, waiting, .. } = context;
+    waiting.retain(|target| !to_instance(branches, target).any(Branch::is_answered_by_phone));
+    let is_free = |target: &Target| !to_instance(branches, target).any(Branch::is_pending);
+    let free = waiting.iter().filter(|target| is_free(target)).count();
+    let at = waiting.iter().position(is_free)?;
+    if context.breadth == 0 && branches.values().any(|branch| branch.breadth > 0) {
+        return None;
+    }
+    let target = waiting.remove(at);
+    let breadth = share(context, u32::try_from(free).unwrap_or(u32::MAX));
+    Some((target, breadth))
+}
+
+/// The branches that lead to the same instance as `target` does, over whichever flow.
+fn to_instance<'a>(branches: &'a BTreeMap<BranchId, Branch>, target: &'a Target) -> impl Iterator<Item = &'a Branch> {
+    let instance = target.instance();
+    let is_same = move |branch: &&Branch| instance.is_some() && branch.target.instance() == instance;
+    branches.values().filter(is_same)
+}
+
 /// Takes one branch's share of Max-Breadth. While further targets may come, half of what is left is kept for them.
 fn share(context: &mut Context, count: u32) -> u32 {
     let kept = if context.resolve.is_some() {
@@ -191,7 +218,7 @@ fn share(context: &mut Context, count: u32) -> u32 {
     } else {
         0
     };
-    let share = ((context.breadth - kept) / count.max(1)).max(1).min(context.breadth);
+    let share = ((context.breadth - kept) / count).max(1).min(context.breadth);
     context.breadth -= share;
     share
 }

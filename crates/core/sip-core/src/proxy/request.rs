@@ -78,6 +78,7 @@ impl Core {
             resolve: None,
             outcome: None,
             branches: Default::default(),
+            waiting: Vec::new(),
             breadth: breadth
                 .unwrap_or(self.settings.max_breadth)
                 .min(self.settings.max_breadth),

@@ -135,17 +135,16 @@ impl Core {
         let is_from_phone = context.is_from_phone();
         let Some(branch) = context
             .branches
-            .get_mut(&number)
+            .get(&number)
             .filter(|branch| branch.state != State::GivenUp)
         else {
             return;
         };
-        branch.state = State::Done;
-        branch.verdict = Some(verdict);
         let stale = match &branch.target {
             Target::Edge { node, .. } if code == 430 && is_from_phone => Some(*node),
             _ => None,
         };
+        context.end_branch(number, State::Done, verdict);
         if let (Some(node), Some(aor)) = (stale, context.aor.clone()) {
             if context.retry == Retry::Unneeded {
                 context.retry = Retry::Wanted;
@@ -180,21 +179,20 @@ impl Core {
 
     /// Handles a branch that was silent or rang too long.
     pub(super) fn branch_deadline(&mut self, now: Instant, id: ContextId, number: BranchId) {
-        let Some(branch) = self
-            .contexts
-            .get_mut(&id)
-            .and_then(|context| context.branches.get_mut(&number))
-        else {
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
+        let Some(branch) = context.branches.get_mut(&number) else {
             return;
         };
         branch.deadline = None;
         match branch.state {
             State::Waiting => {
-                branch.state = State::GivenUp;
                 // Should it wake up, it is told that nobody waits.
                 branch.cancel = Cancel::Wanted;
                 let edge = branch.hop.as_ref().and_then(Hop::edge);
-                branch.verdict = Some(Verdict::Own(if edge.is_some() { 480 } else { 408 }));
+                let code = if edge.is_some() { 480 } else { 408 };
+                context.end_branch(number, State::GivenUp, Verdict::Own(code));
                 if let Some(node) = edge {
                     self.output(Output::EdgeSilent(node));
                 }

@@ -12,6 +12,16 @@ const DESK: Phone = Phone {
     number: 2,
     edge: 0,
 };
+const OFFICE: Phone = Phone {
+    user: "bob",
+    number: 4,
+    edge: 0,
+};
+const GARAGE: Phone = Phone {
+    user: "bob",
+    number: 5,
+    edge: 0,
+};
 const MOBILE: Phone = Phone {
     user: "bob",
     number: 3,
@@ -160,6 +170,48 @@ fn breadth_is_shared_and_its_end_is_told() {
     scene.say(ALICE, &request("INVITE", ALICE, "bob", "Max-Breadth: 0\r\n"));
     scene.run(100);
     assert_eq!(scene.names(ALICE), ["100", "440"]);
+}
+
+#[test]
+fn breadth_that_a_phone_has_given_back_serves_the_next() {
+    let mut scene = Scene::new(1, &[ALICE, DESK, OFFICE]);
+    scene.say(ALICE, &request("INVITE", ALICE, "bob", "Max-Breadth: 1\r\n"));
+    scene.run(100);
+    let desk = scene.heard(DESK);
+    assert_eq!(scene.names(OFFICE), [""; 0]);
+    scene.answer(DESK, &desk[0], 486);
+    scene.run(100);
+    let office = scene.heard(OFFICE);
+    assert_eq!(office[0].header(Name::MaxBreadth), Some("1"));
+    scene.answer(OFFICE, &office[0], 200);
+    scene.run(100);
+    assert_eq!(scene.names(ALICE), ["100", "200"]);
+}
+
+#[test]
+fn another_flow_of_a_phone_is_tried_when_one_is_gone_or_silent() {
+    let mut scene = Scene::new(1, &[ALICE, DESK, OFFICE, GARAGE]);
+    scene.flows.extend([DESK, OFFICE, GARAGE]);
+    scene.gone.insert(DESK);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(5900);
+    assert_eq!(scene.first(OFFICE, "INVITE"), 2);
+    assert_eq!(scene.names(GARAGE), [""; 0]);
+    scene.run(200);
+    assert_eq!(scene.names(GARAGE), ["INVITE"]);
+}
+
+#[test]
+fn a_phone_that_has_refused_is_not_asked_over_another_flow() {
+    let mut scene = Scene::new(1, &[ALICE, DESK, OFFICE]);
+    scene.flows.extend([DESK, OFFICE]);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(100);
+    let offered = scene.heard(DESK);
+    scene.answer(DESK, &offered[0], 486);
+    scene.run(100);
+    assert_eq!(scene.names(ALICE), ["100", "486"]);
+    assert_eq!(scene.names(OFFICE), [""; 0]);
 }
 
 #[test]

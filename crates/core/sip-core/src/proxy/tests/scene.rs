@@ -72,6 +72,8 @@ pub(super) struct Scene {
     pub(super) bindings: Vec<Phone>,
     /// Bindings whose connection is gone.
     pub(super) gone: BTreeSet<Phone>,
+    /// Those that are flows of one instance.
+    pub(super) flows: BTreeSet<Phone>,
     /// What the overlay says: user and edge.
     pub(super) entries: Vec<(&'static str, usize)>,
     /// How the overlay ends its look-ups, if not well.
@@ -97,6 +99,7 @@ impl Scene {
             inboxes: BTreeMap::new(),
             bindings: phones.to_vec(),
             gone: BTreeSet::new(),
+            flows: BTreeSet::new(),
             entries: phones.iter().map(|phone| (phone.user, phone.edge)).collect(),
             overlay_fails: None,
             deaf: BTreeSet::new(),
@@ -116,15 +119,15 @@ impl Scene {
         self.edges[edge] = core(edge, 2);
     }
 
-    /// Sends a message from a phone to its edge.
-    pub(super) fn say(&mut self, phone: Phone, message: &Message) {
-        self.say_on(phone.flow(), message);
     /// Tells whether nothing is left of what happened.
     pub(super) fn is_forgotten(&self) -> bool {
         let mut edges = self.edges.iter();
         edges.all(|edge| edge.contexts.is_empty() && edge.transactions() == (0, 0))
     }
 
+    /// Sends a message from a phone to its edge.
+    pub(super) fn say(&mut self, phone: Phone, message: &Message) {
+        self.say_on(phone.flow(), message);
     }
 
     /// Sends a message over a flow to the edge at its local address.
@@ -276,6 +279,7 @@ impl Scene {
         let now = self.now;
         let target = |phone: &Phone| Target::Phone {
             binding: Some(phone.binding()),
+            instance: self.flows.contains(phone).then(|| "urn:uuid:1".into()),
             flow: (!self.gone.contains(phone)).then(|| phone.flow()),
             contact: phone.contact(),
         };
@@ -297,6 +301,7 @@ impl Scene {
                 };
                 let target = Target::Phone {
                     binding: None,
+                    instance: None,
                     flow: Some(flow),
                     contact: String::new(),
                 };
