@@ -1,7 +1,8 @@
 //! Which edges we are connected to, which are being reached, and which do not answer.
 //!
 //! A pure table: it is told what happened and says what to do. An edge is reached through the overlay (AppAttach, RFC 6940 §6.5.2), after which it
-//! dials us. One that cannot be reached is left alone for a while, by Node-ID, so that a dead edge costs its callers once and not at every call.
+//! dials us. One that cannot be reached is silent for a while, by Node-ID: new calls skip it, so that a dead edge costs its callers once and not at
+//! every call. What can go nowhere else, requests within a dialog and responses, is sent to it all the same, for it may be back.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub(crate) enum Verdict<I> {
     Waits,
     /// It waits; reach the edge now, through its home peer.
     Reach(NodeId),
-    /// The edge does not answer, or no way to it is known.
+    /// No way to the edge is known, or too much waits for it.
     Unreachable(Outgoing<I>),
 }
 
@@ -84,7 +85,7 @@ impl<I> Edges<I> {
         }
     }
 
-    /// Takes a message for `node`, whose home peer is `home` if that is known.
+    /// Takes a message for `node`, silent or not, whose home peer is `home` if that is known.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -100,10 +101,7 @@ impl<I> Edges<I> {
         if let Some(connection) = edge.preferred() {
             return Verdict::Write(connection, message);
         }
-        let Some(home) = edge
-            .home
-            .filter(|_| edge.silence.is_none() && edge.waiting.len() < WAITING)
-        else {
+        let Some(home) = edge.home.filter(|_| edge.waiting.len() < WAITING) else {
             return Verdict::Unreachable(message);
         };
         edge.waiting.push(message);
@@ -258,22 +256,26 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_edge_is_skipped_probed_and_tried_again_in_the_end() {
+    fn an_edge_that_cannot_be_reached_is_silent_and_probed_for_a_while() {
         let (mut edges, now) = (Edges::new(OWN), Instant::now());
         edges.send(now, OTHER, Some(HOME), message(1));
         let late = now + REACH;
         assert_eq!(edges.next_timeout(), Some(late));
         assert_eq!(ids(&edges.handle_timeout(late).0), [1]);
-        assert!(matches!(
-            edges.send(late, OTHER, Some(HOME), message(2)),
-            Verdict::Unreachable(_)
-        ));
+        assert!(edges.is_silent(OTHER));
         assert_eq!(edges.handle_timeout(late + PROBE).1, [(OTHER, HOME)]);
         edges.handle_timeout(late + SILENCE);
-        assert!(matches!(
-            edges.send(late, OTHER, None, message(3)),
-            Verdict::Reach(HOME)
-        ));
+        assert!(!edges.is_silent(OTHER));
+    }
+
+    #[test]
+    fn a_silent_edge_is_reached_for_what_can_go_nowhere_else() {
+        let (mut edges, now) = (Edges::new(OWN), Instant::now());
+        edges.send(now, OTHER, Some(HOME), message(1));
+        edges.silent(now, OTHER);
+        assert!(matches!(edges.send(now, OTHER, None, message(2)), Verdict::Reach(HOME)));
+        assert_eq!(ids(&edges.connected(OTHER, ConnectionId(1), OTHER)), [2]);
+        assert!(!edges.is_silent(OTHER));
     }
 
     #[test]
