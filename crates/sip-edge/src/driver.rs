@@ -7,7 +7,6 @@ mod links;
 mod lookups;
 mod registrations;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +32,7 @@ use crate::minter::Minter;
 use crate::spans::Spans;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, Hub};
+use crate::unstored::Unstored;
 use crate::users::{Asked, Users};
 use crate::{disk, ladder};
 
@@ -82,7 +82,7 @@ pub(crate) struct Driver {
     pub(crate) document: SignedDocument,
     pub(crate) store: Store,
     /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
-    pub(crate) unstored: BTreeMap<Aor, Vec<RegisterId>>,
+    pub(crate) unstored: Unstored<RegisterId>,
     pub(crate) jobs: JoinSet<Done>,
     pub(crate) spans: Spans,
     pub(crate) throttle: Throttle,

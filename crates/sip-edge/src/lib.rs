@@ -20,6 +20,7 @@ mod service;
 mod spans;
 mod throttle;
 mod transport;
+mod unstored;
 mod users;
 
 pub use config::{Algorithm, Config, Credentials};

@@ -313,7 +313,7 @@ impl Start {
             verifier,
             document,
             store,
-            unstored: std::collections::BTreeMap::new(),
+            unstored: crate::unstored::Unstored::default(),
             jobs: JoinSet::new(),
             spans: crate::spans::Spans::default(),
             throttle: crate::throttle::Throttle::default(),

@@ -18,6 +18,7 @@ use crate::directory;
 use crate::disk;
 use crate::entries::{Job, Publisher};
 use crate::home::CallError;
+use crate::unstored::{self, Concerned};
 use crate::users::{Asked, Judged, claimant};
 
 /// A phone that registers waits for the Store of its edge's entry at most so long.
@@ -151,7 +152,7 @@ impl Driver {
         }
         match self.entries.want(now.unix_ms, aor.as_str()) {
             Ok(job) => {
-                self.unstored.entry(aor).or_default().push(id);
+                self.unstored.wait(aor, id);
                 if let Some(job) = job {
                     self.publish(now, job);
                 }
@@ -175,10 +176,10 @@ impl Driver {
     }
 
     fn flush(&mut self, batch: Batch, ids: Vec<RegisterId>, answer: Answer) {
-        let store = self.store.clone();
+        let flushed = unstored::flush(self.store.clone(), batch, ids);
         self.start(async move {
-            match store.apply(batch).await {
-                Ok(()) => Done::Flushed(ids, answer),
+            match flushed.await {
+                Ok(ids) => Done::Flushed(ids, answer),
                 Err(error) => Done::DiskFailed(error),
             }
         });
@@ -209,7 +210,7 @@ impl Driver {
             home: self.home.handle.clone(),
             registrant: self.registrant.clone(),
         };
-        let limit = if self.unstored.keys().any(|aor| aor.as_str() == job.aor) {
+        let limit = if self.unstored.is_awaited(&job.aor) {
             STORE_FOR_PHONE
         } else {
             STORE
@@ -237,19 +238,15 @@ impl Driver {
                 is_kept.then(|| self.entries.of(&job.aor)).flatten(),
             );
         }
-        let waiting = Aor::parse(&job.aor)
-            .ok()
-            .and_then(|aor| self.unstored.remove_entry(&aor));
-        match waiting {
-            Some((aor, waiting)) if job.is_registration && is_stored => {
+        match self.unstored.settle(job, is_stored) {
+            Concerned::Stored(aor, waiting) => {
                 let record = self.directory.record(now.instant, aor.as_str()).flatten();
                 disk::put_bindings(&mut batch, now.unix_ms, &aor, &self.locations, record);
                 let answer = self.listing(now, &aor);
                 // One batch holds them all, so all are answered after its flush and none before.
                 self.flush(batch, waiting, answer);
             }
-            Some((aor, waiting)) if job.is_registration => {
-                // The overlay does not know of these phones, so they are not registered.
+            Concerned::Failed(aor, waiting) => {
                 self.locations.remove(&aor);
                 self.entries.release(now.unix_ms, aor.as_str());
                 for id in waiting {
@@ -257,13 +254,8 @@ impl Driver {
                         .handle_registered(now.instant, id, &unavailable("Registration Not Stored"));
                 }
             }
-            // A tombstone was under way when they came: now it is their turn.
-            Some((aor, waiting)) => {
-                self.unstored.insert(aor, waiting);
-                self.note(batch);
-            }
-            None if !batch.is_empty() => self.note(batch),
-            None => {}
+            Concerned::Nobody if !batch.is_empty() => self.note(batch),
+            Concerned::Nobody => {}
         }
     }
 
