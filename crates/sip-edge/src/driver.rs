@@ -31,7 +31,7 @@ use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
 use crate::minter::Minter;
 use crate::spans::Spans;
 use crate::throttle::Throttle;
-use crate::transport::{Arrival, Hub};
+use crate::transport::{Arrival, Arrivals, Hub};
 use crate::unstored::Unstored;
 use crate::users::{Asked, Users};
 use crate::{disk, ladder};
@@ -42,8 +42,6 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) const HOME_EVENTS: usize = 64;
 /// Commands of the server and the operator that wait at most.
 pub(crate) const COMMANDS: usize = 16;
-/// Messages handled before the proxy's timers and the jobs' results get their turn again.
-const BURST: usize = 64;
 
 /// What the driver is told from inside the component.
 #[derive(Debug)]
@@ -100,7 +98,7 @@ pub(crate) struct HomeLink {
 /// What the driver reads from.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) arrivals: Arrivals,
     pub(crate) home: mpsc::Receiver<HomeEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
 }
@@ -158,7 +156,7 @@ impl Driver {
     pub(crate) async fn run(mut self, mut inbox: Inbox) -> Result<(), Fatal> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut arrivals = Vec::with_capacity(BURST);
+        let mut arrivals = Vec::new();
         loop {
             let due = self.settle(now());
             self.finish_drain();
@@ -176,8 +174,14 @@ impl Driver {
                 }
                 Some(event) = inbox.home.recv() => self.handle_home(now(), event),
                 (connection, flow) = self.hub.ended() => self.handle_ended(now(), connection, &flow),
-                _ = tick.tick() => self.handle_tick(now()),
-                _ = inbox.arrivals.recv_many(&mut arrivals, BURST) => {
+                _ = tick.tick() => {
+                    let dropped = inbox.arrivals.take_dropped();
+                    if dropped > 0 {
+                        tracing::warn!(dropped, "datagrams dropped that are no SIP");
+                    }
+                    self.handle_tick(now());
+                }
+                () = inbox.arrivals.read(&mut arrivals) => {
                     for arrival in arrivals.drain(..) {
                         let now = now();
                         self.handle_arrival(now, arrival);
@@ -267,10 +271,6 @@ impl Driver {
     }
 
     fn handle_tick(&mut self, now: Now) {
-        let dropped = self.hub.take_dropped();
-        if dropped > 0 {
-            tracing::warn!(dropped, "datagrams dropped: no SIP, or more than this edge can take");
-        }
         for (aor, change) in self.locations.expire(now.unix_ms) {
             self.note_change(now, &aor, change.is_last);
         }

@@ -26,7 +26,7 @@ use crate::entries::Entries;
 use crate::home::{Attachment, Home, HomeEvent, REPLIES};
 use crate::minter::Minter;
 use crate::service::Service;
-use crate::transport::{ARRIVALS, Bound, Hub};
+use crate::transport::{Arrivals, Bound, Hub};
 use crate::users::Users;
 use crate::{disk, random};
 
@@ -109,7 +109,6 @@ impl Server {
         let verifier = Arc::new(Verifier::new(document.document().trust()));
         let endpoint =
             Arc::new(endpoint(&config, &credentials, &verifier).map_err(|error| BindError::Link(error.to_string()))?);
-        let (arrivals, arrived) = mpsc::channel(ARRIVALS);
         let (home_events, home_inbox) = mpsc::channel(HOME_EVENTS);
         let (replies, replies_inbox) = mpsc::channel(REPLIES);
         let (commands, commands_inbox) = mpsc::channel(COMMANDS);
@@ -126,10 +125,9 @@ impl Server {
             store,
             verifier,
             endpoint,
-            arrivals,
             bound,
         };
-        let driver = start
+        let (driver, arrivals) = start
             .driver(HomeLink {
                 handle: handle.clone(),
                 replies,
@@ -154,7 +152,7 @@ impl Server {
         tasks.spawn(run(
             driver,
             Inbox {
-                arrivals: arrived,
+                arrivals,
                 home: home_inbox,
                 commands: commands_inbox,
             },
@@ -238,12 +236,11 @@ struct Start {
     store: kv::Store,
     verifier: Arc<Verifier>,
     endpoint: Arc<link::Endpoint>,
-    arrivals: mpsc::Sender<crate::transport::Arrival>,
     bound: Bound,
 }
 
 impl Start {
-    async fn driver(self, home: HomeLink) -> Result<Driver, BindError> {
+    async fn driver(self, home: HomeLink) -> Result<(Driver, Arrivals), BindError> {
         let Self {
             config,
             credentials,
@@ -254,7 +251,6 @@ impl Start {
             store,
             verifier,
             endpoint,
-            arrivals,
             bound,
         } = self;
         let now = now();
@@ -288,7 +284,8 @@ impl Start {
         };
         let authenticator = Authenticator::new(now.instant, digest, Arc::clone(&domains), &random::octets());
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
-        Ok(Driver {
+        let (hub, arrivals) = Hub::start(bound, Arc::clone(&endpoint));
+        let driver = Driver {
             node,
             proxy: proxy::Core::new(settings),
             domains,
@@ -297,7 +294,7 @@ impl Start {
             entries,
             directory,
             edges: Edges::new(sip_core::flow::NodeId(*node.as_bytes())),
-            hub: Hub::start(bound, Arc::clone(&endpoint), arrivals),
+            hub,
             endpoint,
             attacher: Attacher {
                 overlay: Arc::from(name.as_str()),
@@ -318,7 +315,8 @@ impl Start {
             spans: crate::spans::Spans::default(),
             throttle: crate::throttle::Throttle::default(),
             drained: None,
-        })
+        };
+        Ok((driver, arrivals))
     }
 }
 

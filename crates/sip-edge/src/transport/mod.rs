@@ -1,8 +1,10 @@
 //! The sockets of an edge: UDP and TCP for phones, mutual TLS for other edges.
 //!
-//! Tasks read; the driver owns the table of connections and does all writing, so that nothing here is shared. What arrives goes through one bounded
-//! queue to the driver.
+//! The driver owns the table of connections, reads datagrams itself and does all writing, so that nothing here is shared. What tasks read from streams
+//! goes through one bounded queue to it.
 
+mod arrivals;
+mod datagrams;
 pub(crate) mod stream;
 pub(crate) mod udp;
 
@@ -10,40 +12,24 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sip_core::flow::{ConnectionId, Flow, FlowKind, NodeId, Transport};
-use sip_core::message::{MAX_MESSAGE, Message};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+pub(crate) use arrivals::{Arrival, Arrivals};
+use datagrams::Datagrams;
 use stream::{End, KeepAlive};
 
-/// What waits for the driver. When it is full datagrams are dropped and counted (their senders repeat them), streams are held back.
-pub(crate) const ARRIVALS: usize = 2048;
 /// Stream connections at most; further ones are closed at once. Phones then try again, or another edge.
 const CONNECTIONS: usize = 8192;
 /// TLS handshakes at the same time; further dialers wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
 /// Edges ping each other at this interval and expect the answer within the second.
 const EDGE_KEEP_ALIVE: KeepAlive = KeepAlive::Ours(Duration::from_secs(10), Duration::from_secs(5));
-
-/// What the tasks bring to the driver.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// A message on a flow that exists.
-    Message { flow: Flow, message: Box<Message> },
-    /// A phone has connected.
-    Phone(TcpStream),
-    /// A node has dialed us, or we it.
-    Node {
-        connection: Box<link::Connection>,
-        is_dialer: bool,
-    },
-}
 
 /// Sockets bound before anything runs.
 #[derive(Debug)]
@@ -62,7 +48,6 @@ pub(crate) struct Hub {
     arrivals: mpsc::Sender<Arrival>,
     readers: JoinSet<()>,
     carriers: JoinSet<(ConnectionId, End)>,
-    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -122,30 +107,23 @@ impl Bound {
 
 impl Hub {
     /// Starts to read from the bound sockets.
-    pub(crate) fn start(bound: Bound, endpoint: Arc<link::Endpoint>, arrivals: mpsc::Sender<Arrival>) -> Self {
+    pub(crate) fn start(bound: Bound, endpoint: Arc<link::Endpoint>) -> (Self, Arrivals) {
         let mut readers = JoinSet::new();
-        let dropped = Arc::new(AtomicU64::new(0));
         let udp: Vec<_> = bound.udp.into_iter().map(Arc::new).collect();
-        for socket in &udp {
-            readers.spawn(read_datagrams(
-                Arc::clone(socket),
-                arrivals.clone(),
-                Arc::clone(&dropped),
-            ));
-        }
+        let (arrivals, arrived) = Arrivals::new(Datagrams::new(udp.clone()));
         for listener in bound.tcp {
             readers.spawn(accept_phones(listener, arrivals.clone()));
         }
         readers.spawn(accept_nodes(bound.edges, endpoint, arrivals.clone()));
-        Self {
+        let hub = Self {
             udp,
             connections: HashMap::new(),
             next: 0,
             arrivals,
             readers,
             carriers: JoinSet::new(),
-            dropped,
-        }
+        };
+        (hub, arrived)
     }
 
     /// Takes a phone's new connection into the table.
@@ -311,11 +289,6 @@ impl Hub {
         }
     }
 
-    /// Datagrams dropped since the last call, because the driver was behind or because they were not SIP.
-    pub(crate) fn take_dropped(&self) -> u64 {
-        self.dropped.swap(0, Ordering::Relaxed)
-    }
-
     /// Stops to read; connections write what waits and close.
     pub(crate) async fn close(mut self) {
         self.readers.shutdown().await;
@@ -324,40 +297,6 @@ impl Hub {
             while self.carriers.join_next().await.is_some() {}
         })
         .await;
-    }
-}
-
-async fn read_datagrams(socket: Arc<udp::Socket>, arrivals: mpsc::Sender<Arrival>, dropped: Arc<AtomicU64>) {
-    let mut buffer = vec![0; MAX_MESSAGE];
-    loop {
-        let received = match socket.receive(&mut buffer).await {
-            Ok(received) => received,
-            // An ICMP error of an earlier datagram; its transaction finds out by its timer.
-            Err(error) => {
-                tracing::trace!(%error, "datagram error");
-                continue;
-            }
-        };
-        let bytes = Bytes::copy_from_slice(buffer.get(..received.length).unwrap_or_default());
-        let Ok(message) = Message::parse_datagram(bytes) else {
-            dropped.fetch_add(1, Ordering::Relaxed);
-            continue;
-        };
-        let flow = Flow {
-            transport: Transport::Udp,
-            local: received.local,
-            remote: received.remote,
-            connection: None,
-            kind: FlowKind::Phone,
-        };
-        match arrivals.try_send(Arrival::Message {
-            flow,
-            message: Box::new(message),
-        }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => drop(dropped.fetch_add(1, Ordering::Relaxed)),
-            Err(mpsc::error::TrySendError::Closed(_)) => return,
-        }
     }
 }
 

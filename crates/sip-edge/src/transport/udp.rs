@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
 
 use nix::libc;
 use nix::sys::socket::{
@@ -58,12 +59,17 @@ impl Socket {
         self.local
     }
 
-    /// Waits for one datagram.
+    /// Asks to be woken when there is something to read, unless there is already.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_recv_ready(context)
+    }
+
+    /// Reads one datagram.
     ///
-    /// # Cancel safety
-    /// Nothing is lost when dropped.
-    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.io.async_io(Interest::READABLE, || self.try_receive(buffer)).await
+    /// # Errors
+    /// `WouldBlock` when none is there.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.io.try_io(Interest::READABLE, || self.try_receive(buffer))
     }
 
     fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
@@ -170,7 +176,10 @@ mod tests {
             .await
             .unwrap();
         let mut buffer = [0; 64];
-        let received = edge.receive(&mut buffer).await.unwrap();
+        std::future::poll_fn(|context| edge.poll_readable(context))
+            .await
+            .unwrap();
+        let received = edge.receive(&mut buffer).unwrap();
         assert_eq!(received.local.ip(), called);
         edge.send(received.local.ip(), received.remote, b"pong").unwrap();
         let (length, from) = phone.recv_from(&mut buffer).await.unwrap();
