@@ -246,6 +246,7 @@ impl Driver {
                 }
                 self.proxy.handle_message(now.instant, flow, *message);
             }
+            Arrival::Undelivered(flow) => self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow)),
             Arrival::Phone(stream) => self.hub.add_phone(stream),
             Arrival::Node { connection, is_dialer } => self.handle_connected(now, *connection, is_dialer),
         }

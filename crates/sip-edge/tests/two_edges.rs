@@ -300,6 +300,18 @@ async fn a_user_without_a_phone_is_not_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_whose_port_is_closed_is_given_up_by_the_systems_word() {
+    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
+    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
+    let mut alice = Phone::new("alice", PASSWORD, edge.addresses()[0]).await;
+    let mut bob = Phone::new("bob", PASSWORD, edge.addresses()[0]).await;
+    bob.register().await;
+    drop(bob);
+    // A silent phone would end as 408.
+    assert_eq!(fails(&mut alice, "bob").await, 480);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_refused() {
     let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
     let edge = world.edge(world.credentials(), folder.path(), localhost()).await;

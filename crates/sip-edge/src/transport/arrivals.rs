@@ -1,4 +1,4 @@
-//! What comes to the driver: messages and connections.
+//! What comes to the driver: messages, connections, and the news that a datagram was lost.
 
 use std::task::Poll;
 
@@ -19,6 +19,8 @@ pub(super) const BURST: usize = 64;
 pub(crate) enum Arrival {
     /// A message on a flow that exists.
     Message { flow: Flow, message: Box<Message> },
+    /// A datagram that went out on a flow did not arrive.
+    Undelivered(Flow),
     /// A phone has connected.
     Phone(TcpStream),
     /// A node has dialed us, or we it.

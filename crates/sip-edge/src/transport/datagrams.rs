@@ -67,7 +67,7 @@ impl Datagrams {
             (!is_empty).then_some((at, result))
         })?;
         self.next = at + 1;
-        // An ICMP error of an earlier datagram; its transaction finds out by its timer.
+        // An ICMP error of an earlier datagram; the error queue tells of which.
         let Ok(received) = result else { return Some(None) };
         let bytes = Bytes::copy_from_slice(self.buffer.get(..received.length).unwrap_or_default());
         let Ok(message) = Message::parse_datagram(bytes) else {
@@ -82,7 +82,7 @@ impl Datagrams {
 }
 
 /// A phone's flow over UDP.
-fn flow(local: SocketAddr, remote: SocketAddr) -> Flow {
+pub(super) fn flow(local: SocketAddr, remote: SocketAddr) -> Flow {
     Flow {
         transport: Transport::Udp,
         local,

@@ -111,6 +111,9 @@ impl Hub {
         let mut readers = JoinSet::new();
         let udp: Vec<_> = bound.udp.into_iter().map(Arc::new).collect();
         let (arrivals, arrived) = Arrivals::new(Datagrams::new(udp.clone()));
+        for socket in &udp {
+            readers.spawn(watch_errors(Arc::clone(socket), arrivals.clone()));
+        }
         for listener in bound.tcp {
             readers.spawn(accept_phones(listener, arrivals.clone()));
         }
@@ -297,6 +300,23 @@ impl Hub {
             while self.carriers.join_next().await.is_some() {}
         })
         .await;
+    }
+}
+
+/// Tells of each datagram that could not be delivered (RFC 3261 §18.4).
+///
+/// Whoever knows a phone's address can forge such news; it ends requests that have no response yet, and no binding.
+async fn watch_errors(socket: Arc<udp::Socket>, arrivals: mpsc::Sender<Arrival>) {
+    loop {
+        match socket.undelivered().await {
+            Ok((local, remote)) => {
+                let flow = datagrams::flow(local, remote);
+                if arrivals.send(Arrival::Undelivered(flow)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::trace!(%error, "error queue not read"),
+        }
     }
 }
 

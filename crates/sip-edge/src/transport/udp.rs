@@ -41,8 +41,10 @@ impl Socket {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
         } else {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
         }
         // The kernel grants what its limits allow; less is not an error.
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
@@ -88,11 +90,51 @@ impl Socket {
         })
     }
 
+    /// Waits for the news that a datagram did not arrive, and returns the addresses that it was sent from and to.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when dropped.
+    pub(crate) async fn undelivered(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        loop {
+            let news = self.io.async_io(Interest::ERROR, || self.try_undelivered()).await?;
+            if let Some(addresses) = news {
+                return Ok(addresses);
+            }
+        }
+    }
+
+    /// Reads one entry of the socket's error queue; `None` when it is none that the sender has to know.
+    fn try_undelivered(&self) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+        let mut control = nix::cmsg_space!(libc::in6_pktinfo, [u8; EXTENDED_ERROR]);
+        let fd = self.io.as_raw_fd();
+        let message = recvmsg::<SockaddrStorage>(fd, &mut [], Some(&mut control), MsgFlags::MSG_ERRQUEUE)?;
+        let remote = message.address.as_ref().and_then(socket_address);
+        let (mut local, mut is_undelivered) = (self.local.ip(), false);
+        for part in message.cmsgs()? {
+            match part {
+                ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+                    is_undelivered = is_delivery_failure(&error);
+                }
+                other => local = destination(other).unwrap_or(local),
+            }
+        }
+        let local = SocketAddr::new(local, self.local.port());
+        Ok(remote.filter(|_| is_undelivered).map(|remote| (local, remote)))
+    }
+
     /// Sends one datagram from `from`, one of this socket's addresses.
     ///
     /// # Errors
     /// `WouldBlock` when the kernel's buffer is full: the datagram is dropped, as a network may, and the transaction's timer sends it again.
     pub(crate) fn send(&self, from: IpAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        match self.try_send(from, to, bytes) {
+            // The kernel tells the next user of the socket of an earlier datagram's end; the error queue says which one it was.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.try_send(from, to, bytes),
+            result => result,
+        }
+    }
+
+    fn try_send(&self, from: IpAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         self.io.try_io(Interest::WRITABLE, || {
             let slices = [IoSlice::new(bytes)];
             let target = SockaddrStorage::from(to);
@@ -164,6 +206,27 @@ fn destination(message: ControlMessageOwned) -> Option<IpAddr> {
     }
 }
 
+/// RFC 3261 §18.4: unreachable hosts, networks, ports and protocols, and parameter problems, are told to the sender; the end of a datagram's hops and
+/// its size are not.
+fn is_delivery_failure(error: &libc::sock_extended_err) -> bool {
+    match (error.ee_origin, error.ee_type, error.ee_code) {
+        (libc::SO_EE_ORIGIN_ICMP, V4_UNREACHABLE, V4_FRAGMENTATION_NEEDED) => false,
+        (libc::SO_EE_ORIGIN_ICMP, V4_UNREACHABLE | V4_PARAMETER_PROBLEM, _) => true,
+        (libc::SO_EE_ORIGIN_ICMP6, V6_UNREACHABLE | V6_PARAMETER_PROBLEM, _) => true,
+        _ => false,
+    }
+}
+
+/// RFC 792 and RFC 4443: types and codes of ICMP.
+const V4_UNREACHABLE: u8 = 3;
+const V4_FRAGMENTATION_NEEDED: u8 = 4;
+const V4_PARAMETER_PROBLEM: u8 = 12;
+const V6_UNREACHABLE: u8 = 1;
+const V6_PARAMETER_PROBLEM: u8 = 4;
+
+/// Octets of an error as the kernel tells it: what it is, and who said so.
+const EXTENDED_ERROR: usize = size_of::<libc::sock_extended_err>() + size_of::<libc::sockaddr_in6>();
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,5 +257,26 @@ mod tests {
     #[tokio::test]
     async fn ipv6_works_the_same() {
         echo("[::]:0", "[::1]:0", "::1".parse().unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_told_and_hinders_no_other_datagram() {
+        for (bind, local) in [("0.0.0.0:0", "127.0.0.7"), ("[::]:0", "::1")] {
+            let edge = Socket::bind(bind.parse().unwrap()).unwrap();
+            let local: IpAddr = local.parse().unwrap();
+            let phone = UdpSocket::bind(SocketAddr::new(local, 0)).await.unwrap();
+            let closed = std::net::UdpSocket::bind(SocketAddr::new(local, 0))
+                .unwrap()
+                .local_addr()
+                .unwrap();
+            edge.io.writable().await.unwrap();
+            edge.send(local, closed, b"lost").unwrap();
+            // On the loopback the refusal is back before the next datagram leaves.
+            edge.send(local, phone.local_addr().unwrap(), b"kept").unwrap();
+            let told = edge.undelivered().await.unwrap();
+            assert_eq!(told, (SocketAddr::new(local, edge.local().port()), closed));
+            let mut buffer = [0; 8];
+            assert_eq!(phone.recv(&mut buffer).await.unwrap(), 4);
+        }
     }
 }
