@@ -247,6 +247,15 @@ impl Serial {
     }
 }
 
+/// Tells when a certificate is due for renewal, in Unix milliseconds: after a third of its life from its issue, so that the
+/// service that issues it may be away for the rest.
+#[must_use]
+pub fn renewal_due_ms(certificate: &Certificate) -> u64 {
+    let issued_ms = template::issued_ms(certificate);
+    let life_ms = certificate.not_after_ms().saturating_sub(issued_ms);
+    issued_ms.saturating_add(life_ms / 3)
+}
+
 /// Makes the Node-ID of a new node.
 ///
 /// RFC 6940 §11.3: it is cryptographically random and chosen by the enrollment server.

@@ -106,6 +106,11 @@ impl Template {
     }
 }
 
+/// The moment of issue, from which lives are counted.
+pub(crate) fn issued_ms(certificate: &Certificate) -> u64 {
+    certificate.not_before_ms().saturating_add(milliseconds(BACKDATED))
+}
+
 fn ia5(text: String) -> Result<rcgen::string::Ia5String, IssueError> {
     text.try_into().map_err(|_| IssueError::Name {
         what: "names are ASCII",
