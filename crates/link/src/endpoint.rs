@@ -9,15 +9,15 @@ use bytes::Bytes;
 use identity::{Identity, Key};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, KeyLogFile, ServerConfig, SupportedProtocolVersion};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use wire::NodeId;
 
+use crate::certificate::Certificate;
 use crate::connection::Connection;
 use crate::error::{LinkError, PeerError, SetupError};
 use crate::verifier::Verifier;
@@ -26,7 +26,7 @@ use crate::verifier::Verifier;
 #[derive(Clone)]
 pub struct Endpoint {
     verifier: Verifier,
-    certificate: Arc<SingleCertAndKey>,
+    certificate: Arc<Certificate>,
     provider: Arc<CryptoProvider>,
     server: Arc<ServerConfig>,
     has_key_log: bool,
@@ -39,13 +39,7 @@ impl Endpoint {
     /// When the key cannot be used or is not the leaf's.
     pub fn new(verifier: Arc<identity::Verifier>, chain: &[Bytes], key: &Key) -> Result<Self, SetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        if chain.is_empty() {
-            return Err(SetupError::NoCertificate);
-        }
-        let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(SetupError::Key)?;
-        let certificate = Arc::new(SingleCertAndKey::from(certified));
+        let certificate = Arc::new(Certificate::new(chain, key, &provider)?);
         let verifier = Verifier::new(verifier, provider.clone());
         let server = server_config(&verifier, &certificate, &provider, false)?;
         Ok(Self {
@@ -55,6 +49,14 @@ impl Endpoint {
             server,
             has_key_log: false,
         })
+    }
+
+    /// Shows another certificate in links to come, in all clones. Open links stay as they are.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing changes then.
+    pub fn renew(&self, chain: &[Bytes], key: &Key) -> Result<(), SetupError> {
+        self.certificate.renew(chain, key, &self.provider)
     }
 
     /// Writes the secrets of each link to the file that `SSLKEYLOGFILE` names, so that Wireshark can read it. Only for
@@ -184,7 +186,7 @@ impl std::fmt::Debug for Endpoint {
 
 fn server_config(
     verifier: &Verifier,
-    certificate: &Arc<SingleCertAndKey>,
+    certificate: &Arc<Certificate>,
     provider: &Arc<CryptoProvider>,
     has_key_log: bool,
 ) -> Result<Arc<ServerConfig>, SetupError> {

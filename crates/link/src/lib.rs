@@ -4,6 +4,7 @@
 //! [`Endpoint`] is one node's end of all its links; a [`Connection`] is a stream of octets whose other end is a known
 //! [`identity::Identity`]. Framing, acknowledgements and their timers are overlay-core's; SIP between edges is sip-core's.
 
+mod certificate;
 mod connection;
 mod endpoint;
 mod error;
@@ -12,3 +13,4 @@ mod verifier;
 pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{LinkError, PeerError, SetupError};
+pub use verifier::client_verifier;

@@ -21,6 +21,8 @@ pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
     /// Whom an outgoing link is for.
     expected: Option<NodeId>,
+    /// Whether a client without a certificate is let in too.
+    is_optional: bool,
 }
 
 impl Verifier {
@@ -29,6 +31,15 @@ impl Verifier {
             identities,
             provider,
             expected: None,
+            is_optional: false,
+        }
+    }
+
+    /// Lets clients without a certificate in too; one that shows a certificate is judged as ever.
+    pub(crate) fn optional(self) -> Self {
+        Self {
+            is_optional: true,
+            ..self
         }
     }
 
@@ -153,6 +164,10 @@ impl ClientCertVerifier for Verifier {
         &[]
     }
 
+    fn client_auth_mandatory(&self) -> bool {
+        !self.is_optional
+    }
+
     fn verify_client_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -183,6 +198,13 @@ impl ClientCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         SCHEMES.to_vec()
     }
+}
+
+/// Judges clients of a server that serves strangers too, but asks nodes of the overlay for their certificates.
+#[must_use]
+pub fn client_verifier(verifier: Arc<identity::Verifier>) -> Arc<dyn ClientCertVerifier> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Arc::new(Verifier::new(verifier, provider).optional())
 }
 
 impl fmt::Debug for Verifier {

@@ -36,6 +36,22 @@ async fn two_nodes_know_each_other_and_talk() {
 }
 
 #[tokio::test]
+async fn a_renewed_certificate_is_shown_by_all_clones() {
+    let overlay = Overlay::new();
+    let (alice, bob) = (overlay.endpoint(ALICE), overlay.endpoint(BOB));
+    let clone = alice.clone();
+    let renewed = overlay.chain(ALICE);
+    alice.renew(&renewed, &overlay.key).unwrap();
+    let (_, at_bob) = link(&clone, &bob, Some(BOB)).await;
+    assert_eq!(at_bob.unwrap().peer().chain, renewed);
+    let (at_bob, _) = link(&bob, &clone, Some(ALICE)).await;
+    assert_eq!(at_bob.unwrap().peer().chain, renewed);
+    assert!(alice.renew(&[], &overlay.key).is_err());
+    let (_, at_bob) = link(&clone, &bob, Some(BOB)).await;
+    assert_eq!(at_bob.unwrap().peer().chain, renewed);
+}
+
+#[tokio::test]
 async fn a_bootstrap_link_takes_any_node() {
     let overlay = Overlay::new();
     let (alice, bob) = link(&overlay.endpoint(ALICE), &overlay.endpoint(BOB), None).await;

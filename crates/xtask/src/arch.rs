@@ -78,7 +78,16 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ),
     (
         "bootstrap",
-        &["usage", "kv", "overlay-config", "identity", "wire", "rpc", "runtime"],
+        &[
+            "usage",
+            "link",
+            "kv",
+            "overlay-config",
+            "identity",
+            "wire",
+            "rpc",
+            "runtime",
+        ],
     ),
     (
         "p2psip",
