@@ -1,8 +1,9 @@
-//! What every process needs: configuration, telemetry, health, signals, supervised tasks.
+//! What every process needs: configuration, telemetry, health, signals, supervised tasks, private files.
 
 pub mod config;
 mod exit;
 mod health;
+pub mod private;
 pub mod signal;
 mod tasks;
 pub mod telemetry;
