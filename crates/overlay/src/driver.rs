@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use identity::Verifier;
+use identity::{Signer, Verifier};
 use overlay_config::SignedDocument;
 use overlay_core::{
     Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent,
@@ -73,6 +73,8 @@ pub(crate) enum Request {
     Storage(CommandId, Answer),
     /// The bootstrap service has a newer document.
     Document(Arc<SignedDocument>),
+    /// The peer's certificate was renewed.
+    Renewed(Arc<Signer>),
     /// The names of the bootstrap nodes were resolved.
     Bootstrap(Vec<std::net::SocketAddr>),
 }
@@ -201,6 +203,7 @@ impl Driver {
             }
             Request::Storage(id, answer) => self.core.handle_storage(now, id, answer),
             Request::Document(document) => self.core.handle_document(now, document),
+            Request::Renewed(signer) => self.core.renew(signer),
             Request::Bootstrap(addresses) => self.core.set_bootstrap(now, addresses),
         }
     }

@@ -11,6 +11,7 @@ mod edge;
 mod feed;
 mod names;
 mod network;
+mod renewer;
 mod server;
 mod service;
 mod storage;
@@ -18,4 +19,5 @@ mod trace;
 mod view;
 
 pub use config::{Config, Member, Upstreams};
+pub use renewer::Renewer;
 pub use server::{Error, Server};

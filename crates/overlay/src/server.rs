@@ -17,6 +17,7 @@ use runtime::{Failure, Reporter, Tasks};
 use crate::config::{Config, Member, Upstreams};
 use crate::driver::{Driver, Ends, Request, now};
 use crate::network::{self, Network};
+use crate::renewer::Renewer;
 use crate::service::Service;
 use crate::view::View;
 use crate::{feed, names, storage};
@@ -31,6 +32,7 @@ pub struct Server {
     last_words: TaskTracker,
     driver: mpsc::Sender<Request>,
     view: watch::Receiver<Arc<View>>,
+    renewer: Renewer,
 }
 
 /// Why the overlay does not start or go on.
@@ -90,6 +92,10 @@ impl Server {
 
         let mut tasks = Tasks::new();
         let stop = tasks.stop();
+        let renewer = Renewer {
+            endpoint: endpoint.clone(),
+            driver: requests.clone(),
+        };
         let (network, arrivals) = Network::new(endpoint, stop.clone());
         for (listener, _) in listeners {
             tasks.spawn("RELOAD listener", network.clone().accept(listener));
@@ -122,7 +128,14 @@ impl Server {
             last_words,
             driver: requests,
             view: watched,
+            renewer,
         })
+    }
+
+    /// Gives the way to renew the peer's certificate while it runs.
+    #[must_use]
+    pub fn renewer(&self) -> Renewer {
+        self.renewer.clone()
     }
 
     /// Gives the services, for a channel or a socket.

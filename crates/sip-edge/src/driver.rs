@@ -24,6 +24,7 @@ use usage::sip::{Found, Registrant};
 use wire::{NodeId, Now};
 
 use crate::attach::Attacher;
+use crate::config::Credentials;
 use crate::directory::{Directory, Need};
 use crate::edges::Edges;
 use crate::entries::{Entries, Job};
@@ -48,6 +49,8 @@ pub(crate) const COMMANDS: usize = 16;
 pub(crate) enum Command {
     /// Takes no new work; answers when the last transaction has ended.
     Drain(oneshot::Sender<()>),
+    /// Certificates of the edge were renewed.
+    Renewed(Box<Credentials>),
     /// Lists the bindings.
     Registrations(oneshot::Sender<Vec<Registration>>),
 }
@@ -291,6 +294,17 @@ impl Driver {
                 // RFC 3261 §21.5.4: when to come back; a restart is over by then.
                 self.proxy.set_draining(Some(10));
                 self.drained = Some(drained);
+            }
+            Command::Renewed(credentials) => {
+                let Credentials {
+                    link,
+                    delegated,
+                    values,
+                    record_keys,
+                } = *credentials;
+                self.attacher.link = Arc::new(link);
+                self.minter.renew(delegated, values);
+                self.users.add_keys(record_keys);
             }
             Command::Registrations(answer) => {
                 let list = self.locations.iter().flat_map(|(aor, _)| {

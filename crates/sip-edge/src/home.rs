@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::Sign;
+use identity::{Sign, Signer};
 use rpc::proto::overlay::v1 as proto;
 use rpc::{Backoff, Deadline, Duplex};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 use wire::{Decode as _, Destination, Encode as _, MessageContents, NodeId, SecurityBlock, TransactionId};
 
@@ -97,8 +97,8 @@ pub(crate) enum CallError {
 
 /// What an edge attaches with.
 pub(crate) struct Attachment {
-    /// Proves the Node-ID.
-    pub(crate) link: Arc<dyn Sign>,
+    /// Proves the Node-ID, under the newest certificate.
+    pub(crate) link: watch::Receiver<Arc<Signer>>,
     /// The overlay's name.
     pub(crate) overlay: String,
     pub(crate) events: mpsc::Sender<HomeEvent>,
@@ -237,7 +237,10 @@ async fn converse(
             received = stream.receive() => {
                 let Some(message) = received?.and_then(|response| response.message) else { return Ok(()) };
                 match message {
-                    Message::Challenge(challenge) => stream.send(hello(&**link, overlay, &challenge.nonce)).await?,
+                    Message::Challenge(challenge) => {
+                        let link = Arc::clone(&link.borrow());
+                        stream.send(hello(&*link, overlay, &challenge.nonce)).await?;
+                    }
                     Message::Attached(attached) => {
                         backoff.reset();
                         let home = node_id(&attached.node_id)?;

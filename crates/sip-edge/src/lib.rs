@@ -15,6 +15,7 @@ mod home;
 mod ladder;
 mod minter;
 mod random;
+mod renewer;
 mod server;
 mod service;
 mod spans;
@@ -24,4 +25,5 @@ mod unstored;
 mod users;
 
 pub use config::{Algorithm, Config, Credentials};
+pub use renewer::Renewer;
 pub use server::{BindError, Failure, Server};

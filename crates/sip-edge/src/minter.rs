@@ -35,6 +35,11 @@ impl Minter {
         }
     }
 
+    /// Mints under another delegated signer. What the old one minted stays good until its own end.
+    pub(crate) fn renew(&mut self, delegated: Authority, key: Key) {
+        (self.delegated, self.key) = (delegated, key);
+    }
+
     /// A signer for `aor` whose certificate still lives for `needed`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use sip_core::digest::{Authenticator, Settings as DigestSettings};
 use sip_core::location::{Limits, Table};
 use sip_core::proxy::{self, BranchTimers};
 use sip_core::token::TokenKey;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use usage::sip::Registrant;
 use wire::NodeId;
@@ -25,6 +25,7 @@ use crate::edges::Edges;
 use crate::entries::Entries;
 use crate::home::{Attachment, Home, HomeEvent, REPLIES};
 use crate::minter::Minter;
+use crate::renewer::Renewer;
 use crate::service::Service;
 use crate::transport::{Arrivals, Bound, Hub};
 use crate::users::Users;
@@ -42,6 +43,7 @@ pub struct Server {
     tasks: JoinSet<Result<(), Fatal>>,
     phones: Vec<SocketAddr>,
     edges: SocketAddr,
+    renewer: Renewer,
 }
 
 /// Why an edge does not start.
@@ -113,7 +115,11 @@ impl Server {
         let (replies, replies_inbox) = mpsc::channel(REPLIES);
         let (commands, commands_inbox) = mpsc::channel(COMMANDS);
         let handle = Home::new(overlay, node);
-        let link: Arc<dyn identity::Sign> = Arc::new(credentials.link.clone());
+        let renewer = Renewer {
+            endpoint: Arc::clone(&endpoint),
+            link: watch::Sender::new(Arc::new(credentials.link.clone())),
+            commands: commands.downgrade(),
+        };
 
         let start = Start {
             config,
@@ -136,7 +142,7 @@ impl Server {
             .await?;
         let mut tasks = JoinSet::new();
         let attaching = handle.clone().stay_attached(Attachment {
-            link,
+            link: renewer.link.subscribe(),
             overlay: name,
             events: home_events.clone(),
             replies: replies_inbox,
@@ -163,7 +169,14 @@ impl Server {
             tasks,
             phones,
             edges,
+            renewer,
         })
+    }
+
+    /// Gives the way to renew the edge's certificates while it runs.
+    #[must_use]
+    pub fn renewer(&self) -> Renewer {
+        self.renewer.clone()
     }
 
     /// The addresses for phones, as bound.

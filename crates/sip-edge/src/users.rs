@@ -60,6 +60,11 @@ impl Users {
         }
     }
 
+    /// Opens records under these keys too. Records under older ones may still be on their way, or kept.
+    pub(crate) fn add_keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
+        self.keys.extend(keys.into_iter().map(|key| (key.version(), key)));
+    }
+
     /// Reads the credentials of a request that claims to come from `aor`, as far as this goes without the record.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ use identity::{Sign, Verifier};
 use overlay_config::SignedDocument;
 use wire::NodeId;
 
-/// What a [`Core`](crate::Core) is made of.
+use crate::core::Core;
+
+/// What a [`Core`] is made of.
 #[derive(Clone)]
 pub struct Settings {
     /// The own Node-ID; the signer's certificate carries it.
@@ -29,4 +31,16 @@ pub struct Settings {
     pub bootstrap: Vec<SocketAddr>,
     /// The length of the successor list and of the predecessor list: at least 3.
     pub neighbors: usize,
+}
+
+impl Core {
+    /// Signs under a renewed certificate of the same node from now on.
+    pub fn renew(&mut self, signer: Arc<dyn Sign>) {
+        debug_assert_eq!(
+            signer.node_id(),
+            self.settings.node_id,
+            "the certificate of another node"
+        );
+        self.settings.signer = signer;
+    }
 }

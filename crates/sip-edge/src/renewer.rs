@@ -1,0 +1,40 @@
+//! Certificates that are renewed while the edge runs.
+
+use std::sync::Arc;
+
+use identity::{Sign as _, Signer};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Credentials;
+use crate::driver::Command;
+use crate::server::BindError;
+
+/// Gives a running edge its next certificates and keys.
+#[derive(Clone, Debug)]
+pub struct Renewer {
+    pub(crate) endpoint: Arc<link::Endpoint>,
+    pub(crate) link: watch::Sender<Arc<Signer>>,
+    pub(crate) commands: mpsc::WeakSender<Command>,
+}
+
+impl Renewer {
+    /// Takes over all of them: the link certificate for connections, messages and attachments to come, the delegated signer for
+    /// what is minted from now on, and the record keys beside those known. Open connections stay as they are.
+    ///
+    /// # Errors
+    /// When key and certificate do not make a link; nothing changes then.
+    ///
+    /// # Cancel safety
+    /// Dropped on the way, a part may be taken over: call it again.
+    pub async fn renew(&self, credentials: Credentials) -> Result<(), BindError> {
+        let link = &credentials.link;
+        let renewed = self.endpoint.renew(link.certificates(), link.key());
+        renewed.map_err(|error| BindError::Link(error.to_string()))?;
+        self.link.send_replace(Arc::new(link.clone()));
+        // An edge that ends needs none any more.
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(Command::Renewed(Box::new(credentials))).await;
+        }
+        Ok(())
+    }
+}
