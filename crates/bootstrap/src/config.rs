@@ -1,5 +1,6 @@
 //! Settings of the component.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,33 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Folder of its state: keys, users, tokens and what waits to be stored.
     pub folder: PathBuf,
+    /// Addresses for HTTPS: the document and enrollment; none turns both off. Default: port 8443 on all addresses.
+    pub https_bind: Vec<SocketAddr>,
+    /// Names by which other hosts reach this service; its certificate carries them beside the overlay's name. Default: none.
+    pub names: Vec<String>,
+    /// Users that are to exist. One that ever existed stays as an operator made it.
+    pub users: Vec<User>,
+}
+
+/// A user that is given by configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The AOR, or its part before the `@`: the domain is then the overlay's name.
+    pub name: String,
+    /// File with the password on its first line.
+    pub password_file: PathBuf,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             folder: PathBuf::from("/var/lib/p2psip/bootstrap"),
+            https_bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTPS_PORT))],
+            names: Vec::new(),
+            users: Vec::new(),
         }
     }
 }
+
+const HTTPS_PORT: u16 = 8443;

@@ -6,10 +6,14 @@
 mod enroll;
 mod limiter;
 mod outbox;
+mod renew;
 mod service;
 mod tokens;
 mod users;
 
+use std::sync::Arc;
+
+use identity::{Certificate, Key, Verifier};
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 
@@ -63,6 +67,18 @@ impl Core {
         self.service.overlay()
     }
 
+    /// Judges the certificates of nodes by the document.
+    pub(crate) fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(self.service.verifier())
+    }
+
+    /// Makes the certificate of the enrollment server: for the overlay's name (RFC 6940 §11.3) and these hosts.
+    pub(crate) fn server(&self, now_ms: u64, hosts: &[String]) -> Result<(Key, Certificate), Refused> {
+        let others = hosts.iter().map(String::as_str).filter(|host| *host != self.overlay());
+        let hosts: Vec<&str> = std::iter::once(self.overlay()).chain(others).collect();
+        self.service.server(&hosts, now_ms)
+    }
+
     pub(crate) fn create_token(
         &mut self,
         now_ms: u64,
@@ -84,6 +100,11 @@ impl Core {
         let mut batch = Batch::new();
         let version = self.publish(now_ms, &aor, &mut batch)?;
         Ok((proto::PutUserResponse { version }, batch))
+    }
+
+    /// Tells whether there is, or ever was, such a user.
+    pub(crate) fn knows_user(&self, aor: &str) -> bool {
+        users::address(&self.service, aor).is_ok_and(|(aor, _)| self.users.version(&aor) > 0)
     }
 
     pub(crate) fn delete_user(

@@ -1,8 +1,11 @@
 //! The one task that owns the state: it decides, writes, and only then answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use identity::{Certificate, Key};
 use kv::{Batch, FlushError, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::feed_response::Item;
@@ -20,7 +23,14 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
 
 /// What the driver is asked to do.
 pub(crate) enum Command {
-    Enroll(Box<proto::EnrollRequest>, Reply<proto::EnrollResponse>),
+    /// A request and where it came from; an operator's comes from nowhere.
+    Enroll(Box<proto::EnrollRequest>, Option<IpAddr>, Reply<proto::EnrollResponse>),
+    /// The certificate that a node showed, verified, and what it asks for.
+    Renew(Certificate, Box<proto::RenewRequest>, Reply<proto::RenewResponse>),
+    /// A key and a certificate of the enrollment server, for these hosts.
+    Server(Vec<String>, Reply<(Key, Certificate)>),
+    /// The document.
+    Document(Reply<Bytes>),
     PutUser(Box<proto::PutUserRequest>, Reply<proto::PutUserResponse>),
     DeleteUser(proto::DeleteUserRequest, Reply<proto::DeleteUserResponse>),
     ListUsers(proto::ListUsersRequest, Option<String>, Reply<UserPage>),
@@ -120,9 +130,22 @@ impl Driver {
     async fn handle(&mut self, command: Command) -> Result<(), FlushError> {
         let now_ms = unix_ms();
         match command {
-            Command::Enroll(request, reply) => {
-                let outcome = self.core.enroll(now_ms, &request);
+            Command::Enroll(request, from, reply) => {
+                let outcome = self.core.enroll(now_ms, from, &request);
                 self.finish("enroll", outcome, reply).await
+            }
+            Command::Renew(shown, request, reply) => {
+                let outcome = self.core.renew(now_ms, &shown, &request);
+                self.finish("renew", outcome, reply).await
+            }
+            Command::Server(hosts, reply) => {
+                // Who asked may have left; so below.
+                let _ = reply.send(self.core.server(now_ms, &hosts).map_err(Status::from));
+                Ok(())
+            }
+            Command::Document(reply) => {
+                let _ = reply.send(Ok(self.core.document().1));
+                Ok(())
             }
             Command::PutUser(request, reply) => {
                 let outcome = self.core.put_user(now_ms, &request);
@@ -141,7 +164,6 @@ impl Driver {
                 self.finish("revoke token", outcome, reply).await
             }
             Command::ListUsers(request, after, reply) => {
-                // Who asked may have left; so below.
                 let _ = reply.send(Ok(self.core.list_users(&request, after.as_deref())));
                 Ok(())
             }

@@ -15,6 +15,14 @@ pub enum InitError {
         /// The overlay there.
         overlay: String,
     },
+    /// The off-line keys cannot be written; no overlay was made.
+    #[error("cannot write the off-line keys to folder {folder}: {source}")]
+    OffLine {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The state cannot be opened, read or written.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -46,6 +54,40 @@ pub enum StartError {
     /// The store cannot be written.
     #[error(transparent)]
     Write(#[from] kv::FlushError),
+    /// An address for HTTPS cannot be listened at.
+    #[error("cannot listen for HTTPS at {address} (key bootstrap.https_bind): {source}")]
+    Https {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The certificate for HTTPS cannot be made or used.
+    #[error("no certificate for HTTPS for the names {names:?} (key bootstrap.names): {reason}")]
+    Certificate {
+        /// The names.
+        names: Vec<String>,
+        /// Why not.
+        reason: String,
+    },
+    /// A password file cannot be read.
+    #[error("password file {path} of user {user} (key bootstrap.users): {source}")]
+    PasswordFile {
+        /// The user.
+        user: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A user of the configuration cannot be one.
+    #[error("user {user} (key bootstrap.users): {reason}")]
+    User {
+        /// The user.
+        user: String,
+        /// Why not.
+        reason: String,
+    },
     /// No overlay was made here.
     #[error("folder {folder} holds no bootstrap service: make an overlay first")]
     Empty {
@@ -79,6 +121,9 @@ pub(crate) enum Refused {
     /// The token does not cover what is asked for.
     #[error("the credential does not cover {0}")]
     NotCovered(&'static str),
+    /// A node that was enrolled elsewhere, or with another key.
+    #[error("node {0} was not enrolled here with this key")]
+    Stranger(wire::NodeId),
     /// There is no such thing.
     #[error("there is no {0}")]
     NotFound(String),
@@ -111,6 +156,7 @@ impl From<Refused> for Status {
             Refused::Invalid(_) => Status::invalid_argument(text),
             Refused::Credential => Status::unauthenticated(text),
             Refused::TooManyFailures | Refused::Full { .. } => Status::resource_exhausted(text),
+            Refused::Stranger(_) => Status::permission_denied(text),
             Refused::NotCovered(_) => Status::failed_precondition(text),
             Refused::NotFound(_) => Status::not_found(text),
             Refused::Exists(_) => Status::already_exists(text),

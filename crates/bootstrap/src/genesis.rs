@@ -1,14 +1,15 @@
 //! Making a new overlay: all keys, the certificates of its CAs, and the first document.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use identity::issue::{
     Authority, Class, IssueError, Serial, Subject, configuration_root, enrollment_ca, random_node_id,
 };
-use identity::{Key, KeyError, Signer};
+use identity::{Key, KeyError, Sign as _, Signer};
 use kv::{Batch, Options};
 use overlay_config::{BootstrapNode, Document, SignedDocument};
+use runtime::private;
 
 use crate::error::{InitError, StartError};
 use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
@@ -20,6 +21,11 @@ pub struct Genesis {
     pub overlay: String,
     /// The peers through which others join.
     pub bootstrap_nodes: Vec<BootstrapNode>,
+    /// The URLs of its enrollment servers, `https://HOST:PORT/enroll` each.
+    pub enrollment_servers: Vec<String>,
+    /// The folder for the off-line keys, written before the overlay exists: the operator is told to move it away. Without one
+    /// the keys are only returned.
+    pub off_line: Option<PathBuf>,
     /// The time in Unix milliseconds.
     pub now_ms: u64,
 }
@@ -33,6 +39,26 @@ pub struct OffLine {
     pub signer: Signer,
     /// The document, as every node gets it.
     pub document: SignedDocument,
+}
+
+impl OffLine {
+    /// Writes the keys and certificates to a folder for their owner alone.
+    fn store(&self, folder: &Path) -> Result<(), InitError> {
+        let failed = |source| InitError::OffLine {
+            folder: folder.to_path_buf(),
+            source,
+        };
+        private::make_folder(folder).map_err(failed)?;
+        let root = ("configuration-root", self.root.key(), self.root.certificate().der());
+        let signer = self.signer.certificates().first();
+        let signer = signer.map(|leaf| ("configuration-signer", self.signer.key(), leaf));
+        for (name, key, certificate) in std::iter::once(root).chain(signer) {
+            let pem = key.to_pem().map_err(IssueError::from)?;
+            private::write(&folder.join(format!("{name}.key")), pem.as_bytes()).map_err(failed)?;
+            private::write(&folder.join(format!("{name}.der")), certificate).map_err(failed)?;
+        }
+        private::write(&folder.join("document.xml"), self.document.xml()).map_err(failed)
+    }
 }
 
 /// Makes a new overlay and its bootstrap service's state in a folder, in one step or not at all.
@@ -52,6 +78,9 @@ pub async fn init(folder: &Path, options: Options, genesis: &Genesis) -> Result<
         });
     }
     let (off_line, record) = make(genesis)?;
+    if let Some(folder) = &genesis.off_line {
+        off_line.store(folder)?;
+    }
     let mut batch = Batch::new();
     state::put(&mut batch, SERVICE, SERVICE_KEY, &record);
     store.apply(batch).await.map_err(StartError::from)?;
@@ -64,13 +93,17 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
     let authority = enrollment_ca(&new_key()?, now_ms, new_serial()?)?;
     let user_key = new_key()?;
     let (signer_id, user_signer) = (new_node_id()?, new_node_id()?);
-    let document = Document::for_overlay(overlay_config::Genesis {
+    let first = Document::for_overlay(overlay_config::Genesis {
         overlay: &genesis.overlay,
         root_certs: vec![root.certificate().clone(), authority.certificate().clone()],
         configuration_signer: signer_id,
         user_signer,
         bootstrap_nodes: genesis.bootstrap_nodes.clone(),
     });
+    let document = Document {
+        enrollment_servers: genesis.enrollment_servers.clone(),
+        ..first
+    };
     // What no node could read is found out now.
     let document = Document::from_xml(&document.to_xml())?;
     let signer_key = new_key()?;

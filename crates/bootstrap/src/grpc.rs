@@ -48,7 +48,7 @@ impl Bootstrap for Handler {
     }
 
     async fn enroll(&self, request: Request<proto::EnrollRequest>) -> Result<Response<proto::EnrollResponse>, Status> {
-        self.unary(|reply| Command::Enroll(Box::new(request.into_inner()), reply))
+        self.unary(|reply| Command::Enroll(Box::new(request.into_inner()), None, reply))
             .await
     }
 
@@ -123,7 +123,7 @@ impl Handler {
     }
 
     /// Asks the driver and waits; given up by the caller, the operation is carried out all the same.
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Status> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Status> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?

@@ -14,13 +14,15 @@ mod driver;
 mod error;
 mod genesis;
 mod grpc;
+mod https;
 mod server;
 mod state;
+mod users;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::Config;
+pub use config::{Config, User};
 pub use error::{InitError, StartError};
 pub use genesis::{Genesis, OffLine, init};
 pub use server::Server;

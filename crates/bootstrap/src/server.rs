@@ -1,5 +1,6 @@
 //! The component as its process sees it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use kv::Options;
@@ -16,7 +17,8 @@ use crate::core::Core;
 use crate::driver::{COMMANDS, Driver, RETRY, unix_ms};
 use crate::error::StartError;
 use crate::grpc::Handler;
-use crate::state;
+use crate::https::{self, Certificates, Https, Listener};
+use crate::{state, users};
 
 /// The running bootstrap service.
 pub struct Server {
@@ -26,6 +28,7 @@ pub struct Server {
     draining: CancellationToken,
     streams: TaskTracker,
     overlay: String,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Server {
@@ -48,9 +51,12 @@ impl Server {
         retry: Duration,
     ) -> Result<Server, StartError> {
         let reporter = health.component("bootstrap");
+        let listeners = Listener::bind(&config.https_bind).await?;
         let store = state::open(&config.folder, options)?;
-        let core = Core::load(&store, unix_ms())?;
+        let mut core = Core::load(&store, unix_ms())?;
+        users::put(&mut core, &store, &config.users).await?;
         let overlay = core.overlay().to_owned();
+        let certificates = certificates(&core, &config.names)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (draining, streams) = (CancellationToken::new(), TaskTracker::new());
         let handler = Handler {
@@ -60,6 +66,19 @@ impl Server {
         };
         let served = Served::builder().service(BootstrapServer::new(handler.clone())).build();
         let mut tasks = Tasks::new();
+        let addresses = listeners.iter().map(Listener::address).collect();
+        let https = Https::new(handler.clone(), core.verifier(), &certificates);
+        for listener in listeners {
+            tasks.spawn("HTTPS listener", https.clone().serve(listener, tasks.stop()));
+        }
+        let kept = https::keep(
+            certificates,
+            handler.clone(),
+            config.names.clone(),
+            unix_ms,
+            tasks.stop(),
+        );
+        tasks.spawn("HTTPS certificate", kept);
         let driver = Driver::new(core, (store, queue), tasks.stop(), retry);
         tasks.spawn("bootstrap driver", driver.run());
         served.set_health(SERVICE, true).await;
@@ -72,7 +91,14 @@ impl Server {
             draining,
             streams,
             overlay,
+            addresses,
         })
+    }
+
+    /// Returns the addresses of HTTPS, as bound.
+    #[must_use]
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Returns the service behind the rules of the seam, for direct channels and sockets.
@@ -118,6 +144,17 @@ impl Server {
         self.served.close(grace).await;
         self.tasks.shutdown(grace).await
     }
+}
+
+fn certificates(core: &Core, names: &[String]) -> Result<Certificates, StartError> {
+    let failed = |reason: String| StartError::Certificate {
+        names: names.to_vec(),
+        reason,
+    };
+    let made = core
+        .server(unix_ms(), names)
+        .map_err(|refused| failed(refused.to_string()))?;
+    Certificates::new(core.verifier(), made).map_err(|error| failed(error.to_string()))
 }
 
 impl std::fmt::Debug for Server {

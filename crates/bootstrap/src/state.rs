@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use kv::{Batch, Store, Tree};
+use runtime::private;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -76,22 +77,28 @@ pub(crate) struct TokenRecord {
     pub(crate) used: Option<UsedRecord>,
 }
 
-/// What a token enrolled, so that a repetition gets the same answer.
-#[derive(Clone, Serialize, Deserialize)]
+/// What a token enrolled, so that a repetition gets the same answer. A place belongs to the keys of its certificates.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UsedRecord {
-    /// Hash over the public keys.
-    pub(crate) keys: Octets,
     pub(crate) peer: Option<NodeRecord>,
     pub(crate) edges: Vec<EdgeRecord>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+impl UsedRecord {
+    /// The nodes that were enrolled: the peer, then its edges.
+    pub(crate) fn node_ids(&self) -> impl Iterator<Item = &Octets> {
+        let edges = self.edges.iter().map(|edge| &edge.node_id);
+        self.peer.iter().map(|peer| &peer.node_id).chain(edges)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
     pub(crate) node_id: Octets,
     pub(crate) certificate: Octets,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EdgeRecord {
     pub(crate) node_id: Octets,
     pub(crate) link: Octets,
@@ -145,23 +152,11 @@ pub(crate) fn all<T: DeserializeOwned>(store: &Store, tree: Tree) -> Result<Vec<
 
 /// Opens the store in a folder that only its owner may enter.
 pub(crate) fn open(folder: &Path, options: kv::Options) -> Result<Store, StartError> {
-    make_private(folder).map_err(|source| StartError::Folder {
+    private::make_folder(folder).map_err(|source| StartError::Folder {
         folder: folder.to_path_buf(),
         source,
     })?;
     Ok(Store::open(folder, options)?)
-}
-
-#[cfg(unix)]
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
-}
-
-#[cfg(not(unix))]
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)
 }
 
 fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {

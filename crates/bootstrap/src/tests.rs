@@ -2,7 +2,9 @@
 
 mod enrollment;
 mod feed;
+mod https;
 mod killed;
+mod renewal;
 mod tokens;
 mod users;
 mod world;

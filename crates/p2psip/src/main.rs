@@ -7,6 +7,7 @@ mod cli;
 mod connect;
 mod decode;
 mod dev;
+mod enroll;
 mod failure;
 mod lookup;
 mod output;

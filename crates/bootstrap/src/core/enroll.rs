@@ -4,6 +4,7 @@
 //! nobody chooses a place on the ring.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use identity::issue::{Class, random_node_id};
@@ -25,8 +26,13 @@ pub(super) struct Clients {
 /// The public keys of one request.
 struct Keys {
     peer: Option<PublicKey>,
-    /// Link and delegated signer of each edge.
-    edges: Vec<(PublicKey, PublicKey)>,
+    edges: Vec<EdgeKeys>,
+}
+
+/// Those of one edge.
+struct EdgeKeys {
+    link: PublicKey,
+    signer: PublicKey,
 }
 
 impl Clients {
@@ -42,49 +48,94 @@ impl Clients {
 }
 
 impl Core {
-    pub(crate) fn enroll(&mut self, now_ms: u64, request: &proto::EnrollRequest) -> Outcome<proto::EnrollResponse> {
+    /// `from` is where the request came from; an operator's comes from nowhere.
+    pub(crate) fn enroll(
+        &mut self,
+        now_ms: u64,
+        from: Option<IpAddr>,
+        request: &proto::EnrollRequest,
+    ) -> Outcome<proto::EnrollResponse> {
         match &request.credential {
-            Some(Credential::Token(secret)) => self.enroll_nodes(now_ms, secret, request),
+            Some(Credential::Token(secret)) => self.enroll_nodes(now_ms, (from, secret), request),
             Some(Credential::Password(password)) => self.enroll_client(now_ms, password, request),
             None => Err(Refused::Invalid("a token or a password is needed".to_owned())),
         }
     }
 
-    /// A peer and its edges, with a token.
+    /// A peer and its edges, with a token: together, or each by itself.
     fn enroll_nodes(
         &mut self,
         now_ms: u64,
-        secret: &str,
+        (from, secret): (Option<IpAddr>, &str),
         request: &proto::EnrollRequest,
     ) -> Outcome<proto::EnrollResponse> {
-        self.limiter.check(now_ms, TOKEN_TRIES)?;
+        // Secrets of tokens cannot be guessed; who tries all the same keeps nobody else out.
+        let tries = from.map_or_else(String::new, |from| from.to_string());
+        self.limiter.check(now_ms, &tries)?;
         let Some((id, token)) = self.tokens.valid(&self.service, now_ms, secret) else {
-            self.limiter.failed(now_ms, TOKEN_TRIES);
+            self.limiter.failed(now_ms, &tries);
             return Err(Refused::Credential);
         };
         if !request.client.is_empty() {
             return Err(Refused::NotCovered("a user's client"));
         }
         let keys = Keys::read(request)?;
-        match &token.used {
-            // The answer was lost: the same keys get it again.
-            Some(used) if used.keys.0 == keys.hash() => {
-                let answer = self.answer(used.peer.as_ref(), &used.edges, None);
-                return Ok((answer, Batch::new()));
-            }
-            Some(_) => return Err(Refused::Credential),
-            None => {}
-        }
         if keys.peer.is_some() && !token.peer {
             return Err(Refused::NotCovered("a peer"));
         }
-        if keys.edges.len() > usize::try_from(token.edges).unwrap_or(0) {
+        let places = usize::try_from(token.edges).unwrap_or(0);
+        if keys.edges.len() > places {
             return Err(Refused::NotCovered("so many edges"));
         }
-        let used = self.issue(now_ms, &keys)?;
-        let answer = self.answer(used.peer.as_ref(), &used.edges, None);
+        let mut used = token.used.clone().unwrap_or_default();
+        let peer = keys.peer.as_ref().map(|key| self.place_of_peer(now_ms, key, &mut used));
+        let peer = peer.transpose()?;
+        let mut edges = Vec::new();
+        for keys in &keys.edges {
+            edges.push(self.place_of_edge(now_ms, keys, (&mut used, places))?);
+        }
+        let answer = self.answer(peer.as_ref(), &edges, None);
         let id = id.to_owned();
         Ok((answer, self.tokens.used(&id, used)))
+    }
+
+    /// The peer's place in a token: its own if this key has it, else it is taken.
+    fn place_of_peer(&self, now_ms: u64, key: &PublicKey, used: &mut UsedRecord) -> Result<NodeRecord, Refused> {
+        match &used.peer {
+            // The answer was lost: the same key gets it again.
+            Some(known) if is_for(&known.certificate, key) => Ok(known.clone()),
+            Some(_) => Err(Refused::Credential),
+            None => {
+                let node_id = random_node_id()?;
+                let certificate = self.service.issue(Class::Node, (key, node_id), None, now_ms)?;
+                Ok(used.peer.insert(node_record(node_id, &certificate)).clone())
+            }
+        }
+    }
+
+    /// An edge's place in a token, known by its link key.
+    fn place_of_edge(
+        &self,
+        now_ms: u64,
+        keys: &EdgeKeys,
+        (used, places): (&mut UsedRecord, usize),
+    ) -> Result<EdgeRecord, Refused> {
+        match used.edges.iter().find(|known| is_for(&known.link, &keys.link)) {
+            Some(known) if is_for(&known.signer, &keys.signer) => Ok(known.clone()),
+            Some(_) => Err(Refused::Credential),
+            None if used.edges.len() >= places => Err(Refused::Credential),
+            None => {
+                let node_id = random_node_id()?;
+                let issue = |class, key| self.service.issue(class, (key, node_id), None, now_ms);
+                let edge = EdgeRecord {
+                    node_id: Octets::of(node_id.as_bytes()),
+                    link: Octets::of(issue(Class::Edge, &keys.link)?.der()),
+                    signer: Octets::of(issue(Class::DelegatedSigner, &keys.signer)?.der()),
+                };
+                used.edges.push(edge.clone());
+                Ok(edge)
+            }
+        }
     }
 
     /// A user's own client, with the user's password.
@@ -133,28 +184,6 @@ impl Core {
         Ok((answer, batch))
     }
 
-    fn issue(&self, now_ms: u64, keys: &Keys) -> Result<UsedRecord, Refused> {
-        let issue = |class, key, node_id| self.service.issue(class, (key, node_id), None, now_ms);
-        let mut used = UsedRecord {
-            keys: Octets(keys.hash()),
-            peer: None,
-            edges: Vec::new(),
-        };
-        if let Some(key) = &keys.peer {
-            let node_id = random_node_id()?;
-            used.peer = Some(node_record(node_id, &issue(Class::Node, key, node_id)?));
-        }
-        for (link, signer) in &keys.edges {
-            let node_id = random_node_id()?;
-            used.edges.push(EdgeRecord {
-                node_id: Octets::of(node_id.as_bytes()),
-                link: Octets::of(issue(Class::Edge, link, node_id)?.der()),
-                signer: Octets::of(issue(Class::DelegatedSigner, signer, node_id)?.der()),
-            });
-        }
-        Ok(used)
-    }
-
     fn answer(
         &self,
         peer: Option<&NodeRecord>,
@@ -189,10 +218,10 @@ impl Keys {
             .edges
             .iter()
             .map(|edge| {
-                Ok((
-                    public_key("edge's link", &edge.link)?,
-                    public_key("edge's signer", &edge.signer)?,
-                ))
+                Ok(EdgeKeys {
+                    link: public_key("edge's link", &edge.link)?,
+                    signer: public_key("edge's signer", &edge.signer)?,
+                })
             })
             .collect();
         let keys = Keys { peer, edges: edges? };
@@ -207,34 +236,27 @@ impl Keys {
     fn all(&self) -> impl Iterator<Item = &PublicKey> {
         self.peer
             .iter()
-            .chain(self.edges.iter().flat_map(|(link, signer)| [link, signer]))
-    }
-
-    /// Stands for these keys in these parts.
-    fn hash(&self) -> Vec<u8> {
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        context.update(&[u8::from(self.peer.is_some())]);
-        for key in self.all() {
-            let length = u32::try_from(key.spki().len()).unwrap_or(u32::MAX);
-            context.update(&length.to_be_bytes());
-            context.update(key.spki());
-        }
-        context.finish().as_ref().to_vec()
+            .chain(self.edges.iter().flat_map(|edge| [&edge.link, &edge.signer]))
     }
 }
 
-fn public_key(what: &str, request: &[u8]) -> Result<PublicKey, Refused> {
+pub(super) fn public_key(what: &str, request: &[u8]) -> Result<PublicKey, Refused> {
     PublicKey::from_request(request).map_err(|error| Refused::Invalid(format!("request of the {what}: {error}")))
 }
 
-fn node_record(node_id: NodeId, certificate: &Certificate) -> NodeRecord {
+/// Whether a stored certificate is this key's.
+pub(super) fn is_for(certificate: &Octets, key: &PublicKey) -> bool {
+    Certificate::from_der(&certificate.0).is_ok_and(|certificate| certificate.public_key() == key.spki())
+}
+
+pub(super) fn node_record(node_id: NodeId, certificate: &Certificate) -> NodeRecord {
     NodeRecord {
         node_id: Octets::of(node_id.as_bytes()),
         certificate: Octets::of(certificate.der()),
     }
 }
 
-fn enrolled(record: &NodeRecord) -> proto::Enrolled {
+pub(super) fn enrolled(record: &NodeRecord) -> proto::Enrolled {
     proto::Enrolled {
         node_id: bytes(&record.node_id),
         certificate: bytes(&record.certificate),
@@ -249,7 +271,7 @@ fn enrolled_edge(record: &EdgeRecord) -> proto::EnrolledEdge {
     }
 }
 
-fn bytes(octets: &Octets) -> Bytes {
+pub(super) fn bytes(octets: &Octets) -> Bytes {
     Bytes::copy_from_slice(&octets.0)
 }
 
@@ -263,8 +285,6 @@ fn damaged_node_id() -> Refused {
     Refused::Internal("the stored Node-ID is damaged".to_owned())
 }
 
-/// What the limiter calls tries of tokens; no AOR is spelt so.
-const TOKEN_TRIES: &str = "(token)";
 /// Names are cut to this in the limiter's table.
 const MAX_TRIED_NAME: usize = 320;
 /// Renewal is due after 30 of 90 days.

@@ -1,9 +1,11 @@
 //! The service's keys and what is made with them.
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use identity::issue::{Authority, Class, Serial, Subject};
-use identity::{Certificate, Key, PublicKey, Signer};
+use identity::{Certificate, Key, PublicKey, Signer, Verifier};
 use kv::Store;
 use overlay_config::{Basis, SignedDocument};
 use usage::user::{Record, RecordKey};
@@ -22,6 +24,9 @@ pub(super) struct Service {
     /// Oldest first; there is always one.
     record_keys: Vec<RecordKey>,
     token_key: hmac::Key,
+    /// SHA-256 of the configuration root.
+    root: [u8; 32],
+    verifier: Arc<Verifier>,
 }
 
 impl Service {
@@ -42,6 +47,8 @@ impl Service {
             return Err(damaged("there is no record key"));
         }
         Ok(Service {
+            root,
+            verifier: Arc::new(Verifier::new(document.document().trust())),
             document,
             authority: Authority::new(authority_key, certificate).map_err(damaged)?,
             user_key: Key::from_pkcs8(&record.user_key.0).map_err(damaged)?,
@@ -53,6 +60,25 @@ impl Service {
 
     pub(super) fn overlay(&self) -> &str {
         &self.document.document().overlay
+    }
+
+    /// What whoever has no document yet believes the first one on.
+    pub(super) fn root(&self) -> &[u8; 32] {
+        &self.root
+    }
+
+    /// Judges certificates by the document.
+    pub(super) fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
+    /// Makes a key and a certificate for HTTPS, which no other host has.
+    pub(super) fn server(&self, hosts: &[&str], now_ms: u64) -> Result<(Key, Certificate), Refused> {
+        let key = Key::generate()?;
+        let certificate = self
+            .authority
+            .issue_server(&key.public(), hosts, now_ms, Serial::generate()?)?;
+        Ok((key, certificate))
     }
 
     /// Tells whether the document allows users of this domain.

@@ -5,8 +5,10 @@ use std::ops::Bound;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
+use wire::NodeId;
 
 use super::Outcome;
 use super::service::Service;
@@ -21,6 +23,8 @@ pub(super) struct Tokens {
     by_id: BTreeMap<String, TokenRecord>,
     /// Hash of the secret → id.
     by_secret: BTreeMap<Vec<u8>, String>,
+    /// Node-ID → id of the token that enrolled it.
+    by_node: BTreeMap<Vec<u8>, String>,
 }
 
 impl Tokens {
@@ -28,10 +32,12 @@ impl Tokens {
         let mut tokens = Tokens {
             by_id: BTreeMap::new(),
             by_secret: BTreeMap::new(),
+            by_node: BTreeMap::new(),
         };
         for (key, record) in state::all::<TokenRecord>(store, TOKENS)? {
             let id = String::from_utf8_lossy(&key).into_owned();
             tokens.by_secret.insert(record.secret_hash.0.clone(), id.clone());
+            tokens.index(&id, record.used.iter());
             tokens.by_id.insert(id, record);
         }
         Ok(tokens)
@@ -67,11 +73,7 @@ impl Tokens {
             if !is_same {
                 return Err(Refused::Exists(id.clone()));
             }
-            let again = proto::CreateTokenResponse {
-                secret: String::new(),
-                expires_unix_ms: known.expires_ms,
-            };
-            return Ok((again, Batch::new()));
+            return Ok((created(service, String::new(), known.expires_ms), Batch::new()));
         }
         let mut batch = Batch::new();
         self.forget_old(now_ms, &mut batch);
@@ -92,10 +94,7 @@ impl Tokens {
             revoked: false,
             used: None,
         };
-        let answer = proto::CreateTokenResponse {
-            secret,
-            expires_unix_ms: record.expires_ms,
-        };
+        let answer = created(service, secret, record.expires_ms);
         state::put(&mut batch, TOKENS, id.as_bytes(), &record);
         self.by_secret.insert(record.secret_hash.0.clone(), id.clone());
         self.by_id.insert(id.clone(), record);
@@ -125,11 +124,26 @@ impl Tokens {
     /// Remembers what a token enrolled.
     pub(super) fn used(&mut self, id: &str, used: UsedRecord) -> Batch {
         let mut batch = Batch::new();
-        if let Some(record) = self.by_id.get_mut(id) {
+        self.index(id, std::iter::once(&used));
+        if let Some(record) = self.by_id.get_mut(id)
+            && record.used.as_ref() != Some(&used)
+        {
             record.used = Some(used);
             state::put(&mut batch, TOKENS, id.as_bytes(), record);
         }
         batch
+    }
+
+    /// Finds the token that enrolled a node, and all that it enrolled.
+    pub(super) fn of_node(&self, node_id: NodeId) -> Option<(&str, &UsedRecord)> {
+        let id = self.by_node.get(node_id.as_bytes().as_slice())?;
+        Some((id, self.by_id.get(id)?.used.as_ref()?))
+    }
+
+    fn index<'a>(&mut self, id: &str, used: impl Iterator<Item = &'a UsedRecord>) {
+        for node_id in used.flat_map(UsedRecord::node_ids) {
+            self.by_node.insert(node_id.0.clone(), id.to_owned());
+        }
     }
 
     pub(super) fn page(&self, after: Option<&str>) -> TokenPage {
@@ -152,23 +166,25 @@ impl Tokens {
     }
 }
 
+fn created(service: &Service, secret: String, expires_unix_ms: u64) -> proto::CreateTokenResponse {
+    proto::CreateTokenResponse {
+        secret,
+        expires_unix_ms,
+        overlay: service.overlay().to_owned(),
+        root: Bytes::copy_from_slice(service.root()),
+        servers: service.document.document().enrollment_servers.clone(),
+    }
+}
+
 fn listed(id: &str, record: &TokenRecord) -> proto::ListTokensResponse {
-    let used = record.used.as_ref();
-    let peer = used.and_then(|used| used.peer.as_ref()).map(|peer| &peer.node_id);
-    let edges = used
-        .into_iter()
-        .flat_map(|used| used.edges.iter().map(|edge| &edge.node_id));
+    let enrolled = record.used.iter().flat_map(UsedRecord::node_ids);
     proto::ListTokensResponse {
         id: id.to_owned(),
         peer: record.peer,
         edges: record.edges,
         created_unix_ms: record.created_ms,
         expires_unix_ms: record.expires_ms,
-        used_by: peer
-            .into_iter()
-            .chain(edges)
-            .map(|node_id| node_id.0.clone().into())
-            .collect(),
+        used_by: enrolled.map(|node_id| node_id.0.clone().into()).collect(),
         revoked: record.revoked,
     }
 }

@@ -1,5 +1,6 @@
 //! What a node gets, and what it does not.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use identity::{Certificate, Key, Use};
@@ -73,14 +74,53 @@ async fn same_keys_get_the_same_answer() {
     let mut world = world.reopened();
     world.pass(Duration::from_secs(60));
     assert_eq!(world.enroll(asked()).await.unwrap(), first);
-    let swapped = proto::EnrollRequest {
+    // Each part may also come by itself, as from a process of its own.
+    let alone = proto::EnrollRequest {
+        peer: bytes::Bytes::new(),
+        ..asked()
+    };
+    let edge = world.enroll(alone).await.unwrap();
+    assert_eq!((edge.peer, edge.edges), (None, first.edges));
+    let other_signer = proto::EnrollRequest {
         edges: vec![proto::EdgeRequest {
-            link: signer.request().unwrap().into(),
-            signer: link.request().unwrap().into(),
+            link: link.request().unwrap().into(),
+            signer: request(),
         }],
         ..asked()
     };
-    assert_eq!(world.enroll(swapped).await, Err(Refused::Credential));
+    assert_eq!(world.enroll(other_signer).await, Err(Refused::Credential));
+}
+
+#[tokio::test]
+async fn off_line_keys_are_files_of_their_owner_before_the_overlay_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let off_line = folder.path().join("off-line");
+    let genesis = Genesis {
+        overlay: OVERLAY.into(),
+        bootstrap_nodes: Vec::new(),
+        enrollment_servers: Vec::new(),
+        off_line: Some(off_line.clone()),
+        now_ms: crate::driver::unix_ms(),
+    };
+    let made = init(&folder.path().join("state"), OPTIONS, &genesis).await.unwrap();
+    let pem = std::fs::read_to_string(off_line.join("configuration-root.key")).unwrap();
+    assert_eq!(Key::from_pem(&pem).unwrap().public(), made.root.key().public());
+    for name in ["configuration-root.key", "configuration-signer.key"] {
+        let mode = std::fs::metadata(off_line.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // Where they cannot be written nothing is made.
+    let blocked = Genesis {
+        off_line: Some(off_line.join("configuration-root.key/below")),
+        ..genesis
+    };
+    let state = folder.path().join("other");
+    let error = init(&state, OPTIONS, &blocked).await.unwrap_err();
+    assert!(matches!(error, InitError::OffLine { .. }), "{error}");
+    let error = crate::core::Core::load(&crate::state::open(&state, OPTIONS).unwrap(), 0)
+        .err()
+        .unwrap();
+    assert!(matches!(error, crate::StartError::Empty { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -232,6 +272,8 @@ async fn folder_holds_one_overlay() {
     let again = Genesis {
         overlay: "other.example.org".into(),
         bootstrap_nodes: Vec::new(),
+        enrollment_servers: Vec::new(),
+        off_line: None,
         now_ms: 0,
     };
     let error = init(folder.path(), OPTIONS, &again).await.unwrap_err();

@@ -177,6 +177,8 @@ async fn folder_without_an_overlay_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
         folder: folder.path().to_path_buf(),
+        https_bind: Vec::new(),
+        ..Config::default()
     };
     let error = Server::bind(&config, OPTIONS, &Health::new()).await.unwrap_err();
     assert!(matches!(error, StartError::Empty { .. }), "{error}");
@@ -192,6 +194,8 @@ async fn start() -> (TempDir, Server) {
 pub(super) async fn bind(folder: &Path) -> Result<Server, StartError> {
     let config = Config {
         folder: folder.to_path_buf(),
+        https_bind: Vec::new(),
+        ..Config::default()
     };
     Server::bind_with(&config, OPTIONS, &Health::new(), Duration::from_millis(10)).await
 }

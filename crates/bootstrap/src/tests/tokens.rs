@@ -8,19 +8,41 @@ use super::world::{World, nodes};
 use crate::error::Refused;
 
 #[tokio::test]
-async fn token_enrolls_once() {
+async fn each_place_is_taken_once() {
     let mut world = World::new().await;
     let secret = world.token("first").await;
     world.enroll(nodes(&secret)).await.unwrap();
-    // Other keys with the same token: somebody else.
+    // The peer's place is another's by now; one edge's is free.
     assert_eq!(world.enroll(nodes(&secret)).await, Err(Refused::Credential));
     let mut world = world.reopened();
     assert_eq!(world.enroll(nodes(&secret)).await, Err(Refused::Credential));
+    let edge = |secret: &str| proto::EnrollRequest {
+        peer: bytes::Bytes::new(),
+        ..nodes(secret)
+    };
+    world.enroll(edge(&secret)).await.unwrap();
+    assert_eq!(world.enroll(edge(&secret)).await, Err(Refused::Credential));
     let listed = world.core.list_tokens(None);
     assert_eq!(
         (listed.len(), listed[0].id.as_str(), listed[0].used_by.len()),
-        (1, "first", 2)
+        (1, "first", 3)
     );
+}
+
+#[tokio::test]
+async fn who_guesses_keeps_only_itself_out() {
+    let mut world = World::new().await;
+    let secret = world.token("first").await;
+    let [guesser, other] = ["192.0.2.1", "192.0.2.2"].map(|ip| Some(ip.parse().unwrap()));
+    let mut enroll = async |from, secret: &str| {
+        let request = nodes(secret);
+        world.run(|core, now| core.enroll(now, from, &request)).await
+    };
+    for _ in 0..10 {
+        assert_eq!(enroll(guesser, "wrong").await, Err(Refused::Credential));
+    }
+    assert_eq!(enroll(guesser, &secret).await, Err(Refused::TooManyFailures));
+    assert!(enroll(other, &secret).await.is_ok());
 }
 
 #[tokio::test]

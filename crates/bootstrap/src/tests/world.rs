@@ -111,7 +111,7 @@ impl World {
     }
 
     pub(super) async fn enroll(&mut self, request: proto::EnrollRequest) -> Result<proto::EnrollResponse, Refused> {
-        self.run(|core, now| core.enroll(now, &request)).await
+        self.run(|core, now| core.enroll(now, None, &request)).await
     }
 
     pub(super) fn users(&self, with_removed: bool) -> Vec<proto::ListUsersResponse> {
@@ -130,6 +130,8 @@ pub(super) async fn make_overlay(folder: &Path) -> OffLine {
             host: "127.0.0.1".to_owned(),
             port: 6084,
         }],
+        enrollment_servers: vec!["https://127.0.0.1:8443/enroll".to_owned()],
+        off_line: None,
         now_ms: unix_ms(),
     };
     init(folder, OPTIONS, &genesis).await.unwrap()

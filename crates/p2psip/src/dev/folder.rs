@@ -3,17 +3,17 @@
 //! ```text
 //! DIR/overlay.json             what overlay this is; written before anything else
 //! DIR/dev.sock                 operator socket, where XDG_RUNTIME_DIR is not set
-//! DIR/peerN/credentials/       certificates, keys and the document of peer N; mode 0700, files 0600
+//! DIR/peerN/credentials/       what peer N and its edge are, a folder each; mode 0700, files 0600
 //! DIR/peerN/storage, sip-edge  data of its components
 //! DIR/peer1/bootstrap          state of the bootstrap service
 //! ```
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use runtime::private;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -68,7 +68,7 @@ impl Folder {
                 _temporary: Some(temporary),
             });
         };
-        make_private(path)?;
+        private::make_folder(path).map_err(failed(path))?;
         let path = fs::canonicalize(path).map_err(failed(path))?;
         // Found out now rather than by the first component that writes.
         let probe = tempfile::Builder::new().prefix(".probe").tempfile_in(&path);
@@ -133,7 +133,8 @@ impl Folder {
             path: self.path.join(OVERLAY),
             reason: error.to_string(),
         })?;
-        write_private(&self.path.join(OVERLAY), &text)
+        let path = self.path.join(OVERLAY);
+        private::write(&path, &text).map_err(failed(&path))
     }
 
     fn propose(&self, name: &str, bind: IpAddr, peers: Option<u8>) -> Result<Overlay, FolderError> {
@@ -155,29 +156,6 @@ impl Folder {
     }
 }
 
-/// Makes a folder, and those above it, that only this user can look into.
-pub(crate) fn make_private(path: &Path) -> Result<(), FolderError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).map_err(failed(path))
-}
-
-/// Writes a file that only this user can read: whole, or not at all.
-pub(crate) fn write_private(path: &Path, contents: &[u8]) -> Result<(), FolderError> {
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(failed(path))
-}
-
 /// Names the path in an error.
 pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> FolderError {
     let path = path.to_owned();
@@ -188,7 +166,7 @@ pub(crate) fn failed(path: &Path) -> impl Fn(io::Error) -> FolderError {
 }
 
 const OVERLAY: &str = "overlay.json";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const DEFAULT_PEERS: u8 = 5;
 
 #[cfg(test)]
@@ -243,15 +221,6 @@ mod tests {
             folder.overlay("dev", HERE, None),
             Err(FolderError::Foreign { .. })
         ));
-    }
-
-    #[test]
-    fn files_are_for_their_owner_only() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (_parent, folder) = opened();
-        let path = folder.path().join("secret");
-        write_private(&path, b"x").unwrap();
-        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! `dev`: a whole overlay in one process, one call through it, and then room for phones.
 //!
-//! [`overlay`] starts and ends the peers, each made by [`peer`] out of [`credentials`] in a [`folder`]; [`call`] makes the
+//! [`overlay`] starts and ends the peers, each made by [`peer`] out of what it enrolled with in a [`folder`]; [`call`] makes the
 //! demonstration call with two built-in phones ([`phone`]), [`record`] listens to it and [`ladder`] draws it; [`operator`]
 //! is the socket for `status` and `lookup`.
 
 mod call;
-mod credentials;
 mod folder;
 mod guide;
 mod ladder;
@@ -29,7 +28,7 @@ use runtime::{ExitCode, telemetry};
 use tokio_util::sync::CancellationToken;
 
 use self::call::{Call, Edges};
-use self::folder::{Folder, make_private};
+use self::folder::{Folder, failed};
 use self::overlay::Overlay;
 use self::record::Recorder;
 use self::report::Report;
@@ -205,7 +204,7 @@ fn socket_path(folder: &Folder) -> Result<PathBuf, Failure> {
         return Ok(folder.path().join("dev.sock"));
     };
     if let Some(parent) = path.parent() {
-        make_private(parent)?;
+        runtime::private::make_folder(parent).map_err(failed(parent))?;
     }
     Ok(path)
 }

@@ -2,25 +2,25 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use overlay_config::BootstrapNode;
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
-use rpc::proto::bootstrap::v1::{ListUsersRequest, PutUserRequest};
+use rpc::proto::bootstrap::v1::{CreateTokenRequest, ListUsersRequest, PutUserRequest};
 use rpc::proto::overlay::v1::overlay_client::OverlayClient;
 use rpc::proto::overlay::v1::{WatchRequest, WatchResponse};
 use rpc::{Channel, Role, unbounded};
 use runtime::{ExitCode, Health};
 use tonic::{Code, Status};
 
-use super::credentials::{Credentials, CredentialsError, enroll};
 use super::folder::{Folder, FolderError, Overlay as Kept};
 use super::ladder::Cast;
 use super::operator::{Channels, Operator};
-use super::peer::{EdgeStart, Peer, Start};
-use super::ports::{PortError, Ports};
+use super::peer::{EdgeStart, Peer, Start, edge_folder, peer_folder};
+use super::ports::{FIRST, PortError, Ports};
 use super::supervisor::Supervisor;
 use super::users::{DOMAIN, PASSWORD, USERS};
+use crate::enroll::{self, EdgeCredentials, PeerCredentials, Token, now_ms};
 use crate::failure::Failure;
 
 /// A running overlay.
@@ -45,10 +45,12 @@ impl Overlay {
             Ports::of(bind, number).probe(number)?;
         }
         progress("opening the bootstrap service".to_owned());
-        let root = make_if_new(folder, &mut kept).await?;
+        make_if_new(folder, &mut kept).await?;
         let key_log = std::env::var_os("SSLKEYLOGFILE").is_some_and(|path| !path.is_empty());
         let config = bootstrap::Config {
             folder: folder.bootstrap(),
+            https_bind: vec![Ports::of(bind, FIRST).https],
+            ..bootstrap::Config::default()
         };
         let service = bootstrap::Server::bind(&config, Default::default(), &Health::new()).await;
         let service = service.map_err(Failure::cannot_start)?;
@@ -60,12 +62,14 @@ impl Overlay {
         for number in numbers {
             progress(format!("peer {number} of {} joins", kept.peers));
             let place = folder.peer(number);
+            let (member, edge) = enrolled(&place, &bootstrap).await?;
             let start = Start {
                 number,
                 ports: Ports::of(bind, number),
-                credentials: credentials(&place, number, root, &bootstrap).await?,
+                member,
+                edge,
                 folder: &place,
-                bootstrap: (number == 1).then_some(&served),
+                bootstrap: (number == FIRST).then_some(&served),
                 key_log,
             };
             let (peer, edge) = start.overlay(supervisor).await?;
@@ -170,12 +174,10 @@ impl Overlay {
     }
 }
 
-/// Makes the overlay's CAs and its document, where that was not done before. Returns the hash of the configuration root.
-async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<[u8; 32], Failure> {
-    let damaged = || Failure::cannot_start(anyhow::anyhow!("{}: the root is no hash", folder.path().display()));
-    if let Some(root) = &kept.root {
-        let octets = wire::hex::decode(root).ok_or_else(damaged)?;
-        return octets.try_into().map_err(|_| damaged());
+/// Makes the overlay's CAs and its document, where that was not done before.
+async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<(), Failure> {
+    if kept.root.is_some() {
+        return Ok(());
     }
     // From now on the folder is ours, whatever happens.
     folder.keep(kept)?;
@@ -195,24 +197,42 @@ async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<[u8; 32], Failu
     let genesis = bootstrap::Genesis {
         overlay: kept.overlay.clone(),
         bootstrap_nodes: bootstrap_nodes.collect(),
+        enrollment_servers: vec![format!("https://{}/enroll", Ports::of(kept.bind, FIRST).https)],
+        off_line: None,
         now_ms: now_ms(),
     };
     let made = bootstrap::init(&place, Default::default(), &genesis).await;
     // The keys that rule the overlay end here: nobody changes the document of an overlay for trying things out.
     let root = made.map_err(Failure::cannot_start)?.root.certificate().hash();
     kept.root = Some(wire::hex::encode(&root));
-    folder.keep(kept)?;
-    Ok(root)
+    Ok(folder.keep(kept)?)
 }
 
-async fn credentials(folder: &Path, number: u16, root: [u8; 32], bootstrap: &Channel) -> Result<Credentials, Failure> {
-    let place = folder.join("credentials");
-    if let Some(credentials) = Credentials::load(&place, root, now_ms())? {
-        return Ok(credentials);
+/// What a peer and its edge are. At its first start each enrolls as on a host of its own: over HTTPS, with one token for both.
+async fn enrolled(folder: &Path, bootstrap: &Channel) -> Result<(PeerCredentials, EdgeCredentials), Failure> {
+    let (peer, edge) = (peer_folder(folder), edge_folder(folder));
+    if let (Some(peer), Some(edge)) = (
+        PeerCredentials::load(&peer, now_ms())?,
+        EdgeCredentials::load(&edge, now_ms())?,
+    ) {
+        return Ok((peer, edge));
     }
-    enroll(&place, number, bootstrap.clone()).await?;
-    let credentials = Credentials::load(&place, root, now_ms())?;
-    credentials.ok_or_else(|| Failure::internal(anyhow::anyhow!("{} is not there", place.display())))
+    let token = token(bootstrap).await?;
+    Ok((enroll::peer(&peer, &token).await?, enroll::edge(&edge, &token).await?))
+}
+
+/// A token of its own for each attempt; one that a crash left behind ends by itself.
+async fn token(bootstrap: &Channel) -> Result<Token, Failure> {
+    let id = identity::issue::random_node_id().map_err(Failure::internal)?;
+    let request = CreateTokenRequest {
+        id: id.to_string(),
+        lifetime_seconds: TOKEN_LIFETIME,
+        peer: true,
+        edges: 1,
+    };
+    let made = BootstrapClient::new(bootstrap.clone()).create_token(request).await;
+    let made = made.map_err(|status| Failure::of_status(&status, "1"))?.into_inner();
+    Token::of(made, Vec::new()).ok_or_else(|| Failure::internal(anyhow::anyhow!("a token without a root")))
 }
 
 /// Waits until a peer says what is hoped for.
@@ -255,13 +275,6 @@ async fn are_published(client: &mut BootstrapClient<Channel>) -> Result<bool, St
     Ok(are_all)
 }
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
         Self::cannot_start(error)
@@ -274,23 +287,8 @@ impl From<PortError> for Failure {
     }
 }
 
-impl From<CredentialsError> for Failure {
-    fn from(error: CredentialsError) -> Self {
-        let code = match &error {
-            CredentialsError::NotValidNow { .. } => ExitCode::Credentials,
-            CredentialsError::Document {
-                source: overlay_config::Error::Expired { .. },
-                ..
-            } => ExitCode::Credentials,
-            CredentialsError::Folder(_) | CredentialsError::Damaged { .. } | CredentialsError::Document { .. } => {
-                ExitCode::CannotStart
-            }
-            _ => ExitCode::Internal,
-        };
-        Self::new(code, error)
-    }
-}
-
 /// A peer on the same machine joins in less than a second; more than this is a fault worth telling.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// In seconds; it is used at once.
+const TOKEN_LIFETIME: u64 = 600;
 const POLL: Duration = Duration::from_millis(20);

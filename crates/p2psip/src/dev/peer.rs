@@ -1,6 +1,6 @@
 //! One peer of the overlay: its components, wired with direct channels.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use rpc::{Channel, Role, Served};
 use runtime::{ExitCode, Health};
 use wire::NodeId;
 
-use super::credentials::Credentials;
 use super::ports::Ports;
 use super::supervisor::Supervisor;
+use crate::enroll::{EdgeCredentials, PeerCredentials, Renewal};
 use crate::failure::Failure;
 
 /// A running peer, as others in this process see it.
@@ -31,7 +31,8 @@ pub(crate) struct Start<'a> {
     pub(crate) number: u16,
     pub(crate) folder: &'a Path,
     pub(crate) ports: Ports,
-    pub(crate) credentials: Credentials,
+    pub(crate) member: PeerCredentials,
+    pub(crate) edge: EdgeCredentials,
     /// The bootstrap service beside it; its peer forms the ring.
     pub(crate) bootstrap: Option<&'a Served>,
     pub(crate) key_log: bool,
@@ -40,7 +41,7 @@ pub(crate) struct Start<'a> {
 impl Start<'_> {
     /// Starts storage and overlay; the edge follows once the overlay serves.
     pub(crate) async fn overlay(self, supervisor: &mut Supervisor) -> Result<(Peer, EdgeStart), Failure> {
-        let (peer_id, edge_id) = (self.credentials.peer_id(), self.credentials.edge_id());
+        let (peer_id, edge_id) = (self.member.node_id(), self.edge.node_id());
         let config = storage::Config {
             data: self.folder.join("storage"),
             cache: STORAGE_CACHE,
@@ -50,14 +51,14 @@ impl Start<'_> {
         let stored = storage.served();
         supervisor.run(STORAGE, storage);
 
-        let verifier = Arc::new(Verifier::new(self.credentials.document.document().trust()));
-        let chain: Vec<Bytes> = self.credentials.peer.certificates().to_vec();
+        let verifier = Arc::new(Verifier::new(self.member.document.document().trust()));
+        let chain: Vec<Bytes> = self.member.signer.certificates().to_vec();
         let member = overlay::Member {
-            key: self.credentials.peer.key().clone(),
-            signer: Arc::new(self.credentials.peer),
+            key: self.member.signer.key().clone(),
+            signer: Arc::new(self.member.signer),
             chain,
             verifier,
-            document: Arc::clone(&self.credentials.document),
+            document: Arc::clone(&self.member.document),
             founder: self.bootstrap.is_some(),
             key_log: self.key_log,
         };
@@ -75,7 +76,9 @@ impl Start<'_> {
             .await
             .map_err(of_overlay)?;
         let routed = overlay.served();
+        let renewal = Renewal::of_peer(peer_folder(self.folder), overlay.renewer());
         supervisor.run(&overlay_group(self.number), overlay);
+        supervisor.run(RENEWAL, renewal);
 
         let peer = Peer {
             ports: self.ports,
@@ -97,9 +100,10 @@ impl Start<'_> {
                 data: self.folder.join("sip-edge"),
                 ..sip_edge::Config::default()
             },
-            credentials: self.credentials.edge,
-            document: (*self.credentials.document).clone(),
+            credentials: self.edge.edge,
+            document: (*self.edge.document).clone(),
             overlay: Channel::direct(routed, Role::SipEdge),
+            place: edge_folder(self.folder),
         };
         Ok((peer, edge))
     }
@@ -111,6 +115,8 @@ pub(crate) struct EdgeStart {
     credentials: sip_edge::Credentials,
     document: overlay_config::SignedDocument,
     overlay: Channel,
+    /// Where its credentials are.
+    place: PathBuf,
 }
 
 impl EdgeStart {
@@ -120,9 +126,20 @@ impl EdgeStart {
             .await
             .map_err(of_edge)?;
         peer.sip_edge = Channel::direct(edge.served(), Role::Operator);
+        supervisor.run(RENEWAL, Renewal::of_edge(self.place, edge.renewer()));
         supervisor.run(EDGE, edge);
         Ok(())
     }
+}
+
+/// Where the credentials of the peer in this folder are.
+pub(crate) fn peer_folder(folder: &Path) -> PathBuf {
+    folder.join("credentials/peer")
+}
+
+/// Where those of its edge are.
+pub(crate) fn edge_folder(folder: &Path) -> PathBuf {
+    folder.join("credentials/edge")
 }
 
 /// Peers leave one after the other, so that each has somebody to hand its range to.
@@ -154,6 +171,8 @@ fn of_edge(error: sip_edge::BindError) -> Failure {
 
 /// Name of the group that the storages of all peers are.
 pub(crate) const STORAGE: &str = "storage";
+/// Name of the group that renews certificates.
+const RENEWAL: &str = "renewal";
 /// Name of the group that all edges are.
 pub(crate) const EDGE: &str = "sip-edge";
 /// Five peers share one machine, and hold little.

@@ -12,6 +12,8 @@ pub(crate) struct Ports {
     pub(crate) edge: SocketAddr,
     /// RELOAD.
     pub(crate) reload: SocketAddr,
+    /// HTTPS of the bootstrap service, at peer 1 only.
+    pub(crate) https: SocketAddr,
 }
 
 /// A port that is taken, or an address that is not this machine's.
@@ -35,6 +37,7 @@ impl Ports {
             sip: at(SIP),
             edge: at(EDGE),
             reload: at(RELOAD),
+            https: at(HTTPS),
         }
     }
 
@@ -51,6 +54,12 @@ impl Ports {
             ),
             (self.edge, "SIP between edges", "sip_edge.edge_bind", tcp(self.edge)),
             (self.reload, "RELOAD", "overlay.bind", tcp(self.reload)),
+            (
+                self.https,
+                "HTTPS",
+                "bootstrap.https_bind",
+                if peer == FIRST { tcp(self.https) } else { Ok(()) },
+            ),
         ];
         for (address, what, key, outcome) in all {
             outcome.map_err(|source| PortError {
@@ -70,6 +79,9 @@ const SIP: u16 = 5060;
 const EDGE: u16 = 5062;
 /// RFC 6940 §14.2.
 const RELOAD: u16 = 6084;
+const HTTPS: u16 = 8443;
+/// The peer with the bootstrap service.
+pub(crate) const FIRST: u16 = 1;
 const STEP: u16 = 10;
 
 #[cfg(test)]
@@ -96,6 +108,7 @@ mod tests {
             sip: free,
             edge: free,
             reload: taken.local_addr().unwrap(),
+            https: free,
         };
         let error = ports.probe(3).unwrap_err().to_string();
         assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");

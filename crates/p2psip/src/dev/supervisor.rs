@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::enroll::Renewal;
+
 /// Runs components; [`Supervisor::stop`] ends them, the last group first.
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
@@ -154,6 +156,18 @@ impl Component for bootstrap::Server {
 
     async fn shutdown(mut self, grace: Duration) -> Result<(), Self::Error> {
         Self::shutdown(&mut self, grace).await
+    }
+}
+
+impl Component for Renewal {
+    type Error = runtime::Failure;
+
+    async fn join(&mut self) -> Result<(), Self::Error> {
+        Self::join(self).await
+    }
+
+    async fn shutdown(self, grace: Duration) -> Result<(), Self::Error> {
+        Self::shutdown(self, grace).await
     }
 }
 

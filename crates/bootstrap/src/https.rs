@@ -1,0 +1,145 @@
+//! Enrollment over HTTPS (RFC 6940 §11.2, §11.3): the listeners and the bounds on whoever connects.
+//!
+//! One connection carries one request, so one limit bounds it whole: its handshake, its body and its answer. Strangers may
+//! fetch the document and enroll with a credential; a node that shows its certificate may renew it.
+
+mod certificate;
+mod form;
+mod routes;
+mod throttle;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use identity::Verifier;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::driver::unix_ms;
+use crate::error::StartError;
+use crate::grpc::Handler;
+use throttle::Throttle;
+
+pub(crate) use certificate::{Certificates, keep};
+
+/// Bound, and not yet serving.
+pub(crate) struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+struct Client {
+    from: IpAddr,
+    /// The certificate that it showed; the handshake proved its key.
+    leaf: Option<Bytes>,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+pub(crate) struct Https {
+    routes: Router,
+    configs: watch::Receiver<Arc<ServerConfig>>,
+}
+
+impl Listener {
+    /// Binds each address, or none.
+    pub(crate) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let failed = |source| StartError::Https {
+                address: *address,
+                source,
+            };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            listeners.push(Listener { listener, address });
+        }
+        Ok(listeners)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Https {
+    pub(crate) fn new(handler: Handler, verifier: Arc<Verifier>, certificates: &Certificates) -> Https {
+        Https {
+            routes: routes::router(handler, verifier),
+            configs: certificates.configs(),
+        }
+    }
+
+    /// Serves whoever connects until the stop signal; connections that are open then are cut.
+    pub(crate) async fn serve(self, Listener { listener, address }: Listener, stop: CancellationToken) {
+        let (mut connections, mut throttle) = (JoinSet::new(), Throttle::default());
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, remote)) => {
+                        let from = throttle::origin(remote.ip());
+                        if throttle.admits(unix_ms(), from) {
+                            connections.spawn(self.clone().connection(stream, from));
+                        } else {
+                            debug!(%address, "too many connections from one address, one more closed");
+                        }
+                    }
+                    // Out of descriptors, or a connection that was gone at once: the next may be good.
+                    Err(error) => {
+                        debug!(%address, %error, "connection not accepted");
+                        tokio::time::sleep(AFTER_FAILURE).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: TcpStream, from: IpAddr) {
+        match tokio::time::timeout(WHOLE_REQUEST, self.serve_one(stream, from)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "HTTPS connection failed"),
+            Err(_) => debug!("HTTPS request took too long"),
+        }
+    }
+
+    async fn serve_one(self, stream: TcpStream, from: IpAddr) -> io::Result<()> {
+        let config = Arc::clone(&self.configs.borrow());
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        let leaf = session.peer_certificates().and_then(<[_]>::first);
+        let client = Client {
+            from,
+            leaf: leaf.map(|leaf| Bytes::copy_from_slice(leaf)),
+        };
+        let service = TowerToHyperService::new(self.routes.layer(Extension(client)));
+        let mut http = http1::Builder::new();
+        http.keep_alive(false).timer(TokioTimer::new()).max_buf_size(MAX_HEAD);
+        let served = http.serve_connection(TokioIo::new(stream), service).await;
+        served.map_err(io::Error::other)
+    }
+}
+
+/// Connections at once; when there are so many, the next wait in the system's queue.
+const MAX_CONNECTIONS: usize = 512;
+/// For handshake, request and answer together; the disk flush in between takes milliseconds.
+const WHOLE_REQUEST: Duration = Duration::from_secs(10);
+/// Request line and headers; the least that hyper allows is 8 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+const AFTER_FAILURE: Duration = Duration::from_millis(50);

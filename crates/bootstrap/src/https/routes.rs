@@ -1,0 +1,154 @@
+//! What can be asked over HTTPS.
+//!
+//! ```text
+//! GET  /.well-known/reload-config   the signed document (RFC 6940 §11.2)
+//! POST /enroll                      a form with a certificate request (RFC 6940 §11.3)
+//! POST /.well-known/p2psip/enroll   EnrollRequest -> EnrollResponse: what a peer and its edges need, with a token
+//! POST /.well-known/p2psip/renew    RenewRequest -> RenewResponse, of a node that shows its certificate
+//! ```
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRef, Multipart, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use identity::{Certificate, Use, Verifier};
+use prost::Message;
+use rpc::proto::bootstrap::v1 as proto;
+use tonic::{Code, Status};
+
+use super::Client;
+use super::form::Form;
+use crate::driver::{Command, unix_ms};
+use crate::grpc::Handler;
+
+#[derive(Clone, FromRef)]
+struct Service {
+    handler: Handler,
+    verifier: Arc<Verifier>,
+}
+
+pub(super) fn router(handler: Handler, verifier: Arc<Verifier>) -> Router {
+    Router::new()
+        .route("/.well-known/reload-config", get(document))
+        .route("/enroll", post(enroll_by_form))
+        .route("/.well-known/p2psip/enroll", post(enroll))
+        .route("/.well-known/p2psip/renew", post(renew))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Service { handler, verifier })
+}
+
+async fn document(State(handler): State<Handler>) -> Result<Response, Failure> {
+    let document = handler.ask(Command::Document).await?;
+    // RFC 6940 §11.1: the media type of a configuration document.
+    Ok(answer("application/p2p-overlay+xml", document))
+}
+
+async fn enroll_by_form(
+    State(handler): State<Handler>,
+    Extension(client): Extension<Client>,
+    multipart: Multipart,
+) -> Result<Response, Failure> {
+    let request = Form::read(multipart).await?.into_request()?;
+    let enrolled = handler
+        .ask(|reply| Command::Enroll(Box::new(request), Some(client.from), reply))
+        .await?;
+    let node = enrolled.client.or(enrolled.peer).ok_or(Failure::BadRequest)?;
+    // RFC 6940 §11.3: a single bare certificate.
+    Ok(answer("application/pkix-cert", node.certificate))
+}
+
+async fn enroll(
+    State(handler): State<Handler>,
+    Extension(client): Extension<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let request = proto::EnrollRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let enrolled = handler
+        .ask(|reply| Command::Enroll(Box::new(request), Some(client.from), reply))
+        .await?;
+    Ok(answer(PROTOBUF, enrolled.encode_to_vec()))
+}
+
+async fn renew(State(service): State<Service>, client: Extension<Client>, body: Bytes) -> Result<Response, Failure> {
+    let shown = service.shown(&client)?;
+    let request = proto::RenewRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let renewed = service
+        .handler
+        .ask(|reply| Command::Renew(shown, Box::new(request), reply))
+        .await?;
+    Ok(answer(PROTOBUF, renewed.encode_to_vec()))
+}
+
+impl Service {
+    /// The certificate that the client showed. It is judged again: the document may have banned the node since the handshake.
+    fn shown(&self, client: &Client) -> Result<Certificate, Failure> {
+        let leaf = client.leaf.as_ref().ok_or(Failure::NotAuthenticated)?;
+        let identity = self.verifier.verify(leaf, &[], unix_ms(), Use::Node);
+        let identity = identity.map_err(|_| Failure::NotAuthenticated)?;
+        Ok(identity.certificate.clone())
+    }
+}
+
+fn answer(media_type: &'static str, body: impl Into<axum::body::Body>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body.into()).into_response()
+}
+
+/// Why nothing was issued. RFC 6940 §11.3: 403 with one of these tokens.
+///
+/// Whether a credential is unknown, used up, revoked or expired is told to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    NotAuthenticated,
+    NodeIds,
+    BadRequest,
+    NotCovered,
+    TooMany,
+    Unavailable,
+}
+
+impl Failure {
+    fn parts(self) -> (StatusCode, &'static str) {
+        match self {
+            Failure::NotAuthenticated => (StatusCode::FORBIDDEN, "failed_authentication"),
+            Failure::NodeIds => (StatusCode::FORBIDDEN, "Node-IDs_not_available"),
+            Failure::BadRequest => (StatusCode::FORBIDDEN, "bad_CSR"),
+            Failure::NotCovered => (StatusCode::FORBIDDEN, "not_covered"),
+            Failure::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Failure::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Failure::NotAuthenticated,
+            Code::InvalidArgument => Failure::BadRequest,
+            Code::FailedPrecondition => Failure::NotCovered,
+            Code::ResourceExhausted => Failure::TooMany,
+            _ => Failure::Unavailable,
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, token) = self.parts();
+        // As text/plain.
+        (status, token).into_response()
+    }
+}
+
+/// The messages of the gRPC contract.
+const PROTOBUF: &str = "application/x-protobuf";
+/// A peer and sixteen edges with the largest keys need less.
+const MAX_BODY: usize = 64 * 1024;

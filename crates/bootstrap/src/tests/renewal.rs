@@ -1,0 +1,102 @@
+//! Certificates that are renewed: the same node, the same key, and only who was enrolled here.
+
+use std::time::Duration;
+
+use identity::{Certificate, Key, Use};
+use rpc::proto::bootstrap::v1 as proto;
+use rpc::proto::bootstrap::v1::enroll_request::Credential;
+
+use super::world::{World, request};
+use crate::error::Refused;
+
+#[tokio::test]
+async fn certificate_is_renewed_after_a_third_of_its_life_and_not_before() {
+    let mut world = World::new().await;
+    let enrolled = enroll(&mut world).await;
+    let first = certificate(&enrolled.peer.unwrap().certificate);
+    world.pass(DAY * 30 - Duration::from_secs(1));
+    assert_eq!(renew(&mut world, &first).await.unwrap(), first);
+    world.pass(Duration::from_secs(1));
+    let second = renew(&mut world, &first).await.unwrap();
+    assert_eq!(
+        second.not_after_ms() / 1000,
+        first.not_after_ms() / 1000 + 30 * 24 * 3600
+    );
+    assert_eq!(second.node_ids(), first.node_ids());
+    assert_eq!(second.public_key(), first.public_key());
+    world
+        .verifier()
+        .verify(second.der(), &[], world.now_ms, Use::Node)
+        .unwrap();
+    // The answer may have been lost: the old certificate gets it again, also after a restart.
+    let mut world = world.reopened();
+    assert_eq!(renew(&mut world, &first).await.unwrap(), second);
+}
+
+#[tokio::test]
+async fn delegated_signer_is_renewed_with_a_new_key() {
+    let mut world = World::new().await;
+    let enrolled = enroll(&mut world).await;
+    let edge = &enrolled.edges[0];
+    let link = certificate(&edge.link);
+    let key = Key::generate().unwrap();
+    let asked = |signer: &Key| proto::RenewRequest {
+        signer: signer.request().unwrap().into(),
+    };
+    let first = world
+        .run(|core, now| core.renew(now, &link, &asked(&key)))
+        .await
+        .unwrap();
+    let signer = certificate(&first.signer);
+    assert!(signer.is_ca() && signer.node_ids() == link.node_ids());
+    assert_eq!(signer.public_key(), key.public().spki());
+    assert_eq!(first.node.as_ref().unwrap().certificate, edge.link);
+    let again = world
+        .run(|core, now| core.renew(now, &link, &asked(&key)))
+        .await
+        .unwrap();
+    assert_eq!(again, first);
+    // A peer has none.
+    let peer = certificate(&enrolled.peer.unwrap().certificate);
+    let refused = world.run(|core, now| core.renew(now, &peer, &asked(&key))).await;
+    assert!(matches!(refused, Err(Refused::NotCovered(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn strangers_are_not_renewed() {
+    let (mut world, mut other) = (World::new().await, World::new().await);
+    let foreign = certificate(&enroll(&mut other).await.peer.unwrap().certificate);
+    let refused = renew(&mut world, &foreign).await;
+    assert_eq!(refused, Err(Refused::Stranger(foreign.node_ids()[0])));
+    // A revoked token ends no node that it enrolled.
+    let known = certificate(&enroll(&mut world).await.peer.unwrap().certificate);
+    world.run(|core, _| core.revoke_token("first")).await.unwrap();
+    world.pass(DAY * 40);
+    assert!(renew(&mut world, &known).await.is_ok());
+}
+
+async fn renew(world: &mut World, shown: &Certificate) -> Result<Certificate, Refused> {
+    let request = proto::RenewRequest::default();
+    let answer = world.run(|core, now| core.renew(now, shown, &request)).await?;
+    Ok(certificate(&answer.node.unwrap().certificate))
+}
+
+async fn enroll(world: &mut World) -> proto::EnrollResponse {
+    let secret = world.token("first").await;
+    let asked = proto::EnrollRequest {
+        credential: Some(Credential::Token(secret)),
+        peer: request(),
+        edges: vec![proto::EdgeRequest {
+            link: request(),
+            signer: request(),
+        }],
+        ..Default::default()
+    };
+    world.enroll(asked).await.unwrap()
+}
+
+fn certificate(der: &[u8]) -> Certificate {
+    Certificate::from_der(der).unwrap()
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);

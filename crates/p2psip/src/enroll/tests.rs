@@ -1,0 +1,292 @@
+//! Real enrollment over HTTPS on loopback, each test at an address of its own.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use identity::issue::{Serial, enrollment_ca};
+use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
+use rpc::proto::bootstrap::v1::{CreateTokenRequest, RevokeTokenRequest};
+use rpc::{Channel, Role};
+use runtime::Health;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+const OVERLAY: &str = "enroll.p2psip.test";
+
+#[tokio::test]
+async fn peer_and_edge_enroll_each_by_itself_with_one_token() {
+    let world = World::new(1).await;
+    let token = world.token("one").await;
+    let (peer_folder, edge_folder) = (world.folder("peer"), world.folder("edge"));
+    let (first, second) = tokio::join!(peer(&peer_folder, &token), edge(&edge_folder, &token));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_ne!(first.node_id(), second.node_id());
+    assert_eq!(first.root, token.root);
+    assert_eq!(second.edge.record_keys.len(), 1);
+    for file in fs::read_dir(&edge_folder)
+        .unwrap()
+        .chain(fs::read_dir(&peer_folder).unwrap())
+    {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    // Once enrolled, nobody is asked any more.
+    let nobody = Token {
+        servers: Vec::new(),
+        ..token.clone()
+    };
+    assert_eq!(peer(&peer_folder, &nobody).await.unwrap().node_id(), first.node_id());
+    // Both places are taken.
+    let refused = edge(&world.folder("other"), &token).await.unwrap_err();
+    assert!(refused.is_refusal(), "{refused}");
+    assert_eq!(Failure::from(refused).code(), ExitCode::Credentials);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again_with_the_same_key() {
+    let world = World::new(2).await;
+    let token = world.token("one").await;
+    let folder = world.folder("edge");
+    let first = edge(&folder, &token).await.unwrap().node_id();
+    // As if the last rename had not been reached.
+    fs::rename(&folder, folder.with_file_name("edge.new")).unwrap();
+    assert!(EdgeCredentials::load(&folder, now_ms()).unwrap().is_none());
+    assert_eq!(edge(&folder, &token).await.unwrap().node_id(), first);
+}
+
+#[tokio::test]
+async fn a_document_under_another_root_is_refused() {
+    let world = World::new(3).await;
+    let token = world.token("one").await;
+    let wrong = Token {
+        root: [1; 32],
+        ..token.clone()
+    };
+    let refused = peer(&world.folder("peer"), &wrong).await.unwrap_err();
+    assert!(matches!(refused, EnrollError::Document { .. }), "{refused}");
+    assert!(refused.to_string().contains(&world.url), "{refused}");
+    // The token was not spent.
+    peer(&world.folder("peer"), &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_of_another_ca_gets_no_secret() {
+    let world = World::new(4).await;
+    let token = world.token("one").await;
+    let document = document(&token.servers, token.root).await.unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let impostor = impostor(&document, Arc::clone(&heard)).await;
+    let misled = Token {
+        servers: vec![impostor],
+        ..token.clone()
+    };
+    let refused = peer(&world.folder("peer"), &misled).await.unwrap_err();
+    assert!(
+        matches!(refused, EnrollError::Https(HttpsError::Tls { .. })),
+        "{refused}"
+    );
+    let heard = String::from_utf8(heard.lock().unwrap().clone()).unwrap();
+    assert!(heard.starts_with("GET /.well-known/reload-config"), "{heard}");
+    assert!(!heard.contains(&token.secret));
+    // With the right server behind it in the list all is well.
+    let both = Token {
+        servers: [misled.servers, token.servers.clone()].concat(),
+        ..token
+    };
+    peer(&world.folder("peer"), &both).await.unwrap();
+}
+
+#[tokio::test]
+async fn unknown_used_revoked_and_expired_tokens_are_not_told_apart() {
+    let world = World::new(5).await;
+    let used = world.token("used").await;
+    peer(&world.folder("first"), &used).await.unwrap();
+    let revoked = world.token("revoked").await;
+    let request = RevokeTokenRequest { id: "revoked".into() };
+    world.operator().revoke_token(request).await.unwrap();
+    let unknown = Token {
+        secret: "guess".into(),
+        ..used.clone()
+    };
+    let mut told = Vec::new();
+    for (number, token) in [used, revoked, unknown].iter().enumerate() {
+        let refused = peer(&world.folder(&format!("peer{number}")), token).await.unwrap_err();
+        told.push(refused.to_string());
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2]);
+    assert!(told[0].contains("ask for a new token"), "{}", told[0]);
+}
+
+#[tokio::test]
+async fn nobody_at_home_is_told_with_the_address() {
+    let token = Token {
+        overlay: OVERLAY.into(),
+        root: [0; 32],
+        servers: vec!["https://127.17.0.6:1".into()],
+        secret: String::new(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let failed = peer(&folder.path().join("peer"), &token).await.unwrap_err();
+    assert!(failed.to_string().contains("https://127.17.0.6:1"), "{failed}");
+    assert_eq!(Failure::from(failed).code(), ExitCode::Unreachable);
+}
+
+#[tokio::test]
+async fn a_delegated_signer_is_renewed_with_a_new_key() {
+    let world = World::new(7).await;
+    let folder = world.folder("edge");
+    let first = edge(&folder, &world.token("one").await).await.unwrap();
+    let nothing = renewal::edge(&folder, now_ms()).await.unwrap();
+    assert!(nothing.is_none());
+    let second = renewal::edge(&folder, now_ms() + 11 * DAY_MS).await.unwrap().unwrap();
+    let key = |credentials: &EdgeCredentials| credentials.edge.delegated.certificate().public_key().to_vec();
+    assert_ne!(key(&first), key(&second));
+    assert_eq!(first.node_id(), second.node_id());
+    // Cut off before the key had its own name: the next one goes on from there.
+    fs::copy(folder.join("signer.key"), folder.join("signer.next.key")).unwrap();
+    fs::write(folder.join("signer.key"), first.edge.delegated.key().to_pem().unwrap()).unwrap();
+    let found = EdgeCredentials::load(&folder, now_ms()).unwrap().unwrap();
+    assert_eq!(key(&found), key(&second));
+    let third = renewal::edge(&folder, now_ms() + 11 * DAY_MS).await.unwrap().unwrap();
+    assert!(key(&third) != key(&second) && !folder.join("signer.next.key").exists());
+}
+
+#[tokio::test]
+async fn a_peer_renews_with_its_certificate_and_a_stranger_does_not() {
+    let (world, other) = (World::new(8).await, World::new(9).await);
+    let folder = world.folder("peer");
+    let known = peer(&folder, &world.token("one").await).await.unwrap();
+    let renewed = renewal::peer(&folder, now_ms() + 31 * DAY_MS).await.unwrap().unwrap();
+    assert_eq!(renewed.node_id(), known.node_id());
+    // A node of another overlay does not even finish the handshake.
+    let stranger = peer(&other.folder("peer"), &other.token("one").await).await.unwrap();
+    let client = Client::of(known.document.document(), Some(&stranger.signer)).unwrap();
+    let server = Server::of(&world.url).unwrap();
+    let refused = client
+        .post(&server, "/.well-known/p2psip/renew", Vec::new())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, HttpsError::Tls { .. } | HttpsError::Http { .. }),
+        "{refused}"
+    );
+    // Nor does anybody without a certificate get one.
+    let client = Client::of(known.document.document(), None).unwrap();
+    let refused = client
+        .post(&server, "/.well-known/p2psip/renew", Vec::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, HttpsError::Refused { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_now_is_told_with_its_file() {
+    let world = World::new(10).await;
+    let folder = world.folder("peer");
+    peer(&folder, &world.token("one").await).await.unwrap();
+    let late = PeerCredentials::load(&folder, now_ms() + 91 * DAY_MS).unwrap_err();
+    assert!(late.to_string().contains("peer.der"), "{late}");
+    assert_eq!(Failure::from(late).code(), ExitCode::Credentials);
+}
+
+/// One overlay with its bootstrap service.
+struct World {
+    folder: TempDir,
+    server: bootstrap::Server,
+    url: String,
+}
+
+impl World {
+    async fn new(number: u8) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::new(127, 17, 0, number), 8443));
+        let url = format!("https://{address}");
+        let genesis = bootstrap::Genesis {
+            overlay: OVERLAY.into(),
+            bootstrap_nodes: Vec::new(),
+            enrollment_servers: vec![format!("{url}/enroll")],
+            off_line: None,
+            now_ms: now_ms(),
+        };
+        let config = bootstrap::Config {
+            folder: folder.path().join("bootstrap"),
+            https_bind: vec![address],
+            ..bootstrap::Config::default()
+        };
+        bootstrap::init(&config.folder, Default::default(), &genesis)
+            .await
+            .unwrap();
+        let server = bootstrap::Server::bind(&config, Default::default(), &Health::new())
+            .await
+            .unwrap();
+        Self { folder, server, url }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn operator(&self) -> BootstrapClient<Channel> {
+        BootstrapClient::new(Channel::direct(self.server.served(), Role::Operator))
+    }
+
+    /// A token for a peer and one edge, as it is printed and pasted.
+    async fn token(&self, id: &str) -> Token {
+        let request = CreateTokenRequest {
+            id: id.to_owned(),
+            lifetime_seconds: 60,
+            peer: true,
+            edges: 1,
+        };
+        let made = self.operator().create_token(request).await.unwrap().into_inner();
+        Token::of(made, Vec::new()).unwrap().to_string().parse().unwrap()
+    }
+}
+
+/// Somebody with the document, which is no secret, and a CA of his own.
+async fn impostor(document: &SignedDocument, heard: Arc<Mutex<Vec<u8>>>) -> String {
+    let authority = enrollment_ca(&Key::generate().unwrap(), now_ms(), Serial::generate().unwrap()).unwrap();
+    let key = Key::generate().unwrap();
+    let certificate = authority
+        .issue_server(&key.public(), &[OVERLAY], now_ms(), Serial::generate().unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(certificate.der().to_vec())],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec())),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let xml = document.xml().clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or(0);
+            heard.lock().unwrap().extend_from_slice(&request[..length]);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", xml.len());
+            stream.write_all(&[head.as_bytes(), &xml].concat()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    });
+    url
+}
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
