@@ -71,6 +71,16 @@ impl Served {
         }
     }
 
+    /// Goes on building: what is added stands behind the same rules, and ends with the same [`close`](Self::close).
+    #[must_use]
+    pub fn extend(&self) -> Builder {
+        Builder {
+            routes: self.routes.clone(),
+            health: self.health.clone(),
+            life: Arc::clone(&self.life),
+        }
+    }
+
     /// Sets what the health service says of one service, by the full name of its contract.
     pub async fn set_health(&self, service: &str, is_serving: bool) {
         let status = if is_serving {
