@@ -33,12 +33,16 @@ use crate::{disk, random};
 
 /// RFC 5393 §5.3.3.
 const MAX_BREADTH: u32 = 60;
+const SERVICE: &str = "p2psip.sip_edge.v1.SipEdge";
+/// How long the operator's calls have to end.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Memory for the edge's database.
 const CACHE: u64 = 16 << 20;
 
 /// A running edge.
 #[derive(Debug)]
 pub struct Server {
+    served: rpc::Served,
     commands: mpsc::Sender<Command>,
     tasks: JoinSet<Result<(), Fatal>>,
     phones: Vec<SocketAddr>,
@@ -163,8 +167,12 @@ impl Server {
                 commands: commands_inbox,
             },
         ));
+        let service = SipEdgeServer::new(Service::new(commands.clone()));
+        let served = rpc::Served::builder().service(service).build();
+        served.set_health(SERVICE, true).await;
         tracing::info!(node_id = %node.short(), ?phones, %edges, "edge listens");
         Ok(Self {
+            served,
             commands,
             tasks,
             phones,
@@ -194,8 +202,7 @@ impl Server {
     /// Gives the services, for a channel or a socket.
     #[must_use]
     pub fn served(&self) -> rpc::Served {
-        let service = SipEdgeServer::new(Service::new(self.commands.clone()));
-        rpc::Served::builder().service(service).build()
+        self.served.clone()
     }
 
     /// Waits until the edge ends by itself, which only a failure makes it do.
@@ -215,10 +222,12 @@ impl Server {
 
     /// Takes no new work, lets transactions end for at most `grace`, and stops.
     pub async fn shutdown(mut self, grace: Duration) {
+        self.served.set_health(SERVICE, false).await;
         let (drained, is_drained) = oneshot::channel();
         if self.commands.send(Command::Drain(drained)).await.is_ok() {
             let _ = tokio::time::timeout(grace, is_drained).await;
         }
+        self.served.close(CLOSE_TIME.min(grace)).await;
         drop(self.commands);
         // The driver closes its connections and ends; the others have no end of their own.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.join_next()).await;
