@@ -182,6 +182,7 @@ impl FeedStream {
             biased;
             () = self.handler.draining.cancelled() => Err(Status::unavailable("draining")),
             () = self.down.closed() => Ok(None),
+            () = self.handler.commands.closed() => Err(gone()),
             message = self.up.message() => match message? {
                 Some(request) => match request.message {
                     Some(message) => Ok(Some(message)),

@@ -26,11 +26,12 @@ pub(crate) struct Session {
 impl Session {
     /// Reads until either side ends.
     pub(crate) async fn run(mut self) {
-        let line = self.line.clone();
+        let (line, driver) = (self.line.clone(), self.driver.clone());
         let ended = tokio::select! {
             biased;
             () = line.over.cancelled() => return,
             () = line.answers.closed() => Ok(()),
+            () = driver.closed() => Err(Status::unavailable("storage has ended")),
             () = self.draining.clone().cancelled_owned() => Err(Status::unavailable("draining")),
             ended = self.read() => ended,
         };
