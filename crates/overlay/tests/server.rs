@@ -71,6 +71,18 @@ async fn a_watcher_sees_the_ring_and_a_leave() {
     assert_eq!(state.node_id, Bytes::copy_from_slice(node_id("peer 0").as_bytes()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_certificate_signs_from_then_on() {
+    let peers = Peers::start(2).await;
+    let renewed = peers.world.renewed("peer 1");
+    let certificate = renewed.certificates()[0].clone();
+    peers.servers[1].renewer().renew(renewed).await.unwrap();
+    let response = peers
+        .call(0, Destination::Node(node_id("peer 1")), &PingReq::default().into())
+        .await;
+    assert!(response.certificates.contains(&certificate));
+}
+
 async fn attach(peers: &Peers, index: usize, edge: &Signer) -> Attached {
     let mut client = peers.client(index, Role::SipEdge);
     let mut stream = Duplex::open(|request| client.attach(request)).await.unwrap();

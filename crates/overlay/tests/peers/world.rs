@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca};
-use identity::{Key, Signer, Trust};
+use identity::{Key, Sign as _, Signer, Trust};
 use overlay_config::{BootstrapNode, Document, Genesis, SignedDocument};
 use wire::{NodeId, ResourceId};
 
@@ -76,6 +76,19 @@ impl World {
     /// A peer's key with its certificate chain.
     pub fn member(&self, name: &str) -> (Arc<Signer>, Vec<Bytes>, Key) {
         self.issue(Class::Node, name)
+    }
+
+    /// The same peer's next certificate, for the same key.
+    pub fn renewed(&self, name: &str) -> Signer {
+        let (signer, _, key) = self.member(name);
+        let subject = Subject {
+            key: &key.public(),
+            node_id: signer.node_id(),
+            overlay: OVERLAY,
+            user: None,
+        };
+        let leaf = self.ca.issue(Class::Node, &subject, now_ms(), serial(4));
+        Signer::new(key, &leaf.expect("a certificate"), &[]).expect("its own key")
     }
 
     /// An edge's link key with its certificate chain.
