@@ -43,8 +43,6 @@ pub struct Chord {
     pub(crate) random: Random,
     pub(crate) now: Instant,
     pub(crate) standing: Standing,
-    /// Whether this node made the ring: only then may it be its only peer.
-    pub(crate) is_founder: bool,
     pub(crate) is_alone: bool,
     /// When this node became a member.
     pub(crate) since: Instant,
@@ -87,7 +85,6 @@ impl Chord {
             random: Random::new(seed),
             now: now.instant,
             standing: Standing::Outside,
-            is_founder: false,
             is_alone: false,
             since: now.instant,
             contacts: BTreeMap::new(),
@@ -108,7 +105,6 @@ impl Chord {
     /// Makes a new ring with this node as its only peer.
     pub fn form(&mut self, now: Now) {
         self.now = now.instant;
-        self.is_founder = true;
         self.is_alone = true;
         self.after = self.own;
         self.become_member();

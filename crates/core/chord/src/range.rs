@@ -16,6 +16,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// Tells whether it is the whole ring.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.after == self.until
+    }
+
     /// Tells whether a resource lies in it.
     #[must_use]
     pub fn contains(&self, resource: ResourceId) -> bool {

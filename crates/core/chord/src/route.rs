@@ -41,8 +41,9 @@ pub enum Route {
 
 impl Chord {
     /// Finds the next hop toward a place. Nodes in `exclude` (where the message has been, or who just failed) are no
-    /// next hops, nor are suspects. Only peers that sent an Update over their link are routed *through*; a node that
-    /// is directly connected is reached directly.
+    /// next hops, nor are suspects, except for a node whose Node-ID is the very place: nobody else can be the
+    /// destination. Only peers that sent an Update over their link are routed *through*; a node that is directly
+    /// connected is reached directly.
     #[must_use]
     pub fn route(&self, place: impl Into<Place>, exclude: &[NodeId]) -> Route {
         let place = place.into();
@@ -61,9 +62,11 @@ impl Chord {
                 .map(|node| node.to_u128())
                 .filter(|hop| self.is_usable(NodeId::from_u128(*hop), exclude))
         };
+        let very_node = NodeId::from_u128(key);
+        let is_very_node = self.is_peer(very_node) && self.is_usable(very_node, &[]);
         // RFC 6940 §10.3: a node with the very id; then the last peer before the key; then the first one after it.
-        hops()
-            .find(|hop| *hop == key)
+        Some(key)
+            .filter(|_| is_very_node)
             .or_else(|| {
                 hops()
                     .filter(|hop| is_between(own, *hop, key))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{debug, info};
+use tracing::debug;
 use wire::NodeId;
 
 use crate::{
@@ -35,7 +35,6 @@ impl Chord {
             old: None,
             new: self.own_range(),
         });
-        info!(node_id = %self.own.short(), "joined ring");
         self.searches.reset(self.now);
         self.reshape();
         if self.is_member() {
@@ -109,8 +108,8 @@ impl Chord {
             .map(|place| NodeId::from_u128(mirror(place)))
             .collect();
         if successors.is_empty() && !self.is_alone {
-            // RFC 6940 §10.7.1: without any successor a peer has to join again. Only the founder may be the last of two.
-            if !(self.is_founder && self.is_closed && self.successors.len() <= 1) {
+            // RFC 6940 §10.7.1: without any successor a peer has to join again. But the last of two has nobody to join.
+            if !(self.is_closed && self.successors.len() <= 1) {
                 return self.isolate();
             }
         }
@@ -152,7 +151,6 @@ impl Chord {
     }
 
     fn isolate(&mut self) {
-        info!(node_id = %self.own.short(), "lost all successors");
         self.tell_leave();
         self.stand_outside(Standing::Isolated);
         self.outputs.push_back(Output::Isolated);
