@@ -42,7 +42,7 @@ impl Core {
             .admission
             .as_ref()
             .is_some_and(|admission| admission.joining != joining);
-        if is_busy || !self.session.is_up() || self.pushes.is_full() {
+        if is_busy || !self.session.is_usable() || self.pushes.is_full() {
             return self.refuse(now, asked, ErrorCode::InProgress, "another join is in progress");
         }
         let Some(own) = self.chord.own_range().filter(|_| self.chord.admits(joining)) else {
@@ -92,7 +92,10 @@ impl Core {
         let Some(admission) = self.admission.take() else { return };
         let joining = admission.joining;
         match self.chord.admit(now, joining) {
-            Ok(()) => info!(node_id = %joining.short(), "admitted peer"),
+            Ok(()) => {
+                self.ranges.admitted(joining);
+                info!(node_id = %self.own().short(), joining_peer = %joining.short(), "admitted peer");
+            }
             Err(error) => {
                 debug!(%error, "place was taken meanwhile");
                 return;

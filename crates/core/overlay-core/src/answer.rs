@@ -7,7 +7,7 @@ use wire::{Body, Destination, ErrorCode, ErrorResponse, Message, MessageCode, No
 
 use crate::api::Refusal;
 use crate::core::Core;
-use crate::transaction::{Answered, Outcome, Transaction};
+use crate::transaction::{Answered, Outcome, Purpose, Transaction};
 
 impl Core {
     /// An answer has come to this node or to one of its clients.
@@ -95,6 +95,10 @@ impl Core {
     // RFC 6940 §6.3.4: an answer from a node is signed by it; one for a resource by a node at least as close to it as
     // any that this one knows to be alive.
     fn may_answer(&self, transaction: &Transaction, identity: &Identity) -> bool {
+        // What is asked is just whether somebody of another ring answers for the own place (RFC 6940 §10.7.4.4).
+        if matches!(transaction.purpose, Purpose::ProbeRing(_)) {
+            return true;
+        }
         match transaction.target() {
             Some(Destination::Node(node)) if *node == NodeId::WILDCARD => true,
             Some(Destination::Node(node)) => identity.is_node(node),

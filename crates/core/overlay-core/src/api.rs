@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use wire::{Destination, ErrorCode, MessageCode, NodeId, SecurityBlock, TraceContext, TransactionId};
 
+use crate::membership::Membership;
 use crate::seam::{Command, CommandId};
 
 /// Names one connection; even if the core asked for it, odd if it came in.
@@ -130,6 +131,8 @@ pub enum Output {
     Traced(Traced),
     /// A newer configuration document was accepted and should be kept.
     Document(Bytes),
+    /// The ring is another than before: this should be kept for the next start.
+    Remember(Membership),
     /// Nothing to do before this time, if no input comes; always the last output.
     Timeout(Instant),
 }

@@ -11,13 +11,13 @@ use bytes::Bytes;
 
 use chord::{AttachId, Target};
 use wire::{
-    AddressPort, AttachAns, AttachReq, CandidateType, Destination, ErrorCode, IceCandidate, NodeId, Now, OverlayLink,
-    TransactionId,
+    AddressPort, AttachAns, AttachReq, Body, CandidateType, Destination, ErrorCode, IceCandidate, NodeId, Now,
+    OverlayLink, TransactionId,
 };
 
 use crate::core::Core;
 use crate::serve::Asked;
-use crate::transaction::{Outcome, Purpose, Request};
+use crate::transaction::{Answered, Outcome, Purpose, Request};
 
 /// The Attaches that the topology waits for.
 #[derive(Default)]
@@ -113,6 +113,7 @@ impl Core {
             Outcome::Answered(answered) => {
                 pending.node = Some(answered.signer);
                 pending.until = now.instant + LINK_TIME;
+                self.attach_candidates_heard(&answered);
                 if self.links.to(answered.signer).is_some() {
                     self.attach_link_up(now, answered.signer);
                 }
@@ -123,6 +124,13 @@ impl Core {
                 pending.until = now.instant + LINK_TIME;
             }
             Outcome::Refused(_) | Outcome::Silent => self.attach_failed(now, id),
+        }
+    }
+
+    /// Keeps where the node listens that answered an Attach.
+    pub(crate) fn attach_candidates_heard(&mut self, answered: &Answered) {
+        if let Ok(Body::AttachAns(answer)) = answered.contents.body() {
+            self.memory.attaches_at(answered.signer, &answer.candidates);
         }
     }
 
@@ -171,6 +179,7 @@ impl Core {
         if node == self.own() || !asked.is_node {
             return self.refuse(now, asked, ErrorCode::InvalidMessage, "no node to attach to");
         }
+        self.memory.attaches_at(node, &attach.candidates);
         // Who asks for this node by name, and not over its link, has none: ours has died, and we have not noticed. The
         // new one is tried against it.
         let has_no_link = matches!(asked.destination, Destination::Node(_)) && !asked.is_direct;
@@ -185,7 +194,7 @@ impl Core {
         if self.is_attach_in_progress(node) {
             return self.refuse(now, asked, ErrorCode::InProgress, "Attach is in progress");
         }
-        let addresses = usable_addresses(attach);
+        let addresses = usable_addresses(&attach.candidates);
         if addresses.is_empty() {
             return self.refuse(
                 now,
@@ -241,10 +250,10 @@ impl Core {
     }
 }
 
-fn usable_addresses(attach: &AttachReq) -> Vec<SocketAddr> {
+/// The addresses among candidates that can be connected to.
+pub(crate) fn usable_addresses(candidates: &[IceCandidate]) -> Vec<SocketAddr> {
     let is_usable = |candidate: &&IceCandidate| candidate.overlay_link == OverlayLink::TLS_TCP_FH_NO_ICE;
-    let addresses = attach
-        .candidates
+    let addresses = candidates
         .iter()
         .filter(is_usable)
         .filter_map(|candidate| candidate.address.socket());

@@ -35,6 +35,11 @@ impl Copies {
         self.open.is_empty()
     }
 
+    /// Whether a replica has all that this peer holds of its own range.
+    pub(crate) fn is_complete_at(&self, holder: NodeId) -> bool {
+        self.replicas.contains(&holder) && self.changed.is_empty() && self.open.iter().all(|copy| copy.to != holder)
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.open.iter().filter_map(|copy| copy.at).chain(self.spread_at).min()
     }

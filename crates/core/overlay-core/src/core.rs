@@ -20,11 +20,14 @@ use crate::client::Clients;
 use crate::company::Company;
 use crate::config::Validity;
 use crate::copies::Copies;
+use crate::election::Election;
 use crate::fragments::Reassembly;
+use crate::heal::Healing;
 use crate::join::Joining;
 use crate::keep::Keeping;
 use crate::link::End;
 use crate::links::Links;
+use crate::membership::Memory;
 use crate::parameters::Parameters;
 use crate::pull::Pulls;
 use crate::push::Pushes;
@@ -33,6 +36,7 @@ use crate::ranges::Ranges;
 use crate::seam::{Answer, CommandId, SessionEvent};
 use crate::session::Session;
 use crate::settings::Settings;
+use crate::stand_in::StandIns;
 use crate::status::Counters;
 use crate::store::Stores;
 use crate::transaction::Transactions;
@@ -64,7 +68,13 @@ pub struct Core {
     pub(crate) pulls: Pulls,
     pub(crate) stores: Stores,
     pub(crate) clients: Clients,
+    /// Whether the topology wanted something since the ring was counted.
+    pub(crate) has_ring_news: bool,
     pub(crate) company: Company,
+    pub(crate) memory: Memory,
+    pub(crate) election: Election,
+    pub(crate) healing: Healing,
+    pub(crate) stand_ins: StandIns,
     pub(crate) next_call: u64,
     /// The time of the latest input: no timeout is named before it.
     latest: Instant,
@@ -102,7 +112,12 @@ impl Core {
             pulls: Pulls::default(),
             stores: Stores::default(),
             clients: Clients::default(),
-            company: Company::default(),
+            has_ring_news: false,
+            company: Company::new(settings.membership.as_ref().map_or(0, |ring| ring.ring_size)),
+            memory: Memory::new(settings.membership.clone()),
+            election: Election::default(),
+            healing: Healing::default(),
+            stand_ins: StandIns::default(),
             next_call: 0,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -167,6 +182,8 @@ impl Core {
         self.links_due(now);
         self.transactions_due(now);
         self.attaches_due(now);
+        self.session_due(now);
+        self.election_due(now);
         self.join_due(now);
         self.pushes_due(now);
         self.pulls_due(now);
@@ -177,6 +194,7 @@ impl Core {
         self.clients_due(now);
         self.clock_due(now);
         self.validity_due(now);
+        self.healing_due(now);
         if self.chord_due <= now.instant {
             self.chord.handle_timeout(now);
         }
@@ -212,6 +230,8 @@ impl Core {
             self.clients.deadline(),
             self.session.deadline(),
             self.validity.deadline(),
+            self.election.deadline(),
+            self.healing.deadline(),
         ];
         tables
             .into_iter()
@@ -225,7 +245,10 @@ impl Core {
         self.latest = self.latest.max(now.instant);
         self.obey_chord(now);
         self.tell_ranges(now);
-        self.count_company(now);
+        if self.count_company(now) || std::mem::take(&mut self.has_ring_news) {
+            self.count_neighbors(now);
+            self.remember_ring(now);
+        }
         self.write_links(now);
     }
 

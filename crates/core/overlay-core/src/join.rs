@@ -5,8 +5,10 @@
 //!      ^  (bootstrap nodes) (admitting peer, neighbours)  |
 //!      +------------- anything fails, or takes too long --+
 //! ```
+//!
+//! A former member that finds nobody who is joined may have to form the ring itself: [`crate::election`].
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use wire::{Destination, ErrorCode, JoinReq, NodeId, Now, ResourceId};
 
 use crate::api::Output;
 use crate::core::Core;
+use crate::status::Reason;
 use crate::transaction::{Outcome, Purpose, Request};
 
 /// How far this node has come.
@@ -27,9 +30,6 @@ pub(crate) struct Joining {
     tried: BTreeSet<NodeId>,
     /// The bootstrap peer of this attempt.
     bootstrap: Option<NodeId>,
-    /// Addresses at which peers listened, the latest last.
-    known: VecDeque<SocketAddr>,
-    attempts: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ enum Phase {
     /// Looking for a node that knows the ring, until this time.
     Connecting(Instant),
     /// The admitting peer is known; links to it and its neighbours are made.
-    Attaching(Instant),
+    Attaching { admitting: NodeId, until: Instant },
     /// The JoinReq is out, or values arrive.
     Joining {
         admitting: NodeId,
@@ -50,6 +50,8 @@ enum Phase {
     Member,
     /// Told to leave.
     Retired,
+    /// Another process has this node's storage, and its place.
+    Fenced,
 }
 
 impl Joining {
@@ -58,26 +60,19 @@ impl Joining {
             phase: Phase::Waiting(now),
             tried: BTreeSet::new(),
             bootstrap: None,
-            known: VecDeque::new(),
-            attempts: 0,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting(at) | Phase::Connecting(at) | Phase::Attaching(at) => Some(at),
+            Phase::Waiting(at) | Phase::Connecting(at) | Phase::Attaching { until: at, .. } => Some(at),
             Phase::Joining { until, ask_at, .. } => Some(ask_at.map_or(until, |at| at.min(until))),
-            Phase::Member | Phase::Retired => None,
+            Phase::Member | Phase::Retired | Phase::Fenced => None,
         }
     }
 
-    /// Keeps an address at which a peer listened: a way back after losing all links.
-    pub(crate) fn remember(&mut self, address: SocketAddr) {
-        self.known.retain(|known| *known != address);
-        self.known.push_back(address);
-        if self.known.len() > MOST_KNOWN {
-            self.known.pop_front();
-        }
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.phase == Phase::Fenced
     }
 }
 
@@ -91,7 +86,7 @@ impl Core {
             return;
         }
         match self.joining.phase {
-            Phase::Waiting(_) if !self.session.is_up() => self.joining.phase = Phase::Waiting(now.instant + RETRY),
+            Phase::Waiting(_) if !self.session.is_usable() => self.wait_for_storage(now),
             Phase::Waiting(_) => self.begin(now),
             Phase::Joining {
                 admitting,
@@ -100,11 +95,19 @@ impl Core {
             } if at <= now.instant && at < until => {
                 self.send_join(now, admitting);
             }
-            Phase::Connecting(_) | Phase::Attaching(_) | Phase::Joining { .. } => {
+            Phase::Connecting(_) | Phase::Attaching { .. } | Phase::Joining { .. } => {
                 debug!(phase = ?self.joining.phase, "join takes too long");
                 self.begin_later(now, RETRY);
             }
-            Phase::Member | Phase::Retired => {}
+            Phase::Member | Phase::Retired | Phase::Fenced => {}
+        }
+    }
+
+    /// Without storage a former member stays connected: its clients are served through its links.
+    fn wait_for_storage(&mut self, now: Now) {
+        self.joining.phase = Phase::Waiting(now.instant + RETRY);
+        if self.memory.former().is_some() && self.links.peers().next().is_none() {
+            self.dial_bootstrap(now);
         }
     }
 
@@ -116,18 +119,30 @@ impl Core {
     }
 
     fn begin(&mut self, now: Now) {
-        let is_first = self.joining.attempts == 0;
-        self.joining.attempts = self.joining.attempts.saturating_add(1);
-        if is_first && self.settings.founder {
+        if self.settings.founder && self.memory.former().is_none() {
             info!(node_id = %self.own().short(), "formed a ring");
-            return self.chord.form(now);
+            return self.form_ring(now);
         }
+        self.election.begin(now.instant);
         self.joining.tried.clear();
         self.joining.bootstrap = None;
         self.joining.phase = Phase::Connecting(now.instant + CONNECT);
         self.chord.begin_join(now);
         self.dial_bootstrap(now);
+        self.announce_waiting(now);
         self.seek(now);
+        self.elect(now);
+    }
+
+    /// Makes this node the only peer of a ring.
+    pub(crate) fn form_ring(&mut self, now: Now) {
+        self.stop_seeking();
+        self.chord.form(now);
+    }
+
+    /// Whether this node looks for somebody who is joined.
+    pub(crate) fn is_looking_for_ring(&self) -> bool {
+        matches!(self.joining.phase, Phase::Waiting(_) | Phase::Connecting(_))
     }
 
     /// Other addresses of the bootstrap nodes: their names were resolved again.
@@ -146,14 +161,13 @@ impl Core {
             .settings
             .bootstrap
             .iter()
-            .chain(&self.joining.known)
             .copied()
+            .chain(self.memory.addresses())
             .collect();
         let linked: BTreeSet<SocketAddr> = self
             .links
             .peers()
-            .filter_map(|peer| self.links.to(peer))
-            .map(|link| link.remote)
+            .filter_map(|peer| self.memory.address_of(peer))
             .collect();
         for address in addresses.difference(&linked) {
             if !self.settings.local_addresses.contains(address) {
@@ -165,6 +179,10 @@ impl Core {
     fn begin_later(&mut self, now: Now, wait: Duration) {
         let jitter = Duration::from_millis(self.random.below(JITTER_MS));
         self.joining.phase = Phase::Waiting(now.instant + wait + jitter);
+        self.stop_seeking();
+    }
+
+    fn stop_seeking(&mut self) {
         for purpose in [Purpose::Seek, Purpose::Join] {
             if let Some(transaction) = self.transactions.find(purpose) {
                 self.transactions.take(transaction);
@@ -172,7 +190,7 @@ impl Core {
         }
     }
 
-    /// Looks for the own place through a node that was not tried yet.
+    /// Looks for the own place through a peer that was not tried yet: one that said in an Update that it is joined.
     // RFC 6940 §10.5 step 2, §11.4: an Attach to Resource-ID n+1 finds the admitting peer.
     fn seek(&mut self, now: Now) {
         let Phase::Connecting(_) = self.joining.phase else {
@@ -181,9 +199,11 @@ impl Core {
         if self.transactions.find(Purpose::Seek).is_some() {
             return;
         }
-        let Some(through) = self.links.peers().find(|peer| !self.joining.tried.contains(peer)) else {
+        let is_fresh = |peer: &NodeId| self.chord.is_peer(*peer) && !self.joining.tried.contains(peer);
+        let Some(through) = self.links.peers().find(is_fresh) else {
             return;
         };
+        self.election.found_peer(now.instant);
         self.joining.tried.insert(through);
         self.joining.bootstrap = Some(through);
         let place = ResourceId::from_u128(self.own().to_u128().wrapping_add(1));
@@ -192,7 +212,15 @@ impl Core {
         self.request(now, Request::routed(destination, &body, Purpose::Seek).over(through));
     }
 
-    pub(crate) fn join_link_up(&mut self, now: Now, _peer: NodeId) {
+    /// A link came up: whoever is joined says so by an Update, whoever is not hears that this node waits.
+    pub(crate) fn join_link_up(&mut self, now: Now, peer: NodeId) {
+        if self.is_looking_for_ring() {
+            self.announce_waiting_to(now, peer);
+        }
+    }
+
+    /// A linked peer said in an Update that it is joined.
+    pub(crate) fn peer_heard(&mut self, now: Now) {
         self.seek(now);
     }
 
@@ -209,7 +237,11 @@ impl Core {
         };
         match outcome {
             Outcome::Answered(answered) if answered.signer != self.own() => {
-                self.joining.phase = Phase::Attaching(now.instant + ATTEMPT);
+                self.attach_candidates_heard(&answered);
+                self.joining.phase = Phase::Attaching {
+                    admitting: answered.signer,
+                    until: now.instant + ATTEMPT,
+                };
                 self.chord.choose_admitting_peer(now, answered.signer);
             }
             Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Silent => self.seek(now),
@@ -289,6 +321,8 @@ impl Core {
             );
         }
         self.joining.phase = Phase::Member;
+        self.election.end();
+        self.begin_probing(now);
         self.offer_what_is_held(now);
         self.outputs.push_back(Output::Changed);
     }
@@ -300,13 +334,57 @@ impl Core {
     /// All successors of a larger ring are gone.
     // RFC 6940 §10.7.1: a peer without successors joins again.
     pub(crate) fn isolated(&mut self, now: Now) {
-        info!(node_id = %self.own().short(), "cut off from the ring");
+        info!(node_id = %self.own().short(), "isolated from the ring");
         self.begin_later(now, Duration::ZERO);
+    }
+
+    /// Storage is gone or is another one: R1 owns the range from now on, nothing can be handed over. The links stay, and
+    /// this node joins again when storage is there. A peer that is alone has nobody to leave the range to.
+    pub(crate) fn stand_aside(&mut self, now: Now) {
+        let is_on_its_way = matches!(
+            self.joining.phase,
+            Phase::Connecting(_) | Phase::Attaching { .. } | Phase::Joining { .. }
+        );
+        let is_member = self.joining.phase == Phase::Member && !self.chord.is_alone();
+        if is_member {
+            info!(node_id = %self.own().short(), reason = "storage", "left ring");
+        }
+        if is_member || is_on_its_way {
+            self.chord.leave(now);
+            self.begin_later(now, Duration::ZERO);
+        }
+    }
+
+    /// Another process has the storage, or it is another node's: this one leaves the place to it, for good.
+    pub(crate) fn fence(&mut self, now: Now) {
+        if self.joining.phase == Phase::Member {
+            info!(node_id = %self.own().short(), reason = "storage refused", "left ring");
+        }
+        self.stop_seeking();
+        self.election.end();
+        self.joining.phase = Phase::Fenced;
+        self.chord.leave(now);
+        self.obey_chord(now);
+        self.close_links(now);
+    }
+
+    /// What this node waits for before it is a peer.
+    pub(crate) fn reason_not_joined(&self) -> Option<Reason> {
+        match self.joining.phase {
+            Phase::Member => None,
+            Phase::Retired => Some(Reason::Left),
+            Phase::Fenced => Some(Reason::StorageRefused),
+            Phase::Attaching { admitting, .. } | Phase::Joining { admitting, .. } => Some(Reason::Joining(admitting)),
+            Phase::Waiting(_) | Phase::Connecting(_) => Some(self.awaited().map_or(Reason::Seeking, Reason::Awaiting)),
+        }
     }
 
     /// Leaves the ring, after handing the own range to the next successor; the node stays up, not joined, and does
     /// not join again by itself.
     pub fn leave(&mut self, now: Now) {
+        if self.joining.is_fenced() {
+            return;
+        }
         let was_member = self.joining.phase == Phase::Member;
         self.begin_later(now, Duration::ZERO);
         self.joining.phase = Phase::Retired;
@@ -337,6 +415,3 @@ const SOON: Duration = Duration::from_millis(200);
 
 /// Spread, so that many nodes that start together do not ask together.
 const JITTER_MS: u64 = 300;
-
-/// Addresses kept for a way back.
-const MOST_KNOWN: usize = 16;

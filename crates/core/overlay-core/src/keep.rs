@@ -126,7 +126,7 @@ impl Core {
             return;
         };
         let is_repairing = !self.ranges.all_confirmed() || !self.copies.is_empty() || self.admission.is_some();
-        if is_repairing || !self.session.is_up() || self.session.is_full() {
+        if is_repairing || !self.session.is_usable() || self.session.is_full() {
             self.keeping.at = Some(now.instant + AFTER_REPAIR);
         } else if let Some(resource) = self.keeping.surplus.pop_front() {
             self.keeping.at = None;

@@ -24,13 +24,16 @@ mod company;
 mod config;
 mod copies;
 mod core;
+mod election;
 mod forwarding;
 mod fragments;
+mod heal;
 mod join;
 mod keep;
 mod ladder;
 mod link;
 mod links;
+mod membership;
 mod merge;
 mod parameters;
 mod pull;
@@ -42,6 +45,7 @@ mod seam;
 mod serve;
 mod session;
 mod settings;
+mod stand_in;
 mod status;
 mod store;
 mod topology;
@@ -51,6 +55,9 @@ pub use crate::api::{
     Call, CallId, CallResult, ConnectFailure, Incoming, IncomingId, LinkId, Output, Refusal, Traced, TracedKind,
 };
 pub use crate::core::Core;
+pub use crate::membership::{KnownPeer, Membership};
 pub use crate::seam::{Answer, Command, CommandId, ReplicaStore, SessionEvent};
+#[doc(hidden)]
+pub use crate::settings::Rules;
 pub use crate::settings::Settings;
 pub use crate::status::{Counters, Reason, Status};

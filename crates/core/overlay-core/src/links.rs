@@ -121,6 +121,7 @@ impl Core {
         let dial = self.links.dials.remove(&id);
         let is_unwanted = peer == self.own()
             || is_initiator && dial.is_none()
+            || self.joining.is_fenced()
             || self.links.by_id.len() >= MOST_LINKS
             || self.links.contests.contains_key(&peer);
         if is_unwanted {
@@ -130,7 +131,7 @@ impl Core {
         let longest = self.parameters.longest_message;
         self.links.by_id.insert(id, Link::new(now.instant, id, end, longest));
         if is_initiator {
-            self.joining.remember(remote);
+            self.memory.listens_at(peer, remote);
         }
         match self.links.by_peer.get(&peer).copied() {
             Some(old) => self.contest(now, peer, old, id),
@@ -138,6 +139,9 @@ impl Core {
         }
         if dial.is_some_and(|dial| dial.send_update) {
             self.chord.send_full_update(now, peer);
+        }
+        if is_initiator {
+            self.healing_connected(now, peer, remote);
         }
     }
 
@@ -243,6 +247,9 @@ impl Core {
             Some(_) => {}
             None => {
                 self.links.by_peer.remove(&peer);
+                if self.chord.is_neighbor(peer) {
+                    info!(node_id = %self.own().short(), neighbor = %peer.short(), "neighbor lost");
+                }
                 debug!(node_id = %peer.short(), link_id = id.0, "link down");
                 self.chord.handle_link_down(now, peer);
                 self.peer_gone(now, peer);
@@ -260,8 +267,19 @@ impl Core {
         }
     }
 
+    /// Closes all links, after writing what is to be said.
+    pub(crate) fn close_links(&mut self, now: Now) {
+        self.write_links(now);
+        let peers: Vec<NodeId> = self.links.peers().collect();
+        for peer in peers {
+            self.drop_peer(now, peer);
+        }
+    }
+
     /// Nobody is connected to this node any more: whatever waits for it looks elsewhere.
     fn peer_gone(&mut self, now: Now, peer: NodeId) {
+        self.memory.peer_gone(peer);
+        self.election.link_down(peer);
         self.join_link_down(now, peer);
         self.admission_link_down(now, peer);
         self.push_link_down(now, peer);
@@ -365,7 +383,7 @@ impl Core {
                     self.ping_link(now, peer);
                 }
                 Some(Alarm::Dead) => {
-                    info!(node_id = %peer.short(), link_id = id.0, "link is dead");
+                    debug!(node_id = %peer.short(), link_id = id.0, "link is dead");
                     self.counters.links_died += 1;
                     self.outputs.push_back(Output::Close { link: id });
                     self.link_lost(now, id);

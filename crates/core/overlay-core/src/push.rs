@@ -283,7 +283,7 @@ impl Core {
         }
     }
 
-    fn push_failed(&mut self, now: Now, id: PushId) {
+    pub(crate) fn push_failed(&mut self, now: Now, id: PushId) {
         let Some(push) = self.pushes.open.remove(&id) else {
             return;
         };
@@ -328,7 +328,13 @@ impl Core {
         let Some(range) = self.chord.own_range() else {
             return false;
         };
-        let Some(successor) = self.chord.replicas().first().copied().filter(|_| self.session.is_up()) else {
+        let Some(successor) = self
+            .chord
+            .replicas()
+            .first()
+            .copied()
+            .filter(|_| self.session.is_usable())
+        else {
             return false;
         };
         let push = self.push(now, successor, Source::range(range), Reason::Leaving);

@@ -34,6 +34,8 @@ pub(crate) struct Ranges {
     delivered: BTreeMap<NodeId, Vec<Range>>,
     /// Nodes to be told so with the next Update.
     owed: BTreeMap<NodeId, Vec<Range>>,
+    /// The node that was just admitted: the part of the range that it gets was handed over.
+    admitted: Option<NodeId>,
 }
 
 struct Unconfirmed {
@@ -80,6 +82,11 @@ impl Ranges {
         }
     }
 
+    /// The next change of the range is the admission of this node.
+    pub(crate) fn admitted(&mut self, joining: NodeId) {
+        self.admitted = Some(joining);
+    }
+
     fn add(&mut self, now: Instant, range: Range, is_lost: bool) {
         self.unconfirmed.push(Unconfirmed {
             range,
@@ -112,8 +119,22 @@ impl Core {
         debug!(range = %own, "range changed");
         self.ranges.trim(own);
         self.copies.trim(own);
-        if let Some(gained) = gained(old, own).filter(|_| !self.chord.is_alone()) {
-            self.ranges.add(now.instant, gained, false);
+        let is_admission = self.ranges.admitted.take() == Some(own.after);
+        if !is_admission && old.is_some_and(|old| is_smaller(own, old)) {
+            self.healing.range_lost(now.instant);
+        }
+        // A peer that was alone and should not have been knows nothing for certain: others kept what it was without.
+        let was_cut_off = old.is_some_and(Range::is_whole) && !self.company.may_be_alone();
+        if was_cut_off && !self.chord.is_alone() {
+            info!(node_id = %self.own().short(), "no longer isolated");
+        }
+        let gained = if was_cut_off { Some(own) } else { gained(old, own) };
+        if let Some(gained) = gained.filter(|_| !self.chord.is_alone()) {
+            if old.is_some() {
+                info!(node_id = %self.own().short(), range = %gained, "range taken over");
+            }
+            let is_lost = self.session.take_loss();
+            self.ranges.add(now.instant, gained, is_lost);
             self.ranges.ask_at = Some(now.instant);
             self.copies.gained(now.instant, gained);
         }
@@ -122,11 +143,11 @@ impl Core {
         }
     }
 
-    /// Another disk may be behind the storage session: nothing of the own range is certain.
-    pub(crate) fn distrust_range(&mut self, now: Now, is_lost: bool) {
+    /// Another session with storage is open: nothing of the own range is certain.
+    pub(crate) fn distrust_range(&mut self, now: Now) {
         if let Some(own) = self.chord.own_range().filter(|_| !self.chord.is_alone()) {
             self.ranges.unconfirmed.clear();
-            self.ranges.add(now.instant, own, is_lost);
+            self.ranges.add(now.instant, own, false);
             self.ranges.ask_at = Some(now.instant);
         }
     }
@@ -300,6 +321,11 @@ impl Core {
             self.pulls_confirmed(now);
         }
     }
+}
+
+/// Whether the own range begins later than it did.
+fn is_smaller(own: Range, old: Range) -> bool {
+    own.after != old.after && own.until == old.until && covers(old, own)
 }
 
 /// The part of the own range that was not there before.

@@ -120,4 +120,7 @@ pub enum SessionEvent {
     },
     /// The session ended.
     Down,
+    /// Storage is not to be had any more: another process has taken it, or it belongs to another node. There is another
+    /// peer of this Node-ID, or there should be.
+    Refused,
 }

@@ -227,7 +227,7 @@ impl Core {
     fn dispatch(&mut self, now: Now, asked: Asked, body: Body, message: Message) {
         let certificates = bucket(&message.security);
         match body {
-            Body::PingReq(_) => self.ping_asked(now, asked),
+            Body::PingReq(_) => self.ping_asked(now, asked, &message.contents.extensions),
             Body::ProbeReq(probe) => self.probe_asked(now, asked, probe),
             Body::AttachReq(attach) => self.attach_asked(now, asked, &attach),
             Body::JoinReq(join) => self.join_asked(now, asked, &join),

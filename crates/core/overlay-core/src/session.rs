@@ -1,4 +1,12 @@
-//! The storage session: commands in order, each with a note of what its answer is for.
+//! The storage session: commands in order, each with a note of what its answer is for; and whether storage is there.
+//!
+//! ```text
+//!   usable --[no session, or no answer to a command, for a second]--> gone: the ring is left, open commands are dropped
+//!      ^                                                                |
+//!      +---------------[a new session, or an answer]--------------------+
+//! ```
+//!
+//! While the session is down for less than that, commands wait; then all with an unknown outcome are sent again, in order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -45,6 +53,12 @@ pub(crate) enum Errand {
 /// The session and its open commands.
 pub(crate) struct Session {
     is_up: bool,
+    /// Since when storage is silent: there is no session, or a command waits and none was answered.
+    silent_since: Option<Instant>,
+    /// It was silent for so long that this peer does not count on it.
+    is_gone: bool,
+    /// The data of before is not on the disk behind the session.
+    has_lost_data: bool,
     session: u64,
     store_id: Option<[u8; 16]>,
     next_id: u64,
@@ -58,6 +72,9 @@ impl Session {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             is_up: false,
+            silent_since: Some(now),
+            is_gone: false,
+            has_lost_data: false,
             session: 0,
             store_id: None,
             next_id: 0,
@@ -67,8 +84,19 @@ impl Session {
         }
     }
 
-    pub(crate) fn is_up(&self) -> bool {
-        self.is_up
+    /// Whether there is a session, and storage answers on it.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.is_up && !self.is_gone
+    }
+
+    /// Whether storage was silent for too long.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Tells, once, that what others delivered before is lost.
+    pub(crate) fn take_loss(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost_data)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -81,7 +109,12 @@ impl Session {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.is_up.then_some(self.clock_at)
+        let clock = self.is_usable().then_some(self.clock_at);
+        let patience = self
+            .silent_since
+            .filter(|_| !self.is_gone)
+            .map(|since| since + PATIENCE);
+        clock.into_iter().chain(patience).min()
     }
 
     /// A node told the time over its link.
@@ -104,12 +137,12 @@ impl Session {
 impl Core {
     /// Sends a command, now or when the session is open.
     pub(crate) fn command(&mut self, now: Now, command: Command, errand: Errand) -> CommandId {
-        let _ = now;
         self.session.next_id += 1;
         let id = CommandId(self.session.next_id);
         if self.session.is_up {
             self.outputs.push_back(Output::Storage(id, command.clone()));
         }
+        self.session.silent_since.get_or_insert(now.instant);
         self.session.open.insert(id, (command, errand));
         id
     }
@@ -117,34 +150,99 @@ impl Core {
     pub(crate) fn session_changed(&mut self, now: Now, event: SessionEvent) {
         match event {
             SessionEvent::Down => {
-                info!("storage session is down");
+                debug!("storage session is down");
                 self.session.is_up = false;
+                self.session.silent_since.get_or_insert(now.instant);
             }
-            SessionEvent::Up { session, store_id } => {
-                info!(session, "storage session is open");
-                let is_first = self.session.store_id.is_none();
-                let is_other = self.session.store_id.is_some_and(|before| before != store_id);
-                self.session.is_up = true;
-                self.session.session = session;
-                self.session.store_id = Some(store_id);
-                if !is_first {
-                    self.distrust_range(now, is_other);
-                }
-                self.forget_keeping();
-                // Every command may be carried out twice: what has an unknown outcome is sent again, in order.
-                for (id, (command, _)) in &self.session.open {
-                    self.outputs.push_back(Output::Storage(*id, command.clone()));
-                }
-                self.join_storage_up(now);
+            SessionEvent::Up { session, store_id } => self.session_opened(now, session, store_id),
+            SessionEvent::Refused => {
+                self.session.is_up = false;
+                self.storage_gone(now);
+                self.fence(now);
             }
         }
         self.outputs.push_back(Output::Changed);
     }
 
+    fn session_opened(&mut self, now: Now, session: u64, store_id: [u8; 16]) {
+        debug!(session, "storage session is open");
+        self.storage_heard(now);
+        let before = self.session.store_id.replace(store_id);
+        self.session.is_up = true;
+        self.session.session = session;
+        self.forget_keeping();
+        // Every command may be carried out twice: what has an unknown outcome is sent again, in order.
+        for (id, (command, _)) in &self.session.open {
+            self.outputs.push_back(Output::Storage(*id, command.clone()));
+        }
+        match before {
+            // Another disk: this peer has nothing of what the others take it to hold. It comes as a new one.
+            Some(before) if before != store_id => {
+                info!(node_id = %self.own().short(), "storage is another one");
+                self.session.has_lost_data = true;
+                self.stand_aside(now);
+            }
+            Some(_) => self.distrust_range(now),
+            None => {}
+        }
+        self.join_storage_up(now);
+    }
+
+    /// Storage gave a sign of life.
+    fn storage_heard(&mut self, now: Now) {
+        self.session.silent_since = (!self.session.open.is_empty()).then_some(now.instant);
+        if std::mem::take(&mut self.session.is_gone) && self.session.store_id.is_some() {
+            info!(node_id = %self.own().short(), "storage is back");
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// Storage has been silent for too long: another peer has to own this range.
+    pub(crate) fn session_due(&mut self, now: Now) {
+        let is_due = |since: Instant| since + PATIENCE <= now.instant;
+        if !self.session.is_gone && self.session.silent_since.is_some_and(is_due) {
+            self.storage_gone(now);
+        }
+    }
+
+    fn storage_gone(&mut self, now: Now) {
+        self.session.is_gone = true;
+        if self.session.store_id.is_some() {
+            info!(node_id = %self.own().short(), has_session = self.session.is_up, "storage is gone");
+        }
+        self.drop_commands(now);
+        self.stand_aside(now);
+        self.outputs.push_back(Output::Changed);
+    }
+
+    /// Gives up what storage was to do: whoever asked asks again, and finds the new owner.
+    fn drop_commands(&mut self, now: Now) {
+        for (id, (command, errand)) in std::mem::take(&mut self.session.open) {
+            match errand {
+                Errand::Store(asked, _) | Errand::Merge(asked, _) | Errand::Read(asked) | Errand::Count(asked, _) => {
+                    self.leave_unanswered(&asked);
+                }
+                Errand::Push(push) | Errand::PushMerged(push, _) => self.push_failed(now, push),
+                // A Store and a pull end at their own deadline; what is not kept is walked again in another ring.
+                Errand::StoreMerged(..) | Errand::Pulled(..) | Errand::Surplus(_) | Errand::Forget(..) => {}
+                Errand::Nothing if matches!(command, Command::Document { .. }) => {
+                    self.session.open.insert(id, (command, errand));
+                }
+                Errand::Nothing => {}
+            }
+        }
+    }
+
     pub(crate) fn command_answered(&mut self, now: Now, id: CommandId, answer: Answer) {
-        let Some((_, errand)) = self.session.open.remove(&id) else {
-            return;
-        };
+        let known = self.session.open.remove(&id);
+        let was_gone = self.session.is_gone;
+        self.storage_heard(now);
+        if was_gone {
+            // What it did meanwhile nobody waited for.
+            self.forget_keeping();
+            self.join_storage_up(now);
+        }
+        let Some((_, errand)) = known else { return };
         match (errand, answer) {
             (Errand::Push(push), Answer::Scanned { stores, next }) => self.push_read(now, push, stores, next),
             (Errand::Push(push), _) => self.push_read(now, push, Vec::new(), None),
@@ -164,7 +262,7 @@ impl Core {
 
     /// Tells storage the time of the overlay, once some of it was heard and now and then.
     pub(crate) fn clock_due(&mut self, now: Now) {
-        if !self.session.is_up || self.session.clock_at > now.instant {
+        if !self.session.is_usable() || self.session.clock_at > now.instant {
             return;
         }
         match self.session.overlay_time(now) {
@@ -186,6 +284,10 @@ impl Core {
             .map(|store_id| (self.session.session, store_id))
     }
 }
+
+/// After so long without a sign of life storage is gone: two of the five transmissions of a request (RFC 6940 §6.2.1) are
+/// left to find the new owner.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Commands without an answer; beyond this requests of others are left unanswered, and come again.
 const MOST_COMMANDS: usize = 4096;

@@ -8,6 +8,7 @@ use overlay_config::SignedDocument;
 use wire::NodeId;
 
 use crate::core::Core;
+use crate::membership::Membership;
 
 /// What a [`Core`] is made of.
 #[derive(Clone)]
@@ -22,15 +23,34 @@ pub struct Settings {
     pub document: Arc<SignedDocument>,
     /// Where all randomness comes from.
     pub seed: u64,
-    /// Whether this node forms the ring at start instead of joining one (RFC 6940 §6.4.2.1 leaves the
-    /// mechanism to the implementation).
+    /// Whether this node forms the ring if it was never a member of one (RFC 6940 §6.4.2.1 leaves the mechanism to the
+    /// implementation).
     pub founder: bool,
+    /// What it knew of the ring when it was a member the last time; none if it never was.
+    pub membership: Option<Membership>,
     /// The addresses at which other peers can connect to this one: its candidates in an Attach.
     pub local_addresses: Vec<SocketAddr>,
     /// The bootstrap nodes, own addresses left out.
     pub bootstrap: Vec<SocketAddr>,
     /// The length of the successor list and of the predecessor list: at least 3.
     pub neighbors: usize,
+    /// Rules that only a test may switch off, to see whether it would notice.
+    #[doc(hidden)]
+    pub rules: Rules,
+}
+
+/// Each `false` is a known way to lose something.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Peers look for other rings.
+    pub rings_are_probed: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { rings_are_probed: true }
+    }
 }
 
 impl Core {

@@ -14,7 +14,8 @@ pub struct Status {
     pub node_id: NodeId,
     /// Whether this node is a peer of the ring.
     pub joined: bool,
-    /// Whether requests for stored data are answered: joined, and not cut off from all others.
+    /// Whether requests of clients are carried out: joined and not cut off from all others, or connected to the ring while
+    /// storage is away.
     pub serving: bool,
     /// Whether nothing is being repaired.
     pub ready: bool,
@@ -45,12 +46,20 @@ pub struct Status {
 /// Why a node is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// The node has not joined the ring yet, or has left it.
-    NotJoined,
+    /// It looks for a peer that has joined.
+    Seeking,
+    /// Nobody reachable has joined; this former member is to form the ring.
+    Awaiting(NodeId),
+    /// It is on its way into the ring, at this admitting peer.
+    Joining(NodeId),
+    /// It was told to leave the ring.
+    Left,
     /// All other peers of a larger ring are gone.
     Isolated,
-    /// The storage session is not open.
+    /// There is no storage session, or storage does not answer.
     StorageDown,
+    /// Storage was taken by another process, or belongs to another node.
+    StorageRefused,
     /// Part of the own range is still being received.
     RangeUnconfirmed,
     /// A successor has not received its copies yet.
@@ -61,14 +70,18 @@ pub enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotJoined => "not joined",
-            Self::Isolated => "isolated from the ring",
-            Self::StorageDown => "storage session is down",
-            Self::RangeUnconfirmed => "range is unconfirmed",
-            Self::ReplicaMissing => "replicas are missing",
-            Self::DocumentExpired => "configuration document has expired",
-        })
+        match self {
+            Self::Seeking => f.write_str("not joined: no joined peer was found yet"),
+            Self::Awaiting(peer) => write!(f, "not joined: waiting for {} to form the ring", peer.short()),
+            Self::Joining(peer) => write!(f, "joining: waiting for {} to hand over", peer.short()),
+            Self::Left => f.write_str("not joined: left the ring"),
+            Self::Isolated => f.write_str("isolated from the ring"),
+            Self::StorageDown => f.write_str("storage does not answer"),
+            Self::StorageRefused => f.write_str("storage was refused"),
+            Self::RangeUnconfirmed => f.write_str("range is unconfirmed"),
+            Self::ReplicaMissing => f.write_str("replicas are missing"),
+            Self::DocumentExpired => f.write_str("configuration document has expired"),
+        }
     }
 }
 
@@ -98,18 +111,21 @@ impl Core {
         let joined = self.chord.is_member();
         let is_cut_off = self.chord.is_alone() && !self.is_rightly_alone();
         let is_isolated = is_cut_off || self.chord.standing() == chord::Standing::Isolated;
-        let serving = joined && !is_isolated && self.session.is_up();
-        let reasons: Vec<Reason> = [
-            (!joined, Reason::NotJoined),
+        // Who had to leave because of its storage still takes its clients' requests to the ring.
+        let stands_aside = self.session.is_gone() && self.links.peers().any(|peer| self.chord.is_peer(peer));
+        let serving = !is_isolated && (joined || stands_aside && !self.joining.is_fenced());
+        let is_fenced = self.joining.is_fenced();
+        let conditions = [
             (is_isolated, Reason::Isolated),
-            (!self.session.is_up(), Reason::StorageDown),
+            (!self.session.is_usable() && !is_fenced, Reason::StorageDown),
             (!self.ranges.all_confirmed(), Reason::RangeUnconfirmed),
             (!self.copies.is_empty(), Reason::ReplicaMissing),
             (self.validity.is_over, Reason::DocumentExpired),
-        ]
-        .into_iter()
-        .filter_map(|(is_so, reason)| is_so.then_some(reason))
-        .collect();
+        ];
+        let true_ones = conditions
+            .into_iter()
+            .filter_map(|(is_so, reason)| is_so.then_some(reason));
+        let reasons: Vec<Reason> = self.reason_not_joined().into_iter().chain(true_ones).collect();
         Status {
             node_id: self.own(),
             joined,
@@ -123,7 +139,7 @@ impl Core {
             clients: self.clients.all().collect(),
             range: self.chord.own_range().map(|range| (range.after, range.until)),
             range_confirmed: joined && self.ranges.all_confirmed(),
-            storage_up: self.session.is_up(),
+            storage_up: self.session.is_usable(),
             document_sequence: self.parameters.sequence,
             queued: self.links.largest_load(),
         }

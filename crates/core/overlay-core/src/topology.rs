@@ -40,6 +40,7 @@ impl Core {
                     return;
                 }
             }
+            self.has_ring_news = true;
             self.outputs.push_back(Output::Changed);
         }
     }
@@ -69,6 +70,7 @@ impl Core {
         // The range that the notes speak of may begin with this Update.
         self.obey_chord(now);
         self.range_notes_received(now, from, extensions);
+        self.peer_heard(now);
     }
 
     pub(crate) fn leave_asked(&mut self, now: Now, asked: Asked, leave: &LeaveReq) {
@@ -125,18 +127,23 @@ impl Core {
         }
     }
 
-    pub(crate) fn ping_asked(&mut self, now: Now, asked: Asked) {
+    pub(crate) fn ping_asked(&mut self, now: Now, asked: Asked, extensions: &[MessageExtension]) {
+        let is_waiting = |extension: &MessageExtension| extension.kind == MessageExtension::WAITING_FOR_RING;
+        let waiting = Some(asked.signer).filter(|_| asked.is_direct && asked.is_node);
         // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
         let answer = PingAns {
             response_id: self.random.next_u64(),
             time: now.unix_ms,
         };
         self.answer(now, asked, &answer.into());
+        if let Some(node) = waiting.filter(|_| extensions.iter().any(is_waiting)) {
+            self.waiting_heard(now, node);
+        }
     }
 
     pub(crate) fn probe_asked(&mut self, now: Now, asked: Asked, probe: ProbeReq) {
         let wants_number = probe.requested_info.contains(&ProbeInformation::NUM_RESOURCES);
-        if wants_number && self.session.is_up() && !self.session.is_full() {
+        if wants_number && self.session.is_usable() && !self.session.is_full() {
             // Storage alone knows.
             self.command(now, Command::Count, Errand::Count(Box::new(asked), probe));
         } else {

@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::keep::Walk;
 use crate::link::Carried;
 use crate::push::PushId;
+use crate::stand_in::StandInId;
 use crate::store::StoreId;
 
 /// Why a request was sent.
@@ -50,6 +51,12 @@ pub(crate) enum Purpose {
     Pull(ResourceId, NodeId),
     /// The owner of a record that is not kept is asked what it has of it.
     Surplus(Walk, ResourceId),
+    /// A holder reads what the own storage cannot.
+    StandIn(StandInId),
+    /// Where does it listen?
+    Whereabouts,
+    /// Who owns the own place, asked through this node?
+    ProbeRing(NodeId),
     /// The answer changes nothing.
     Notice,
 }
@@ -429,6 +436,9 @@ impl Core {
             Purpose::PushNewer(push, resource) => self.push_newer_answered(now, push, resource, outcome),
             Purpose::Pull(resource, node) => self.pull_answered(now, resource, node, outcome),
             Purpose::Surplus(walk, resource) => self.owner_answered(now, walk, resource, outcome),
+            Purpose::StandIn(id) => self.stand_in_answered(now, id, outcome),
+            Purpose::Whereabouts => self.whereabouts_answered(now, &outcome),
+            Purpose::ProbeRing(through) => self.probe_ring_answered(now, through, &outcome),
             Purpose::Notice => {}
         }
     }

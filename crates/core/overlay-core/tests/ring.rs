@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+#[allow(dead_code, reason = "a part of it is used here")]
 mod net;
 
 use std::time::Duration;
@@ -18,92 +19,14 @@ use bytes::Bytes;
 
 use identity::{Sign as _, Signer, sign_message};
 use net::Net;
+use net::values::{at, body, fetch, fetched_time, owner, replicas, resource, store};
 use net::world::OVERLAY;
 use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
 use wire::{
-    AppAttachAns, AppAttachReq, Body, Decode, Destination, Encode, ErrorCode, FetchReq, FindReq, KindId,
-    MessageContents, ModelSpecifier, NodeId, PingReq, ProbeInformation, ProbeReq, ResourceId, Signature,
-    SignatureAndHash, SignerIdentity, StoreKindData, StoreReq, StoredData, StoredDataSpecifier, StoredDataValue,
-    TraceContext, TransactionId,
+    AppAttachAns, AppAttachReq, Body, Destination, Encode, ErrorCode, FindReq, KindId, MessageContents, NodeId,
+    PingReq, ProbeInformation, ProbeReq, ResourceId, Signature, SignatureAndHash, SignerIdentity, StoreKindData,
+    StoreReq, StoredData, StoredDataValue, TraceContext, TransactionId,
 };
-
-fn resource(name: &str) -> ResourceId {
-    ResourceId::of(name.as_bytes())
-}
-
-fn store(name: &str, storage_time: u64) -> Body {
-    let value = StoredData {
-        storage_time,
-        lifetime: 3600,
-        value: StoredDataValue::Single(wire::DataValue::of(Bytes::from(storage_time.to_string()))),
-        signature: Signature {
-            algorithm: SignatureAndHash::ED25519,
-            identity: SignerIdentity::CertHash {
-                hash_alg: SignerIdentity::SHA256,
-                hash: Bytes::from(vec![1; 32]),
-            },
-            value: Bytes::from_static(b"believed"),
-        },
-    };
-    let kind_data = vec![StoreKindData {
-        kind: KindId::P2PSIP_PROBE,
-        generation_counter: 1,
-        values: vec![value],
-    }];
-    StoreReq {
-        resource: resource(name),
-        replica_number: 0,
-        kind_data,
-    }
-    .into()
-}
-
-fn fetch(name: &str) -> Body {
-    let specifier = StoredDataSpecifier {
-        kind: KindId::P2PSIP_PROBE,
-        generation: 0,
-        model: ModelSpecifier::Single,
-    };
-    FetchReq {
-        resource: resource(name),
-        specifiers: vec![specifier],
-    }
-    .into()
-}
-
-fn at(name: &str) -> Vec<Destination> {
-    vec![resource(name).into()]
-}
-
-fn body(result: &CallResult) -> Body {
-    match result {
-        CallResult::Answered { contents, .. } => MessageContents::from_bytes(contents).unwrap().body().unwrap(),
-        CallResult::Refused(refusal) => panic!("refused: {} {:?}", refusal.code, refusal.info),
-    }
-}
-
-fn fetched_time(result: &CallResult) -> Option<u64> {
-    let Body::FetchAns(answer) = body(result) else {
-        panic!("a FetchAns")
-    };
-    Some(answer.kind_responses.first()?.values.first()?.storage_time)
-}
-
-fn replicas(result: &CallResult) -> Vec<NodeId> {
-    let Body::StoreAns(answer) = body(result) else {
-        panic!("a StoreAns")
-    };
-    answer.kind_responses[0].replicas.clone()
-}
-
-fn owner(net: &Net, name: &str) -> usize {
-    let place = resource(name).to_u128();
-    let distance = |index: &usize| net.nodes[*index].id().to_u128().wrapping_sub(place);
-    (0..net.nodes.len())
-        .filter(|index| !net.nodes[*index].is_dead)
-        .min_by_key(distance)
-        .unwrap()
-}
 
 #[test]
 fn a_founder_is_alone_and_serves() {

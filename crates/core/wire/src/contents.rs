@@ -39,6 +39,9 @@ structure! {
 impl MessageExtension {
     /// In an Update: the sender has pushed all that it holds of the receiver's range (docs/deviations.md). Not critical.
     pub const RANGE_COMPLETE: u16 = 0x8001;
+    /// In a Ping over a link: the sender was a peer before and waits for the ring to be formed again
+    /// (docs/deviations.md). Without contents, not critical.
+    pub const WAITING_FOR_RING: u16 = 0x8002;
 }
 
 impl MessageContents {

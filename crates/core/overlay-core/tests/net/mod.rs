@@ -1,6 +1,7 @@
 //! A few cores wired back to back under virtual time.
 
 pub mod storage;
+pub mod values;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use p2psip_overlay_core::{
-    Call, CallId, CallResult, ConnectFailure, Core, Incoming, LinkId, Output, SessionEvent, Settings, Status, Traced,
+    Call, CallId, CallResult, Command, CommandId, ConnectFailure, Core, Incoming, LinkId, Membership, Output, Rules,
+    SessionEvent, Settings, Status, Traced,
 };
 use wire::{Body, Destination, Encode, MessageContents, NodeId, Now};
 
@@ -26,6 +28,8 @@ pub struct Net {
     pub nodes: Vec<Node>,
     events: BTreeMap<(Instant, u64), Event>,
     sequence: u64,
+    /// Two sets of nodes between which nothing gets through.
+    cut: Option<(Vec<usize>, Vec<usize>)>,
 }
 
 pub struct Node {
@@ -38,6 +42,10 @@ pub struct Node {
     /// Neither reads nor acts, but its connections stay open.
     pub is_frozen: bool,
     pub is_dead: bool,
+    /// What it would find on its disk at the next start.
+    pub membership: Option<Membership>,
+    /// Commands that storage has not read, because it hangs.
+    held: Option<Vec<(CommandId, Command)>>,
     /// Where each connection ends.
     ends: BTreeMap<LinkId, (usize, LinkId)>,
     wake: Instant,
@@ -75,7 +83,7 @@ enum Event {
     },
     Answer {
         at: usize,
-        id: p2psip_overlay_core::CommandId,
+        id: CommandId,
         answer: p2psip_overlay_core::Answer,
     },
 }
@@ -120,12 +128,44 @@ impl Net {
             nodes: Vec::new(),
             events: BTreeMap::new(),
             sequence: 0,
+            cut: None,
         }
     }
 
     /// Starts one more node; the first one is the founder, the others join through it.
     pub fn start(&mut self) -> usize {
         let index = self.nodes.len();
+        let core = self.core(index, None);
+        self.nodes.push(Node {
+            core,
+            address: address(index),
+            storage: Storage::default(),
+            results: BTreeMap::new(),
+            incoming: Vec::new(),
+            traced: Vec::new(),
+            is_frozen: false,
+            is_dead: false,
+            membership: None,
+            held: None,
+            ends: BTreeMap::new(),
+            wake: self.now.instant,
+            next_link: 1,
+        });
+        self.drain(index);
+        index
+    }
+
+    /// Starts a killed node again, with its disk and what it remembers.
+    pub fn restart(&mut self, index: usize) {
+        let core = self.core(index, self.nodes[index].membership.clone());
+        let node = &mut self.nodes[index];
+        (node.core, node.is_dead) = (core, false);
+        node.results.clear();
+        node.next_link += 1000;
+        self.drain(index);
+    }
+
+    fn core(&self, index: usize, membership: Option<Membership>) -> Core {
         let bootstrap = if index == 0 { Vec::new() } else { vec![address(0)] };
         let signer = self.world.signer(index);
         let settings = Settings {
@@ -135,6 +175,8 @@ impl Net {
             document: self.world.document(),
             seed: u64::try_from(index).expect("few nodes") + 7,
             founder: index == 0,
+            membership,
+            rules: Rules::default(),
             local_addresses: vec![address(index)],
             bootstrap,
             neighbors: 3,
@@ -147,21 +189,35 @@ impl Net {
                 store_id: [1; 16],
             },
         );
-        self.nodes.push(Node {
-            core,
-            address: address(index),
-            storage: Storage::default(),
-            results: BTreeMap::new(),
-            incoming: Vec::new(),
-            traced: Vec::new(),
-            is_frozen: false,
-            is_dead: false,
-            ends: BTreeMap::new(),
-            wake: self.now.instant,
-            next_link: 1,
-        });
-        self.drain(index);
-        index
+        core
+    }
+
+    /// Storage of a node stops to read and to answer, as a stopped process does; or goes on.
+    pub fn hang_storage(&mut self, index: usize, does_hang: bool) {
+        let held = &mut self.nodes[index].held;
+        let waiting = if does_hang {
+            held.replace(Vec::new())
+        } else {
+            held.take()
+        };
+        for (id, command) in waiting.into_iter().flatten() {
+            self.carry_out(index, id, command);
+        }
+    }
+
+    /// Tells a node what became of its storage session.
+    pub fn session(&mut self, index: usize, event: SessionEvent) {
+        self.with(index, |core, now| core.handle_storage_session(now, event));
+    }
+
+    fn carry_out(&mut self, index: usize, id: CommandId, command: Command) {
+        match &mut self.nodes[index].held {
+            Some(held) => held.push((id, command)),
+            None => {
+                let answer = self.nodes[index].storage.execute(command);
+                self.later(Event::Answer { at: index, id, answer });
+            }
+        }
     }
 
     /// Ends a node at once; its connections break.
@@ -171,6 +227,22 @@ impl Net {
         for (_, (at, link)) in std::mem::take(&mut node.ends) {
             self.later(Event::Closed { at, link });
         }
+    }
+
+    /// Lets nothing through between two sets of nodes; nobody is told.
+    pub fn cut(&mut self, left: &[usize], right: &[usize]) {
+        self.cut = Some((left.to_vec(), right.to_vec()));
+    }
+
+    /// Lets everything through again.
+    pub fn heal(&mut self) {
+        self.cut = None;
+    }
+
+    fn is_cut(&self, one: usize, other: usize) -> bool {
+        self.cut.as_ref().is_some_and(|(left, right)| {
+            left.contains(&one) && right.contains(&other) || left.contains(&other) && right.contains(&one)
+        })
     }
 
     /// Does something with a node's core, and what follows from it.
@@ -271,7 +343,8 @@ impl Net {
                 let listener = self
                     .nodes
                     .iter()
-                    .position(|node| node.address == address && !node.is_dead);
+                    .position(|node| node.address == address && !node.is_dead)
+                    .filter(|at| !self.is_cut(from, *at));
                 match listener {
                     Some(at) => {
                         let accepted = LinkId(self.nodes[at].next_link);
@@ -331,19 +404,19 @@ impl Net {
                     address,
                 }),
                 Output::Send { link, bytes } => {
-                    if let Some((at, link)) = self.nodes[index].ends.get(&link).copied() {
+                    let end = self.nodes[index].ends.get(&link).copied();
+                    if let Some((at, link)) = end.filter(|(at, _)| !self.is_cut(index, *at)) {
                         self.later(Event::Bytes { at, link, bytes });
                     }
                 }
                 Output::Close { link } => {
-                    if let Some((at, link)) = self.nodes[index].ends.remove(&link) {
+                    let end = self.nodes[index].ends.remove(&link);
+                    if let Some((at, link)) = end.filter(|(at, _)| !self.is_cut(index, *at)) {
                         self.later(Event::Closed { at, link });
                     }
                 }
-                Output::Storage(id, command) => {
-                    let answer = self.nodes[index].storage.execute(command);
-                    self.later(Event::Answer { at: index, id, answer });
-                }
+                Output::Storage(id, command) => self.carry_out(index, id, command),
+                Output::Remember(membership) => self.nodes[index].membership = Some(membership),
                 Output::CallDone(id, result) => drop(self.nodes[index].results.insert(id, result)),
                 Output::Incoming(incoming) => self.nodes[index].incoming.push(incoming),
                 Output::Traced(traced) => self.nodes[index].traced.push(traced),

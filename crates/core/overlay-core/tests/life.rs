@@ -1,0 +1,215 @@
+//! What happens to a few nodes when their storage, or all of them, go away and come back.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[allow(dead_code, reason = "a part of it is used here")]
+mod net;
+
+use std::time::Duration;
+
+use net::values::{at, fetch, fetched_time, owner, replicas, resource, store};
+use net::{Net, Node};
+use p2psip_overlay_core::{Reason, SessionEvent};
+use wire::NodeId;
+
+/// How long a ring may take to be in order again.
+const SECONDS: u64 = 30;
+
+const SAME_DISK: SessionEvent = SessionEvent::Up {
+    session: 2,
+    store_id: [1; 16],
+};
+const OTHER_DISK: SessionEvent = SessionEvent::Up {
+    session: 2,
+    store_id: [2; 16],
+};
+
+fn is_whole(net: &Net) -> bool {
+    let count = net.nodes.iter().filter(|node| !node.is_dead).count();
+    let is_in_place = |node: &Node| node.status().ready && node.status().successors.len() == (count - 1).min(3);
+    net.nodes.iter().filter(|node| !node.is_dead).all(is_in_place)
+}
+
+fn kill_all(net: &mut Net) {
+    (0..net.nodes.len()).for_each(|index| net.kill(index));
+}
+
+#[test]
+fn reads_of_the_own_range_are_answered_while_storage_is_away() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let owner = owner(&net, "a");
+    net.session(owner, SessionEvent::Down);
+    for reader in 0..4 {
+        let read = net.ask(reader, at("a"), &fetch("a"));
+        assert_eq!(fetched_time(&read), Some(1));
+    }
+    assert!(net.nodes[owner].status().joined, "it took less than a second");
+}
+
+#[test]
+fn a_peer_without_storage_leaves_serves_its_clients_and_joins_again() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let victim = owner(&net, "a");
+    net.session(victim, SessionEvent::Down);
+    net.eventually(3, "leave", |net| !net.nodes[victim].status().joined);
+    let status = net.nodes[victim].status();
+    assert!(status.serving && status.reasons.contains(&Reason::StorageDown));
+    let stored = net.ask(victim, at("a"), &store("a", 2));
+    assert!(!replicas(&stored).contains(&net.nodes[victim].id()));
+    net.session(victim, SAME_DISK);
+    net.eventually(SECONDS, "ring of four", is_whole);
+    let read = net.ask(victim, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(2));
+}
+
+#[test]
+fn storage_that_hangs_is_away_once_a_command_waits() {
+    let mut net = Net::ring(4);
+    let victim = owner(&net, "a");
+    net.hang_storage(victim, true);
+    let sender = (victim + 1) % 4;
+    let stored = net.ask(sender, at("a"), &store("a", 1));
+    assert!(!replicas(&stored).contains(&net.nodes[victim].id()));
+    assert!(!net.nodes[victim].status().joined);
+    net.hang_storage(victim, false);
+    net.eventually(SECONDS, "ring of four", is_whole);
+    assert_eq!(net.nodes[victim].storage.time_of(resource("a")), Some(1));
+}
+
+#[test]
+fn another_disk_is_filled_before_anything_is_read_from_it() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let owner = owner(&net, "a");
+    net.session(owner, SessionEvent::Down);
+    net.nodes[owner].storage.values.clear();
+    net.session(owner, OTHER_DISK);
+    let reader = (owner + 1) % 4;
+    let read = net.ask(reader, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(1));
+    net.eventually(SECONDS, "ring of four", is_whole);
+    assert_eq!(net.nodes[owner].storage.time_of(resource("a")), Some(1));
+}
+
+#[test]
+fn a_fenced_peer_leaves_closes_its_links_and_stays_out() {
+    let mut net = Net::ring(4);
+    net.session(2, SessionEvent::Refused);
+    net.eventually(5, "three peers", |net| net.nodes[0].status().successors.len() == 2);
+    net.run(Duration::from_secs(20));
+    let status = net.nodes[2].status();
+    assert_eq!((status.joined, status.links), (false, Vec::new()));
+    assert_eq!(status.reasons, [Reason::StorageRefused]);
+}
+
+#[test]
+fn the_restart_of_all_forms_one_ring_that_has_everything() {
+    let mut net = Net::ring(5);
+    for n in 0..20 {
+        let name = format!("value {n}");
+        net.ask(n % 5, at(&name), &store(&name, 3));
+    }
+    kill_all(&mut net);
+    net.run(Duration::from_secs(3));
+    (0..5).for_each(|index| net.restart(index));
+    net.eventually(SECONDS, "ring of five", is_whole);
+    for n in 0..20 {
+        let name = format!("value {n}");
+        let read = net.ask((n + 1) % 5, at(&name), &fetch(&name));
+        assert_eq!(fetched_time(&read), Some(3), "{name}");
+    }
+}
+
+#[test]
+fn the_smallest_of_those_that_are_there_forms_the_ring() {
+    let mut net = Net::ring(5);
+    kill_all(&mut net);
+    let mut order: Vec<usize> = (0..5).collect();
+    order.sort_by_key(|index| net.nodes[*index].id());
+    let [_, second, third, ..] = order[..] else {
+        unreachable!()
+    };
+    net.restart(third);
+    net.run(Duration::from_secs(12));
+    let status = net.nodes[third].status();
+    assert!(
+        !status.joined && status.reasons.contains(&Reason::Seeking),
+        "alone it serves nobody"
+    );
+    net.restart(second);
+    net.eventually(2, "a word of the other", |net| {
+        let awaited = Reason::Awaiting(net.nodes[second].id());
+        net.nodes[third].status().reasons.contains(&awaited)
+    });
+    net.eventually(SECONDS, "ring of two", is_whole);
+}
+
+#[test]
+fn a_founder_that_was_a_member_joins_what_is_there() {
+    let mut net = Net::ring(4);
+    net.kill(0);
+    net.run(Duration::from_secs(2));
+    net.restart(0);
+    net.eventually(SECONDS, "ring of four", is_whole);
+}
+
+#[test]
+fn a_peer_that_was_rightly_alone_forms_its_ring_again() {
+    let mut net = Net::ring(1);
+    net.ask(0, at("a"), &store("a", 1));
+    net.kill(0);
+    net.restart(0);
+    net.eventually(1, "ring of one", is_whole);
+    assert_eq!(fetched_time(&net.ask(0, at("a"), &fetch("a"))), Some(1));
+}
+
+#[test]
+fn two_rings_become_one_and_keep_what_each_has_acknowledged() {
+    let mut net = Net::ring(6);
+    let (left, right) = ([0, 1, 2], [3, 4, 5]);
+    net.cut(&left, &right);
+    let size = |net: &Net, index: usize| net.nodes[index].status().successors.len();
+    net.eventually(SECONDS, "two rings", |net| {
+        (0..6).all(|index| size(net, index) == 2 && net.nodes[index].status().ready)
+    });
+    for n in 0..12 {
+        let name = format!("value {n}");
+        net.ask(n % 6, at(&name), &store(&name, 10 + n as u64));
+    }
+    net.heal();
+    net.eventually(120, "one ring", is_whole);
+    for n in 0..12 {
+        let name = format!("value {n}");
+        net.eventually(10, "the value at its owner", |net| {
+            net.nodes[owner(net, &name)].storage.time_of(resource(&name)) == Some(10 + n as u64)
+        });
+    }
+}
+
+#[test]
+fn a_peer_remembers_its_neighbors_and_where_they_listen() {
+    let net = Net::ring(4);
+    for node in &net.nodes {
+        let membership = node.membership.as_ref().unwrap();
+        assert_eq!(membership.ring_size, 4);
+        let mut known: Vec<NodeId> = membership.peers.iter().map(|peer| peer.node_id).collect();
+        let mut others: Vec<NodeId> = net.nodes.iter().map(Node::id).filter(|id| *id != node.id()).collect();
+        known.sort_unstable();
+        others.sort_unstable();
+        assert_eq!(known, others);
+        for peer in &membership.peers {
+            let theirs = net.nodes.iter().find(|other| other.id() == peer.node_id).unwrap();
+            assert_eq!(peer.address, theirs.address);
+        }
+    }
+}
