@@ -1,6 +1,7 @@
 //! The section `[overlay]` of the configuration, and what a peer is besides.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ pub struct Config {
     pub bind: Vec<SocketAddr>,
     /// Addresses that other peers are told; those of `bind` if there are none.
     pub advertise: Vec<SocketAddr>,
+    /// Folder of what it keeps for the next start: the peers it knew, the newest configuration document. It is made if it is
+    /// missing, and belongs to one Node-ID for ever.
+    pub data: PathBuf,
     /// Entries of the successor and of the predecessor list: so many neighbours less one may die at once. At least 3.
     pub neighbors: usize,
 }
@@ -26,6 +30,7 @@ impl Default for Config {
         Self {
             bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, RELOAD_PORT))],
             advertise: Vec::new(),
+            data: PathBuf::from("/var/lib/p2psip/overlay"),
             neighbors: 8,
         }
     }
@@ -44,7 +49,7 @@ pub struct Member {
     pub verifier: Arc<Verifier>,
     /// The overlay configuration document.
     pub document: Arc<SignedDocument>,
-    /// Whether this peer forms the ring at start. Only one peer of an overlay may.
+    /// Whether this peer forms the ring if it was never a member of it. Only one peer of an overlay may.
     pub founder: bool,
     /// Whether the secrets of its links go to the file that `SSLKEYLOGFILE` names, for Wireshark.
     pub key_log: bool,

@@ -20,6 +20,7 @@ use overlay_core::{
 };
 use wire::{NodeId, Now, SecurityBlock};
 
+use crate::disk::Kept;
 use crate::network::{Arrival, Network};
 use crate::trace;
 use crate::view::View;
@@ -105,6 +106,7 @@ pub(crate) struct Ends {
     pub(crate) inbox: mpsc::Receiver<Request>,
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) view: watch::Sender<Arc<View>>,
+    pub(crate) kept: watch::Sender<Kept>,
 }
 
 /// The owner of the core.
@@ -114,6 +116,7 @@ pub(crate) struct Driver {
     inbox: mpsc::Receiver<Request>,
     arrivals: mpsc::Receiver<Arrival>,
     view: watch::Sender<Arc<View>>,
+    kept: watch::Sender<Kept>,
     verifier: Arc<Verifier>,
     calls: HashMap<CallId, oneshot::Sender<Result<CallResult, Unaccepted>>>,
     edges: BTreeMap<NodeId, Edge>,
@@ -126,13 +129,19 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(core: Core, verifier: Arc<Verifier>, network: Network, ends: Ends) -> Self {
-        let Ends { inbox, arrivals, view } = ends;
+        let Ends {
+            inbox,
+            arrivals,
+            view,
+            kept,
+        } = ends;
         Self {
             core,
             network,
             inbox,
             arrivals,
             view,
+            kept,
             verifier,
             calls: HashMap::new(),
             edges: BTreeMap::new(),
@@ -198,8 +207,13 @@ impl Driver {
             }
             Request::SessionDown(refusal) => {
                 self.storage = None;
+                let event = if refusal.is_some() {
+                    SessionEvent::Refused
+                } else {
+                    SessionEvent::Down
+                };
                 self.storage_refusal = refusal;
-                self.core.handle_storage_session(now, SessionEvent::Down);
+                self.core.handle_storage_session(now, event);
             }
             Request::Storage(id, answer) => self.core.handle_storage(now, id, answer),
             Request::Document(document) => self.core.handle_document(now, document),
@@ -278,7 +292,11 @@ impl Driver {
                 Output::Incoming(incoming) => self.incoming(incoming),
                 Output::Changed => is_changed = true,
                 Output::Traced(traced) => trace::record(&traced),
-                Output::Document(_) => self.judge_links(),
+                Output::Document(xml) => {
+                    self.kept.send_modify(|kept| kept.document = Some(xml));
+                    self.judge_links();
+                }
+                Output::Remember(membership) => self.kept.send_modify(|kept| kept.membership = Some(membership)),
                 Output::Timeout(at) => {
                     self.wake = at;
                     break;

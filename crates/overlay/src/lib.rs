@@ -1,11 +1,12 @@
 //! The overlay component: one peer of the ring, with its links, behind a gRPC service.
 //!
 //! `overlay-core` decides; this crate moves what it decides: bytes between sockets and the core (`network`), commands to
-//! storage (`storage`), calls and attached edges (`service`, `edge`), documents and user records from the bootstrap
+//! storage (`storage`), what is kept for the next start (`disk`), calls and attached edges (`service`, `edge`), documents and user records from the bootstrap
 //! service (`feed`). One task owns the core (`driver`) and never waits for anything but its inputs; every queue around
 //! it is bounded. Generated types end in `service`, `edge`, `view`, `storage` and `feed`.
 
 mod config;
+mod disk;
 mod driver;
 mod edge;
 mod feed;

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use identity::Sign as _;
 use link::Endpoint;
-use overlay_core::{Core, Settings};
+use overlay_core::{Core, Rules, Settings};
 use rpc::Served;
 use rpc::proto::overlay::v1::overlay_server::OverlayServer;
 use runtime::{Failure, Reporter, Tasks};
@@ -20,7 +20,7 @@ use crate::network::{self, Network};
 use crate::renewer::Renewer;
 use crate::service::Service;
 use crate::view::View;
-use crate::{feed, names, storage};
+use crate::{disk, feed, names, storage};
 
 /// One peer of an overlay, running.
 #[derive(Debug)]
@@ -55,6 +55,18 @@ pub enum Error {
     /// There is no randomness for transaction ids.
     #[error("no randomness for transaction ids: {0}")]
     Random(#[from] identity::KeyError),
+    /// The folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] kv::OpenError),
+    /// The folder belongs to another peer.
+    #[error(transparent)]
+    Owner(#[from] kv::OwnerError),
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Read(#[from] kv::ReadError),
+    /// The folder was being opened.
+    #[error("the overlay ended by a panic")]
+    Panicked,
     /// A part of the component ended by itself.
     #[error(transparent)]
     Task(#[from] Failure),
@@ -68,14 +80,25 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropping it starts nothing.
-    pub async fn bind(config: Config, member: Member, upstreams: Upstreams, health: Reporter) -> Result<Self, Error> {
+    pub async fn bind(
+        config: Config,
+        mut member: Member,
+        upstreams: Upstreams,
+        health: Reporter,
+    ) -> Result<Self, Error> {
         let listeners = network::listen(&config.bind).await?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
         let mut endpoint = Endpoint::new(Arc::clone(&member.verifier), &member.chain, &member.key)?;
         if member.key_log {
             endpoint = endpoint.with_key_log()?;
         }
-        let settings = settings(&config, &member, &addresses)?;
+        let (store, kept) = disk::open(&config.data, member.signer.node_id()).await?;
+        member.document = disk::newest(member.document, kept.document.clone(), now().unix_ms);
+        member.verifier.set_trust(member.document.document().trust());
+        let settings = Settings {
+            membership: kept.membership.clone(),
+            ..settings(&config, &member, &addresses)?
+        };
         let node_id = settings.node_id;
         let core = Core::new(now(), settings);
         let (requests, inbox) = mpsc::channel(QUEUE);
@@ -101,7 +124,15 @@ impl Server {
             tasks.spawn("RELOAD listener", network.clone().accept(listener));
         }
         let last_words = network.tasks();
-        let driver = Driver::new(core, member.verifier, network, Ends { inbox, arrivals, view });
+        let (kept, to_keep) = watch::channel(kept);
+        tasks.spawn("overlay disk", disk::keep(store, to_keep, stop.clone()));
+        let ends = Ends {
+            inbox,
+            arrivals,
+            view,
+            kept,
+        };
+        let driver = Driver::new(core, member.verifier, network, ends);
         tasks.spawn("overlay driver", driver.run(stop.clone()));
         tasks.spawn(
             "storage session",
@@ -211,6 +242,8 @@ fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Se
         document: Arc::clone(&member.document),
         seed: u64::try_from(seed & u128::from(u64::MAX)).unwrap_or_default(),
         founder: member.founder,
+        membership: None,
+        rules: Rules::default(),
         local_addresses,
         bootstrap: Vec::new(),
         neighbors: config.neighbors,

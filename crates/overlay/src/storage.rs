@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use overlay_core::{Answer, Command, CommandId, ReplicaStore};
 use rpc::proto::storage::v1::{
@@ -44,11 +44,15 @@ pub(crate) async fn keep(
             let status = match open(&storage, &view, instance).await {
                 Ok((stream, opened)) => {
                     backoff.reset();
-                    run(stream, opened, &driver).await
+                    let status = run(stream, opened, &driver).await;
+                    info!(code = ?status.code(), reason = status.message(), "storage session ended");
+                    status
                 }
-                Err(status) => status,
+                Err(status) => {
+                    debug!(code = ?status.code(), reason = status.message(), "no storage session");
+                    status
+                }
             };
-            info!(code = ?status.code(), reason = status.message(), "storage session ended");
             let is_final = matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument);
             let refusal = is_final.then(|| status.message().to_owned());
             if driver.send(Request::SessionDown(refusal)).await.is_err() || is_final {

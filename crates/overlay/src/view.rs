@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use overlay_config::SignedDocument;
-use overlay_core::{Core, Status};
+use overlay_core::{Core, Reason, Status};
 use rpc::proto::overlay::v1::{Finger, Neighbor, StorageSession, WatchResponse};
 use wire::NodeId;
 
@@ -75,8 +75,11 @@ impl View {
     }
 
     fn reasons(&self) -> Vec<String> {
-        let reasons = self.status.reasons.iter().map(ToString::to_string);
-        reasons.chain(self.storage_refusal.clone()).collect()
+        let reason = |reason: &Reason| match (reason, &self.storage_refusal) {
+            (Reason::StorageRefused, Some(refusal)) => refusal.clone(),
+            _ => reason.to_string(),
+        };
+        self.status.reasons.iter().map(reason).collect()
     }
 
     pub(crate) fn health(&self) -> runtime::State {

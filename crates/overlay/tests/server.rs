@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+#[allow(dead_code, reason = "a part of it is used here")]
 mod peers;
 
 use bytes::Bytes;

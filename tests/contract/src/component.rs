@@ -114,6 +114,7 @@ impl Peer {
         };
         let config = overlay::Config {
             bind: vec!["127.0.0.1:0".parse()?],
+            data: folder.join("overlay"),
             ..overlay::Config::default()
         };
         let reporter = Health::new().component("overlay");

@@ -1,7 +1,7 @@
 //! Real servers on this machine, with a storage that is a table.
 
 pub mod bootstrap;
-mod storage;
+pub mod storage;
 pub mod world;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,22 +9,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tempfile::TempDir;
 use tokio::time::timeout;
 
 use identity::Verifier;
-use overlay_config::{BootstrapNode, SignedDocument};
-use p2psip_overlay::{Config, Member, Server, Upstreams};
-use rpc::proto::overlay::v1::{CallRequest, CallResponse, call_response, overlay_client::OverlayClient};
+use overlay_config::BootstrapNode;
+use p2psip_overlay::{Config, Error, Member, Server, Upstreams};
+use rpc::proto::overlay::v1::{
+    CallRequest, CallResponse, WatchRequest, WatchResponse, call_response, overlay_client::OverlayClient,
+};
 use rpc::{Channel, Role};
 use runtime::Health;
 use wire::{Body, Destination, Encode, MessageContents};
 
 use self::bootstrap::Feed;
+use self::storage::Stub;
 use self::world::World;
 
 pub struct Peers {
     pub world: World,
     pub servers: Vec<Server>,
+    /// The storage of each peer.
+    pub storages: Vec<Stub>,
+    folder: TempDir,
     first: SocketAddr,
     /// What the bootstrap service feeds the first peer.
     pub feed: Feed,
@@ -45,51 +52,92 @@ impl Peers {
         let mut peers = Self {
             world: World::new(vec![node]),
             servers: Vec::new(),
+            storages: Vec::new(),
+            folder: tempfile::tempdir().unwrap(),
             first: free,
             feed: Feed::new(),
         };
-        let (document, verifier) = (peers.world.document(), peers.world.trust());
         for index in 0..count {
-            peers
-                .add(index, Arc::clone(&document), Verifier::new(verifier.clone()))
-                .await;
+            let server = peers.open(index).await.expect("the peer starts");
+            peers.servers.push(server);
         }
-        for server in &peers.servers {
-            timeout(PATIENCE, server.serving()).await.expect("the peer serves");
-        }
+        peers.serving().await;
         peers
     }
 
-    async fn add(&mut self, index: usize, document: Arc<SignedDocument>, verifier: Verifier) {
+    /// Waits until all peers serve.
+    pub async fn serving(&self) {
+        for server in &self.servers {
+            timeout(PATIENCE, server.serving()).await.expect("the peer serves");
+        }
+    }
+
+    /// Ends a peer and starts it again on its folder and its storage.
+    pub async fn restart(&mut self, index: usize) {
+        let server = self.servers.remove(index);
+        server.shutdown(PATIENCE).await.unwrap();
+        let server = self.open(index).await.expect("the peer starts again");
+        self.servers.insert(index, server);
+    }
+
+    /// Starts a peer on its folder.
+    async fn open(&mut self, index: usize) -> Result<Server, Error> {
+        self.open_as(index, &format!("peer {index}")).await
+    }
+
+    /// Starts a peer of this name on the folder of a number.
+    pub async fn open_as(&mut self, index: usize, name: &str) -> Result<Server, Error> {
         let bind = if index == 0 {
             self.first
         } else {
             SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
         };
-        let (signer, chain, key) = self.world.member(&format!("peer {index}"));
+        if self.storages.len() <= index {
+            self.storages.push(Stub::default());
+        }
+        let (signer, chain, key) = self.world.member(name);
         let member = Member {
             signer,
             chain,
             key,
-            verifier: Arc::new(verifier),
-            document,
+            verifier: Arc::new(Verifier::new(self.world.trust())),
+            document: self.world.first_document(),
             founder: index == 0,
             key_log: false,
         };
         let config = Config {
             bind: vec![bind],
+            data: self.folder.path().join(index.to_string()),
             neighbors: 3,
             ..Config::default()
         };
-        let storage = Channel::direct(storage::served(), Role::Overlay);
+        let storage = Channel::direct(self.storages[index].served(), Role::Overlay);
         let bootstrap = (index == 0).then(|| Channel::direct(self.feed.served(), Role::Overlay));
         let upstreams = Upstreams { storage, bootstrap };
         let health = Health::new().component("overlay");
-        self.servers.push(
-            Server::bind(config, member, upstreams, health)
-                .await
-                .expect("the peer starts"),
-        );
+        Server::bind(config, member, upstreams, health).await
+    }
+
+    /// Waits until a peer says what is hoped for.
+    pub async fn until(&self, index: usize, is_it: impl Fn(&WatchResponse) -> bool) -> WatchResponse {
+        let mut watch = self
+            .client(index, Role::Operator)
+            .watch(rpc::unbounded(WatchRequest {}))
+            .await
+            .expect("a state")
+            .into_inner();
+        let mut last = None;
+        let hoped = async {
+            loop {
+                let state = watch.message().await.expect("an open watch").expect("a state");
+                if is_it(&state) {
+                    return state;
+                }
+                last = Some(state);
+            }
+        };
+        let outcome = timeout(PATIENCE, hoped).await;
+        outcome.unwrap_or_else(|_| panic!("peer {index} stays at {last:?}"))
     }
 
     pub fn client(&self, index: usize, role: Role) -> OverlayClient<Channel> {

@@ -1,10 +1,12 @@
-//! A stub of the storage component: one value a resource, and every session is welcome.
+//! A stub of the storage component: one value a resource; the newest session has it.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use tokio_stream::{Stream, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use bytes::Bytes;
@@ -19,13 +21,71 @@ use wire::{
     StoreKindResponse, StoreReq,
 };
 
-pub fn served() -> Served {
-    Served::builder().service(StorageServer::new(Stub::default())).build()
+#[derive(Clone, Default)]
+pub struct Stub {
+    values: Arc<Mutex<BTreeMap<ResourceId, StoreKindData>>>,
+    sessions: Arc<Mutex<Sessions>>,
 }
 
-#[derive(Clone, Default)]
-struct Stub {
-    values: Arc<Mutex<BTreeMap<ResourceId, StoreKindData>>>,
+#[derive(Default)]
+struct Sessions {
+    /// How many there were.
+    count: u64,
+    /// Ends the one that is open.
+    open: Option<oneshot::Sender<Status>>,
+    /// Commands are taken and never answered.
+    is_deaf: bool,
+    /// Commands that were taken and not answered.
+    unanswered: usize,
+}
+
+impl Stub {
+    pub fn served(&self) -> Served {
+        Served::builder().service(StorageServer::new(self.clone())).build()
+    }
+
+    /// How many sessions there were.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.lock().unwrap().count
+    }
+
+    /// Takes commands from now on and answers none, or answers the next ones again.
+    pub fn set_deaf(&self, is_deaf: bool) {
+        self.sessions.lock().unwrap().is_deaf = is_deaf;
+    }
+
+    /// How many commands were not answered.
+    pub fn unanswered(&self) -> usize {
+        self.sessions.lock().unwrap().unanswered
+    }
+
+    /// Ends the open session.
+    pub fn end(&self, status: Status) {
+        if let Some(open) = self.sessions.lock().unwrap().open.take() {
+            // A session that has ended by itself does not hear it.
+            let _ = open.send(status);
+        }
+    }
+
+    fn begin(&self) -> oneshot::Receiver<Status> {
+        let (open, over) = oneshot::channel();
+        let mut sessions = self.sessions.lock().unwrap();
+        sessions.count += 1;
+        let older = sessions.open.replace(open);
+        drop(sessions);
+        if let Some(older) = older {
+            let _ = older.send(Status::failed_precondition("storage taken by instance 2"));
+        }
+        over
+    }
+
+    fn is_heard(&self, request: &SessionRequest) -> bool {
+        let mut sessions = self.sessions.lock().unwrap();
+        let is_open = matches!(request.command, Some(session_request::Command::Open(_)));
+        let is_lost = sessions.is_deaf && !is_open;
+        sessions.unanswered += usize::from(is_lost);
+        !is_lost
+    }
 }
 
 #[tonic::async_trait]
@@ -36,9 +96,32 @@ impl Storage for Stub {
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let stub = self.clone();
-        let answers = request.into_inner().map(move |request| Ok(stub.answer(request?)));
-        Ok(Response::new(Box::pin(answers)))
+        let (stub, mut requests) = (self.clone(), request.into_inner());
+        let (answers, stream) = mpsc::channel(256);
+        let mut over = self.begin();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    status = &mut over => {
+                        let status = status.unwrap_or_else(|_| Status::unavailable("the stub is gone"));
+                        // The caller may have gone.
+                        let _ = answers.send(Err(status)).await;
+                        return;
+                    }
+                    request = requests.message() => match request {
+                        Ok(Some(request)) if stub.is_heard(&request) => {
+                            if answers.send(Ok(stub.answer(request))).await.is_err() {
+                                return;
+                            }
+                        }
+                        Ok(Some(_)) => {}
+                        Ok(None) | Err(_) => return,
+                    },
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn stats(&self, _: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {

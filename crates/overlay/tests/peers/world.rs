@@ -53,7 +53,17 @@ impl World {
         }
     }
 
-    pub fn document(&self) -> Arc<SignedDocument> {
+    /// The document that a peer is given at its start.
+    pub fn first_document(&self) -> Arc<SignedDocument> {
+        let first = Document {
+            sequence: 1,
+            bad_nodes: Default::default(),
+            ..self.document.clone()
+        };
+        Arc::new(SignedDocument::sign(first, &self.configuration))
+    }
+
+    fn document(&self) -> Arc<SignedDocument> {
         Arc::new(SignedDocument::sign(self.document.clone(), &self.configuration))
     }
 

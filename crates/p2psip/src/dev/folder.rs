@@ -4,7 +4,7 @@
 //! DIR/overlay.json             what overlay this is; written before anything else
 //! DIR/dev.sock                 operator socket, where XDG_RUNTIME_DIR is not set
 //! DIR/peerN/credentials/       what peer N and its edge are, a folder each; mode 0700, files 0600
-//! DIR/peerN/storage, sip-edge  data of its components
+//! DIR/peerN/overlay, storage, sip-edge  data of its components
 //! DIR/peer1/bootstrap          state of the bootstrap service
 //! ```
 

@@ -44,6 +44,8 @@ impl Overlay {
         for number in numbers.clone() {
             Ports::of(bind, number).probe(number)?;
         }
+        // Those of a kept folder find each other, and form the ring together.
+        let were_members = kept.root.is_some();
         progress("opening the bootstrap service".to_owned());
         make_if_new(folder, &mut kept).await?;
         let key_log = std::env::var_os("SSLKEYLOGFILE").is_some_and(|path| !path.is_empty());
@@ -60,7 +62,7 @@ impl Overlay {
 
         let mut started: Vec<(Peer, EdgeStart)> = Vec::new();
         for number in numbers {
-            progress(format!("peer {number} of {} joins", kept.peers));
+            progress(format!("peer {number} of {} starts", kept.peers));
             let place = folder.peer(number);
             let (member, edge) = enrolled(&place, &bootstrap).await?;
             let start = Start {
@@ -73,8 +75,14 @@ impl Overlay {
                 key_log,
             };
             let (peer, edge) = start.overlay(supervisor).await?;
-            until(&peer, "to join", |state| state.serving).await?;
+            if !were_members {
+                joined(&peer).await?;
+            }
             started.push((peer, edge));
+        }
+        progress("the peers join".to_owned());
+        for (peer, _) in &started {
+            joined(peer).await?;
         }
         // Now that more peers may be there than before.
         folder.keep(&kept)?;
@@ -233,6 +241,10 @@ async fn token(bootstrap: &Channel) -> Result<Token, Failure> {
     let made = BootstrapClient::new(bootstrap.clone()).create_token(request).await;
     let made = made.map_err(|status| Failure::of_status(&status, "1"))?.into_inner();
     Token::of(made, Vec::new()).ok_or_else(|| Failure::internal(anyhow::anyhow!("a token without a root")))
+}
+
+async fn joined(peer: &Peer) -> Result<(), Failure> {
+    until(peer, "to join", |state| state.joined && state.serving).await
 }
 
 /// Waits until a peer says what is hoped for.

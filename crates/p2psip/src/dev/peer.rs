@@ -33,7 +33,7 @@ pub(crate) struct Start<'a> {
     pub(crate) ports: Ports,
     pub(crate) member: PeerCredentials,
     pub(crate) edge: EdgeCredentials,
-    /// The bootstrap service beside it; its peer forms the ring.
+    /// The bootstrap service beside it; its peer forms the ring, the first time.
     pub(crate) bootstrap: Option<&'a Served>,
     pub(crate) key_log: bool,
 }
@@ -70,6 +70,7 @@ impl Start<'_> {
         };
         let config = overlay::Config {
             bind: vec![self.ports.reload],
+            data: self.folder.join("overlay"),
             ..overlay::Config::default()
         };
         let overlay = overlay::Server::bind(config, member, upstreams, Health::new().component("overlay"))
@@ -156,7 +157,9 @@ fn of_storage(error: storage::Error) -> Failure {
 
 fn of_overlay(error: overlay::Error) -> Failure {
     match error {
-        overlay::Error::Bind { .. } => Failure::cannot_start(error),
+        overlay::Error::Bind { .. } | overlay::Error::Open(_) | overlay::Error::Owner(_) | overlay::Error::Read(_) => {
+            Failure::cannot_start(error)
+        }
         overlay::Error::Link(_) => Failure::new(ExitCode::Credentials, error),
         other => Failure::internal(other),
     }
