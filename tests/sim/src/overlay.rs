@@ -10,6 +10,7 @@ mod disk;
 mod fault;
 mod host;
 mod network;
+mod plan;
 mod seam;
 mod slot;
 mod view;
@@ -22,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use overlay_core::LinkId;
+use overlay_core::{LinkId, Rules};
 use wire::NodeId;
 
 pub use self::workload::Tally;
@@ -30,6 +31,7 @@ use self::{
     credentials::Credentials,
     host::Host,
     network::{Network, Side, WireId},
+    plan::Plan,
     workload::Model,
 };
 use crate::{
@@ -55,9 +57,15 @@ pub struct World<'a> {
     settled: BTreeMap<NodeId, Duration>,
     is_i2_due: bool,
     has_faults: bool,
+    plan: Plan,
+    rules: Rules,
+    /// The ring may be several from now on, or none; a deadline says until when.
+    torn_until: Option<Duration>,
     fault_percent: u64,
     calm_until: Duration,
     disks_lost: usize,
+    /// Peers without storage, which may be about to leave the ring, and until when.
+    ailing: BTreeMap<NodeId, Duration>,
     /// Peers that were out of order since all was well the last time.
     troubled: BTreeSet<NodeId>,
     /// Whether more peers may be in trouble than there are copies besides one: then a value may be out of reach until
@@ -133,6 +141,8 @@ enum Event {
     StartStorage(NodeId),
     Operate,
     Faults,
+    Calamity,
+    Heal,
 }
 
 /// What a good run did.
@@ -152,7 +162,16 @@ impl<'a> World<'a> {
     /// # Errors
     /// The first [`Failure`].
     pub fn run(seed: u64, scope: &Scope, credentials: &'a Credentials) -> Result<Summary, Failure> {
+        Self::run_with(seed, scope, credentials, Rules::default())
+    }
+
+    /// The same with some of the rules switched off.
+    ///
+    /// # Errors
+    /// The first [`Failure`], which is hoped for.
+    pub fn run_with(seed: u64, scope: &Scope, credentials: &'a Credentials, rules: Rules) -> Result<Summary, Failure> {
         let mut world = Self::new(seed, scope.peers, credentials);
+        world.rules = rules;
         match world.live(scope) {
             Ok(()) => Ok(Summary {
                 digest: world.digest,
@@ -190,8 +209,12 @@ impl<'a> World<'a> {
         }
         queue.at(BEGINS, Event::Operate);
         queue.at(BEGINS, Event::Faults);
+        let plan = Plan::of(seed);
+        if plan != Plan::Faults {
+            queue.at(CALAMITY, Event::Calamity);
+        }
         let fault_percent = 4 + random.next() % 30;
-        let is_cruel = random.is_lucky(50);
+        let is_cruel = random.is_lucky(50) || plan != Plan::Faults;
         Self {
             credentials,
             queue,
@@ -204,9 +227,13 @@ impl<'a> World<'a> {
             settled: BTreeMap::new(),
             is_i2_due: false,
             has_faults: true,
+            plan,
+            rules: Rules::default(),
+            torn_until: None,
             fault_percent,
             calm_until: Duration::ZERO,
             disks_lost: 0,
+            ailing: BTreeMap::new(),
             troubled: BTreeSet::new(),
             is_cruel,
             own_answers: BTreeMap::new(),
@@ -280,9 +307,18 @@ impl<'a> World<'a> {
                 session,
                 id,
                 command,
-            } if self.has_session(host, session) => {
-                self.with_storage(host, |core| core.handle_command(now, id, command));
-            }
+            } if self.has_session(host, session) => match self.hangs_until(host) {
+                Some(until) => {
+                    let event = Event::Command {
+                        host,
+                        session,
+                        id,
+                        command,
+                    };
+                    self.queue.at(until, event);
+                }
+                None => self.with_storage(host, |core| core.handle_command(now, id, command)),
+            },
             Event::Answer {
                 host,
                 session,
@@ -292,11 +328,16 @@ impl<'a> World<'a> {
                 self.with_overlay(host, |core| core.handle_storage(now, id, answer));
             }
             Event::Command { .. } | Event::Answer { .. } => {}
-            Event::Flush { host, life } => self.flush(host, life),
+            Event::Flush { host, life } => match self.hangs_until(host) {
+                Some(until) => self.queue.at(until, Event::Flush { host, life }),
+                None => self.flush(host, life),
+            },
             Event::StartOverlay(host) => self.start_overlay(host),
             Event::StartStorage(host) => self.start_storage(host),
             Event::Operate => self.operate(),
             Event::Faults => self.inject(),
+            Event::Calamity => self.strike(),
+            Event::Heal => self.heal(),
         }
     }
 
@@ -320,6 +361,9 @@ const POOL: usize = 64;
 
 /// When users and faults begin: the overlay is complete.
 const BEGINS: Duration = Duration::from_secs(20);
+
+/// When the one thing happens that a run with a plan has besides its faults.
+const CALAMITY: Duration = Duration::from_secs(40);
 
 /// Time without faults before the last checks.
 const CALM: Duration = Duration::from_secs(40);

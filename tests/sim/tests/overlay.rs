@@ -1,5 +1,8 @@
 //! Whole overlays under faults: the ring holds, and no acknowledged value is lost.
 
+use std::time::Duration;
+
+use overlay_core::Rules;
 use p2psip_sim::{
     overlay::{World, credentials::Credentials},
     scope::Scope,
@@ -28,4 +31,30 @@ fn a_seed_replays_exactly() {
     let seed = scope.seeds.start;
     let run = || World::run(seed, &scope, &Credentials::new()).map(|summary| summary.digest);
     assert_eq!(run().ok(), run().ok());
+}
+
+/// Whether the simulator would notice that rings do not find each other: seeds whose network is in two parts for a while.
+#[test]
+fn rings_that_nobody_looks_for_stay_apart() {
+    let scope = Scope {
+        seeds: 0..20,
+        peers: 8,
+        duration: Duration::from_secs(120),
+    };
+    let credentials = Credentials::new();
+    let rules = Rules {
+        rings_are_probed: false,
+    };
+    let failures = sweep(scope.seeds.clone(), |seed| {
+        if seed % 5 != 4 {
+            return Ok(());
+        }
+        World::run_with(seed, &scope, &credentials, rules).map(drop)
+    });
+    let is_noticed = failures.iter().any(|failure| failure.violation.invariant == "H1");
+    assert!(
+        is_noticed,
+        "{:?}",
+        failures.iter().map(Failure::report).collect::<Vec<_>>()
+    );
 }

@@ -14,11 +14,16 @@ impl World<'_> {
             return;
         }
         self.queue.after(FAULT_PERIOD, Event::Faults);
+        let elapsed = self.queue.elapsed();
+        self.ailing.retain(|_, until| *until > elapsed);
         if self.is_repaired() {
             self.disks_lost = 0;
             self.troubled.clear();
         }
-        if self.queue.elapsed() < self.calm_until || !self.random.is_lucky(self.fault_percent) {
+        if self.torn_until.is_some()
+            || self.queue.elapsed() < self.calm_until
+            || !self.random.is_lucky(self.fault_percent)
+        {
             return;
         }
         let hosts: Vec<NodeId> = self.hosts.keys().copied().collect();
@@ -32,8 +37,9 @@ impl World<'_> {
         match self.random.below(100) {
             0..40 => self.crash_host(host),
             40..60 => self.crash_one_overlay(host),
-            60..80 => self.crash_one_storage(host),
-            80..90 => self.interrupt_session(host),
+            60..72 => self.crash_one_storage(host),
+            72..84 => self.stop_one_storage(host),
+            84..92 => self.interrupt_session(host),
             _ => self.cut_link(),
         }
     }
@@ -85,14 +91,40 @@ impl World<'_> {
     }
 
     fn crash_one_storage(&mut self, host: NodeId) {
-        if self.hosts.get(&host).is_none_or(|state| state.storage.is_none()) {
+        if !self.may_be_without_storage(host) {
             return;
         }
         self.note(|| format!("crash of the storage of {}", host.short()));
         self.troubled.insert(host);
         self.crash_storage(host, false);
-        let wait = self.random.millis(50, 1_500);
+        let wait = self.random.millis(50, 6_000);
+        self.without_storage(host, wait);
         self.queue.after(wait, Event::StartStorage(host));
+    }
+
+    /// The process is stopped: its session stays open, and nobody answers.
+    fn stop_one_storage(&mut self, host: NodeId) {
+        if !self.may_be_without_storage(host) {
+            return;
+        }
+        let wait = self.random.millis(50, 6_000);
+        self.note(|| format!("storage of {} stopped for {wait:?}", host.short()));
+        self.troubled.insert(host);
+        self.without_storage(host, wait);
+        let until = self.queue.elapsed() + wait;
+        if let Some(state) = self.hosts.get_mut(&host) {
+            state.hangs_until = until;
+        }
+    }
+
+    /// Without storage for longer than a second a peer leaves: it counts as lost from the beginning.
+    fn may_be_without_storage(&self, host: NodeId) -> bool {
+        let has_storage = self.hosts.get(&host).is_some_and(|state| state.storage.is_some());
+        has_storage && !self.ailing.contains_key(&host) && self.may_lose(&[host])
+    }
+
+    fn without_storage(&mut self, host: NodeId, wait: Duration) {
+        self.ailing.insert(host, self.queue.elapsed() + wait + SETTLES);
     }
 
     fn interrupt_session(&mut self, host: NodeId) {
@@ -124,7 +156,7 @@ impl World<'_> {
 
     fn may_lose(&self, victims: &[NodeId]) -> bool {
         let mut members = self.members();
-        members.retain(|node, _| !victims.contains(node));
+        members.retain(|node, _| !victims.contains(node) && !self.ailing.contains_key(node));
         self.is_bearable(&members)
     }
 

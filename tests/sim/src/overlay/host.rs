@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use overlay_core::{LinkId, SessionEvent};
+use overlay_core::{LinkId, Membership, SessionEvent};
 use storage_core::{Command, CommandId};
 use wire::NodeId;
 
@@ -21,6 +21,10 @@ pub(super) struct Host {
     pub(super) overlay: Option<overlay_core::Core>,
     pub(super) storage: Option<storage_core::Core>,
     pub(super) disk: Disk,
+    /// What its overlay keeps for its next start.
+    pub(super) membership: Option<Membership>,
+    /// Until then its storage reads and writes nothing, as a stopped process.
+    pub(super) hangs_until: Duration,
     /// Counts the overlay processes, to tell what was meant for an earlier one.
     pub(super) overlay_life: u32,
     pub(super) storage_life: u32,
@@ -43,6 +47,8 @@ impl Host {
             overlay: None,
             storage: None,
             disk: Disk::default(),
+            membership: None,
+            hangs_until: Duration::ZERO,
             overlay_life: 0,
             storage_life: 0,
             session: None,
@@ -85,6 +91,8 @@ impl World<'_> {
             document: Arc::clone(&self.credentials.document),
             seed,
             founder: is_first,
+            membership: state.membership.clone(),
+            rules: self.rules,
             local_addresses: vec![own],
             bootstrap: addresses.into_iter().filter(|address| *address != own).collect(),
             neighbors: LIST_LENGTH,
@@ -185,6 +193,7 @@ impl World<'_> {
         if loses_disk {
             state.disk.lose_everything();
         }
+        state.hangs_until = Duration::ZERO;
         self.drop_session(host);
     }
 
@@ -218,6 +227,11 @@ impl World<'_> {
                 Output::Close { link } => self.close(host, link),
                 Output::Storage(id, command) => self.say_to_storage(host, id, command),
                 Output::CallDone(id, result) => self.call_done(host, id, result),
+                Output::Remember(membership) => {
+                    if let Some(state) = self.hosts.get_mut(&host) {
+                        state.membership = Some(membership);
+                    }
+                }
                 Output::Incoming(_) | Output::Changed | Output::Traced(_) | Output::Document(_) => {}
                 Output::Timeout(at) => {
                     let at = self.queue.time_of(at);
@@ -291,6 +305,12 @@ impl World<'_> {
         self.hosts
             .get(&host)
             .is_some_and(|state| state.session == Some(session))
+    }
+
+    /// Tells until when a storage does nothing, if it hangs.
+    pub(super) fn hangs_until(&self, host: NodeId) -> Option<Duration> {
+        let until = self.hosts.get(&host)?.hangs_until;
+        (until > self.queue.elapsed()).then_some(until)
     }
 
     pub(super) fn flush(&mut self, host: NodeId, life: u32) {

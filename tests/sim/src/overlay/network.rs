@@ -1,6 +1,10 @@
 //! Connections as the driver sees them: reliable streams of bytes that arrive late, in order, or not any more.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use overlay_core::{ConnectFailure, LinkId};
@@ -33,6 +37,8 @@ impl Side {
 pub(super) struct Network {
     next: u64,
     wires: BTreeMap<WireId, Wire>,
+    /// Nothing gets from these hosts to the others; empty if the network is whole.
+    part: BTreeSet<NodeId>,
 }
 
 struct Wire {
@@ -59,6 +65,28 @@ impl Network {
                 .find(|(_, end)| end.host == host && end.life == life && end.link == link);
             end.map(|(side, _)| (*id, *side))
         })
+    }
+
+    /// Parts the network; connections between the parts are cut, and both ends have to find out.
+    pub(super) fn part(&mut self, part: BTreeSet<NodeId>) {
+        self.part = part;
+        for wire in self.wires.values_mut() {
+            let mut ends = wire.ends.values();
+            let is_across = match (ends.next(), ends.next()) {
+                (Some(one), Some(other)) => self.part.contains(&one.host) != self.part.contains(&other.host),
+                _ => false,
+            };
+            wire.is_cut |= is_across;
+        }
+    }
+
+    /// Tells whether the network is in two parts.
+    pub(super) fn is_parted(&self) -> bool {
+        !self.part.is_empty()
+    }
+
+    fn is_across(&self, a: NodeId, b: NodeId) -> bool {
+        self.part.contains(&a) != self.part.contains(&b)
     }
 
     /// Lists the pairs of nodes with a connection that works.
@@ -124,7 +152,8 @@ impl World<'_> {
         let target = self
             .hosts
             .values_mut()
-            .find(|state| state.peer.address == address && state.overlay.is_some());
+            .find(|state| state.peer.address == address && state.overlay.is_some())
+            .filter(|state| !self.network.is_across(host, state.peer.node_id));
         let failure = match target {
             None => ConnectFailure::Unreachable,
             Some(target) if expected.is_some_and(|expected| expected != target.peer.node_id) => {

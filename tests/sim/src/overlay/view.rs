@@ -93,7 +93,11 @@ impl World<'_> {
     }
 
     pub(super) fn check_ring(&mut self) -> Result<(), Violation> {
-        if !std::mem::take(&mut self.has_new_view) {
+        let is_late = self.torn_until.is_some_and(|until| until < self.queue.elapsed());
+        if !std::mem::take(&mut self.has_new_view) && !is_late {
+            return Ok(());
+        }
+        if self.is_torn()? {
             return Ok(());
         }
         let members = self.members();
