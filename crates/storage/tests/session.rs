@@ -89,6 +89,38 @@ async fn a_newer_session_ends_the_older_one() {
 }
 
 #[tokio::test]
+async fn what_is_sent_again_on_a_newer_session_is_carried_out_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::at(now_ms());
+    let server = server(folder.path()).await;
+    let (older, _) = open(&server, &world, 1).await.unwrap();
+    let command = store_command(&mut world, 2);
+    older.send(request(2, command.clone())).await.unwrap();
+    let (mut newer, _) = open(&server, &world, 1).await.unwrap();
+    newer.send(request(2, command)).await.unwrap();
+    let response = newer.receive().await.unwrap().unwrap();
+    assert!(matches!(response.answer, Some(session_response::Answer::Applied(_))));
+    let stats = client(&server).stats(pb::StatsRequest {}).await.unwrap().into_inner();
+    assert_eq!(stats.values, 1);
+}
+
+#[tokio::test]
+async fn an_emptied_volume_is_another_store() {
+    let volume = tempfile::tempdir().unwrap();
+    let (folder, mut world) = (volume.path().join("storage"), World::at(now_ms()));
+    let first = server(&folder).await;
+    let (mut session, before) = open(&first, &world, 1).await.unwrap();
+    assert!(store(&mut session, &mut world, 2, 1).await);
+    first.shutdown(Duration::from_secs(5)).await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    let second = server(&folder).await;
+    let (_session, after) = open(&second, &world, 2).await.unwrap();
+    assert_ne!(after.store_id, before.store_id);
+    assert_eq!(after.records, 0);
+}
+
+#[tokio::test]
 async fn another_node_is_refused_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::at(now_ms());
