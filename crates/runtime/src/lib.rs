@@ -1,8 +1,10 @@
 //! What every process needs: configuration, telemetry, health, signals, supervised tasks, private files.
 
+pub mod addresses;
 pub mod config;
 mod exit;
 mod health;
+pub mod list;
 pub mod private;
 pub mod signal;
 mod tasks;
