@@ -39,6 +39,7 @@ struct Extensions {
     purposes: Option<Purposes>,
     uris: Vec<ReloadUri>,
     users: Vec<String>,
+    hosts: Vec<String>,
     has_other_names: bool,
 }
 
@@ -195,6 +196,30 @@ impl Certificate {
         &self.0.public_key
     }
 
+    /// Returns the host names in it: those of a server.
+    #[must_use]
+    pub fn hosts(&self) -> &[String] {
+        &self.0.extensions.hosts
+    }
+
+    /// Returns the id of its key, if it names one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&[u8]> {
+        self.0.extensions.subject_key_id.as_deref()
+    }
+
+    /// Returns the id of its issuer's key, if it names one.
+    #[must_use]
+    pub fn issuer_key_id(&self) -> Option<&[u8]> {
+        self.0.extensions.authority_key_id.as_deref()
+    }
+
+    /// Tells whether this certificate looks like the issuer of `other`: same name, same key id.
+    #[must_use]
+    pub fn is_named_issuer_of(&self, other: &Certificate) -> bool {
+        self.0.subject == other.0.issuer && self.0.extensions.subject_key_id == other.0.extensions.authority_key_id
+    }
+
     pub(crate) fn users(&self) -> &[String] {
         &self.0.extensions.users
     }
@@ -211,14 +236,22 @@ impl Certificate {
         self.0.extensions.purposes
     }
 
-    /// Tells whether this certificate looks like the issuer of `other`: same name, same key id.
-    pub(crate) fn is_named_issuer_of(&self, other: &Certificate) -> bool {
-        self.0.subject == other.0.issuer && self.0.extensions.subject_key_id == other.0.extensions.authority_key_id
-    }
-
     /// Tells whether it names itself as its issuer.
     pub(crate) fn is_self_issued(&self) -> bool {
         self.0.subject == self.0.issuer
+    }
+
+    /// Tells whether its subject is the id of its key in hex, as that of every CA of an overlay.
+    pub(crate) fn is_named_by_key(&self) -> bool {
+        // One common name: its text is the end of the encoding.
+        self.key_id()
+            .is_some_and(|id| self.0.subject.ends_with(wire::hex::encode(id).as_bytes()))
+    }
+
+    /// Tells whether its user name is the node's own and no user's.
+    pub(crate) fn has_own_name(&self) -> bool {
+        let own = |uri: &ReloadUri| format!("{}@{}", uri.node_id, uri.overlay);
+        matches!(self.uris(), [uri] if self.user() == Some(&own(uri)))
     }
 }
 
@@ -264,6 +297,10 @@ impl Extensions {
                 Some(uri) => self.uris.push(uri),
                 None => self.has_other_names = true,
             },
+            GeneralName::DNSName(host) => {
+                self.hosts.push((*host).to_owned());
+                self.has_other_names = true;
+            }
             _ => self.has_other_names = true,
         }
     }

@@ -15,6 +15,7 @@ mod key;
 mod name;
 mod rules;
 mod sign;
+mod sort;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -25,5 +26,6 @@ pub use error::Error;
 pub use key::{Key, KeyError, PublicKey};
 pub use name::{DomainPattern, DomainPatternError, Domains, ReloadUri, user_and_domain};
 pub use sign::{Sign, Signer, bucket, sign_blob, sign_message, sign_value, verify_blob, verify_message, verify_value};
+pub use sort::Sort;
 pub use trust::Trust;
 pub use verifier::{Identity, Use, Verifier};

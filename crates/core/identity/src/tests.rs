@@ -3,4 +3,5 @@
 mod cache;
 mod certificates;
 mod signatures;
+mod sorts;
 mod world;
