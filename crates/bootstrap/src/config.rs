@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use rpc::Address;
 use serde::{Deserialize, Serialize};
 
 /// The section `[bootstrap]`.
@@ -12,11 +13,15 @@ pub struct Config {
     /// Folder of its state: keys, users, tokens and what waits to be stored.
     pub folder: PathBuf,
     /// Addresses for HTTPS: the document and enrollment; none turns both off. Default: port 8443 on all addresses.
+    #[serde(with = "runtime::list")]
     pub https_bind: Vec<SocketAddr>,
     /// Names by which other hosts reach this service; its certificate carries them beside the overlay's name. Default: none.
+    #[serde(with = "runtime::list")]
     pub names: Vec<String>,
     /// Users that are to exist. One that ever existed stays as an operator made it.
     pub users: Vec<User>,
+    /// Where it listens for the overlay beside it and the operator, if it runs in a process of its own.
+    pub listen: Address,
 }
 
 /// A user that is given by configuration.
@@ -36,6 +41,7 @@ impl Default for Config {
             https_bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTPS_PORT))],
             names: Vec::new(),
             users: Vec::new(),
+            listen: Address::Unix("/run/p2psip/bootstrap.sock".into()),
         }
     }
 }

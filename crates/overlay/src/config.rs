@@ -9,20 +9,30 @@ use serde::{Deserialize, Serialize};
 
 use identity::{Key, Signer, Verifier};
 use overlay_config::SignedDocument;
+use rpc::Address;
 
 /// Settings of the component.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Addresses at which other peers connect.
+    #[serde(with = "runtime::list")]
     pub bind: Vec<SocketAddr>,
-    /// Addresses that other peers are told; those of `bind` if there are none.
+    /// Addresses that other peers are told; without any those of `bind`, and of this machine's interfaces where that is a
+    /// wildcard.
+    #[serde(with = "runtime::list")]
     pub advertise: Vec<SocketAddr>,
     /// Folder of what it keeps for the next start: the peers it knew, the newest configuration document. It is made if it is
     /// missing, and belongs to one Node-ID for ever.
     pub data: PathBuf,
     /// Entries of the successor and of the predecessor list: so many neighbours less one may die at once. At least 3.
     pub neighbors: usize,
+    /// Where it listens for its edges and the operator, if it runs in a process of its own.
+    pub listen: Address,
+    /// Where its storage is, if it runs in a process of its own.
+    pub storage: Address,
+    /// Where the bootstrap service of this peer is, if it has one and runs in a process of its own.
+    pub bootstrap: Option<Address>,
 }
 
 impl Default for Config {
@@ -32,6 +42,9 @@ impl Default for Config {
             advertise: Vec::new(),
             data: PathBuf::from("/var/lib/p2psip/overlay"),
             neighbors: 8,
+            listen: Address::Unix("/run/p2psip/overlay.sock".into()),
+            storage: Address::Unix("/run/p2psip/storage.sock".into()),
+            bootstrap: None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What an edge is told at its start.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use identity::issue::Authority;
 use identity::{Key, Signer};
+use rpc::Address;
 use serde::{Deserialize, Serialize};
+use sip_core::proxy::Advertise;
 use usage::user::RecordKey;
 
 /// The section `[sip_edge]`.
@@ -13,14 +15,19 @@ use usage::user::RecordKey;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Addresses for phones, UDP and TCP each. Default: port 5060 on all addresses of both families.
+    #[serde(with = "runtime::list")]
     pub bind: Vec<SocketAddr>,
     /// Address for other edges (mutual TLS). Default: port 5062 on all IPv4 addresses.
     pub edge_bind: SocketAddr,
-    /// Address to write toward phones instead of the socket's own, where those differ. Default: none.
-    pub advertise: Option<IpAddr>,
-    /// Address at which other edges reach `edge_bind`. Needed where that is a wildcard.
+    /// Where phones reach this edge, if not at the socket's own address: an address, with a port if that differs too, as
+    /// behind a published port (`203.0.113.5` or `203.0.113.5:5070`). Default: none.
+    #[serde(with = "advertise")]
+    pub advertise: Option<Advertise>,
+    /// Address at which other edges reach `edge_bind`. Default: that itself, or the first address of this machine's interfaces
+    /// where it is a wildcard.
     pub edge_advertise: Option<SocketAddr>,
     /// Names by which phones may call this edge instead of the domain. Default: none.
+    #[serde(with = "runtime::list")]
     pub names: Vec<String>,
     /// Digest algorithms offered, in this order: `SHA-256`, `MD5`. Some old phones read only the first. Default: both.
     pub algorithms: Vec<Algorithm>,
@@ -29,6 +36,10 @@ pub struct Config {
     pub key_log: bool,
     /// Folder for bindings and keys. Default: /var/lib/p2psip/sip-edge.
     pub data: PathBuf,
+    /// Where it listens for the operator, if it runs in a process of its own.
+    pub listen: Address,
+    /// Where its overlay is, if it runs in a process of its own.
+    pub overlay: Address,
 }
 
 /// A digest algorithm (RFC 8760).
@@ -56,6 +67,8 @@ impl Default for Config {
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             key_log: false,
             data: PathBuf::from("/var/lib/p2psip/sip-edge"),
+            listen: Address::Unix("/run/p2psip/sip-edge.sock".into()),
+            overlay: Address::Unix("/run/p2psip/overlay.sock".into()),
         }
     }
 }
@@ -71,6 +84,26 @@ pub struct Credentials {
     pub values: Key,
     /// Open user records.
     pub record_keys: Vec<RecordKey>,
+}
+
+/// An advertised address is a text in the configuration.
+mod advertise {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use sip_core::proxy::Advertise;
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Advertise>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(|value| value.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Advertise>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| {
+            text.parse()
+                .map_err(|_| D::Error::custom(format!("\"{text}\" is neither ADDRESS nor ADDRESS:PORT")))
+        })
+        .transpose()
+    }
 }
 
 impl From<Algorithm> for sip_core::digest::Algorithm {

@@ -74,8 +74,10 @@ pub enum BindError {
     #[error("the edge's link certificate does not serve: {0}")]
     Link(String),
     /// Other edges could not be told where to connect.
-    #[error("sip_edge.edge_bind is {0}, a wildcard: set sip_edge.edge_advertise to the address that other edges reach")]
-    Wildcard(SocketAddr),
+    #[error(
+        "sip_edge.edge_bind is {0}, and this machine has no address: set sip_edge.edge_advertise to what other edges reach"
+    )]
+    Unreachable(SocketAddr),
 }
 
 /// Why a running edge ended by itself.
@@ -97,10 +99,10 @@ impl Server {
         let bound = Bound::bind(&config.bind, config.edge_bind)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
-        let candidate = config.edge_advertise.unwrap_or(edges);
-        if candidate.ip().is_unspecified() {
-            return Err(BindError::Wildcard(candidate));
-        }
+        let candidate = match config.edge_advertise {
+            Some(candidate) => candidate,
+            None => reachable(edges)?,
+        };
         let node = credentials.link.node_id();
         let store = kv::Store::open(
             &config.data,
@@ -233,6 +235,12 @@ impl Server {
         let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.join_next()).await;
         self.tasks.shutdown().await;
     }
+}
+
+/// The address that other edges are told.
+fn reachable(bound: SocketAddr) -> Result<SocketAddr, BindError> {
+    let addresses = runtime::addresses::reachable(bound).unwrap_or_default();
+    addresses.first().copied().ok_or(BindError::Unreachable(bound))
 }
 
 /// Runs the driver once the home peer is known: a route without it leads nowhere.
@@ -372,5 +380,7 @@ fn domains(config: &Config, overlay: &str, bound: &Bound) -> Domains {
         .iter()
         .map(|socket| socket.local().ip())
         .filter(|ip| !ip.is_unspecified());
-    bound.chain(config.advertise).fold(domains, Domains::with_address)
+    bound
+        .chain(config.advertise.map(|advertise| advertise.ip))
+        .fold(domains, Domains::with_address)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rpc::Address;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the component.
@@ -18,6 +19,8 @@ pub struct Config {
     pub capacity: u64,
     /// When a write counts as kept.
     pub durability: Durability,
+    /// Where it listens for its overlay and the operator, if it runs in a process of its own.
+    pub listen: Address,
 }
 
 /// When a write counts as kept.
@@ -39,6 +42,7 @@ impl Default for Config {
             cache: 64 << 20,
             capacity: 1 << 30,
             durability: Durability::default(),
+            listen: Address::Unix("/run/p2psip/storage.sock".into()),
         }
     }
 }

@@ -244,6 +244,7 @@ async fn bind(folder: &TempDir) -> Server {
             name: "alice".to_owned(),
             password_file: folder.path().join("alice"),
         }],
+        ..Config::default()
     };
     Server::bind(&config, OPTIONS, &Health::new()).await.unwrap()
 }

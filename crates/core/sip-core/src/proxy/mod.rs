@@ -28,7 +28,7 @@ pub use self::api::{
     Target, Trace,
 };
 pub use self::core::Core;
-pub use self::settings::{BranchTimers, Settings};
+pub use self::settings::{Advertise, BranchTimers, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -91,7 +91,7 @@ impl Core {
                 let is_seen = address == Some(public.ip().to_canonical())
                     || address == Some(flow.local.ip().to_canonical())
                     || self.settings.domains.is_own(uri.host);
-                is_seen && uri.port_or_default() == flow.local.port()
+                is_seen && [public.port(), flow.local.port()].contains(&uri.port_or_default())
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What a proxy core is told at its start.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::{AddrParseError, IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ pub struct Settings {
     pub overlay: String,
     /// The served domains and own names.
     pub domains: Arc<Domains>,
-    /// The address to write toward phones instead of the socket's own.
-    pub advertise: Option<IpAddr>,
+    /// Where phones reach this edge, if not at the socket's own address.
+    pub advertise: Option<Advertise>,
     /// Seals Record-Route tokens; outlives restarts.
     pub token_key: Arc<TokenKey>,
     /// Random, new at each start: makes branches that nobody can guess.
@@ -32,6 +34,15 @@ pub struct Settings {
     pub branches: BranchTimers,
     /// RFC 5393 §5.3.3: how many branches a request without Max-Breadth may make in all; 60 is recommended.
     pub max_breadth: u32,
+}
+
+/// Where phones reach an edge behind a published port or an address translator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advertise {
+    /// The address that phones use.
+    pub ip: IpAddr,
+    /// The port that phones use, where it is not the socket's.
+    pub port: Option<u16>,
 }
 
 /// How long a branch may take. All may be set lower in tests.
@@ -67,6 +78,47 @@ impl Settings {
 
     /// Returns the address that a phone is to use for one of this edge's sockets.
     pub(super) fn public(&self, local: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.advertise.unwrap_or(local.ip()), local.port())
+        let Some(Advertise { ip, port }) = self.advertise else {
+            return local;
+        };
+        SocketAddr::new(ip, port.unwrap_or(local.port()))
+    }
+}
+
+/// Reads an address with or without a port: `203.0.113.5`, `203.0.113.5:5070`, `2001:db8::5`, `[2001:db8::5]:5070`.
+impl FromStr for Advertise {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            let (ip, port) = (address.ip(), Some(address.port()));
+            return Ok(Self { ip, port });
+        }
+        Ok(Self {
+            ip: text.parse()?,
+            port: None,
+        })
+    }
+}
+
+impl fmt::Display for Advertise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advertised_address_may_have_a_port() {
+        for text in ["203.0.113.5", "203.0.113.5:5070", "2001:db8::5", "[2001:db8::5]:5070"] {
+            assert_eq!(text.parse::<Advertise>().unwrap().to_string(), text);
+        }
+        assert!("example.org".parse::<Advertise>().is_err());
     }
 }
