@@ -44,9 +44,13 @@ pub(crate) async fn open(folder: &Path, node_id: NodeId) -> Result<(Store, Kept)
     Ok((store, kept))
 }
 
-/// Writes the state whenever it has changed, until the stop signal and then once more. A disk that fails ends it.
-pub(crate) async fn keep(store: Store, mut state: watch::Receiver<Kept>, stop: CancellationToken) {
-    let mut written = state.borrow_and_update().clone();
+/// Writes the state whenever it differs from what is `written` already, until the stop signal and then once more. A disk that
+/// fails ends it.
+pub(crate) async fn keep(
+    (store, mut written): (Store, Kept),
+    mut state: watch::Receiver<Kept>,
+    stop: CancellationToken,
+) {
     loop {
         let is_last = tokio::select! {
             biased;
@@ -185,9 +189,9 @@ mod tests {
         let own = NodeId::from_u128(7);
         let (store, found) = open(folder.path(), own).await.unwrap();
         assert_eq!(found, Kept::default());
-        let (state, kept) = watch::channel(found);
+        let (state, kept) = watch::channel(found.clone());
         let stop = CancellationToken::new();
-        let keeping = tokio::spawn(keep(store, kept, stop.clone()));
+        let keeping = tokio::spawn(keep((store, found), kept, stop.clone()));
         let latest = Kept {
             membership: Some(membership()),
             document: Some(Bytes::from_static(b"<configuration/>")),

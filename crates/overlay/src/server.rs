@@ -49,6 +49,9 @@ pub enum Error {
     /// There is no address to listen at.
     #[error("no address to listen for RELOAD at (key overlay.bind)")]
     NoAddress,
+    /// The addresses for other peers cannot be found out.
+    #[error("this machine does not tell its addresses: {0}; name them (key overlay.advertise)")]
+    Interfaces(std::io::Error),
     /// The peer's certificate and key do not make a link.
     #[error(transparent)]
     Link(#[from] link::SetupError),
@@ -124,8 +127,9 @@ impl Server {
             tasks.spawn("RELOAD listener", network.clone().accept(listener));
         }
         let last_words = network.tasks();
+        let written = kept.clone();
         let (kept, to_keep) = watch::channel(kept);
-        tasks.spawn("overlay disk", disk::keep(store, to_keep, stop.clone()));
+        tasks.spawn("overlay disk", disk::keep((store, written), to_keep, stop.clone()));
         let ends = Ends {
             inbox,
             arrivals,
@@ -230,7 +234,8 @@ impl Server {
 
 fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Settings, Error> {
     let local_addresses = if config.advertise.is_empty() {
-        bound.to_vec()
+        let reachable = |address: &SocketAddr| runtime::addresses::reachable(*address).map_err(Error::Interfaces);
+        bound.iter().map(reachable).collect::<Result<Vec<_>, _>>()?.concat()
     } else {
         config.advertise.clone()
     };
