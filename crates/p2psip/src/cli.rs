@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::builder::Styles;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rpc::Address;
+
+use crate::setup::{Init, Join};
+use crate::{cert, config, health, ping, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -23,9 +27,12 @@ pub(crate) struct Global {
     /// How results are printed: a table for people, JSON for programs
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// The peer to ask, as unix:PATH [default: $XDG_RUNTIME_DIR/p2psip/dev.sock]
+    /// The peer to ask: unix:PATH, or tcp:HOST:PORT of one of its components [default: the `dev` or the peer of this host]
     #[arg(long, global = true, value_name = "ADDR", env = "P2PSIP_PEER")]
-    pub(crate) peer: Option<String>,
+    pub(crate) peer: Option<Address>,
+    /// Folder with the operator's certificate, for TCP
+    #[arg(long, global = true, value_name = "DIR", env = "P2PSIP_IDENTITY")]
+    pub(crate) identity: Option<PathBuf>,
     /// How long to wait for an answer, with its unit: 500ms, 5s, 1m
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub(crate) timeout: Duration,
@@ -51,6 +58,27 @@ pub(crate) enum Command {
     /// Run a whole overlay in this process, ready for phones, and make a demonstration call
     #[command(after_help = DEV_EXAMPLES)]
     Dev(Dev),
+    /// Make a new overlay on this host: its keys, its bootstrap service, its first peer
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(Init),
+    /// Make a peer of an existing overlay on this host, with a token from `token create`
+    #[command(after_help = JOIN_EXAMPLES)]
+    Join(Join),
+    /// Run the peer of this host, all its components in one process
+    #[command(after_help = RUN_EXAMPLES)]
+    Peer(Run),
+    /// Run the routing of a peer alone
+    #[command(after_help = RUN_EXAMPLES)]
+    Overlay(Run),
+    /// Run the storage of a peer alone
+    #[command(after_help = RUN_EXAMPLES)]
+    Storage(Run),
+    /// Run an edge for phones alone
+    #[command(after_help = RUN_EXAMPLES)]
+    SipEdge(Run),
+    /// Run the bootstrap service alone
+    #[command(after_help = RUN_EXAMPLES)]
+    Bootstrap(Run),
     /// Show a peer: its Neighbors, its fingers, its storage, and whether it is ready
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
@@ -61,6 +89,27 @@ pub(crate) enum Command {
         #[arg(value_name = "AOR", required = true)]
         aors: Vec<String>,
     },
+    /// Send RELOAD Pings through the overlay: to a node, or to the peer responsible for a user
+    #[command(after_help = PING_EXAMPLES)]
+    Ping(ping::Arguments),
+    /// Show the phones that the peer's edge serves, and over which connection
+    #[command(after_help = REGISTRATIONS_EXAMPLES)]
+    Registrations(registrations::Arguments),
+    /// Administer users
+    #[command(subcommand)]
+    Users(users::Command),
+    /// Administer the tokens with which further peers enroll
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Look at certificates
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Check and print settings
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Ask a process of this host for its health, as container runtimes do
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(health::Arguments),
     /// Work with RELOAD messages
     #[command(subcommand)]
     Wire(WireCommand),
@@ -80,6 +129,14 @@ pub(crate) enum WireCommand {
     /// "reencoded" (the octets made again from what was understood) or "error". The exit code is 1 if any is bad.
     #[command(after_help = DECODE_EXAMPLES)]
     Decode,
+}
+
+/// Where a peer or a component finds its settings.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration file [default: /etc/p2psip/p2psip.toml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// The overlay that `dev` runs.
@@ -141,6 +198,7 @@ Examples:
   p2psip dev                                  a whole overlay, a demonstration call, then your own phones
   p2psip status                               what peer 1 of it sees, from a second terminal
   p2psip lookup alice@dev.p2psip.test         where alice is registered
+  p2psip users add carol                      one more user
   p2psip -o json status                       the same for programs
 
 Exit codes: 0 done, 1 not found or failed, 2 wrong usage or configuration, 3 degraded, 4 credentials,
@@ -154,6 +212,30 @@ Examples:
   p2psip dev --bind 192.168.1.10              for phones of your LAN
   SSLKEYLOGFILE=keys.log p2psip dev           let Wireshark decrypt the RELOAD links
   RUST_LOG=p2psip=debug p2psip dev            tell every decision";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  p2psip init example.org --address 192.0.2.1
+  p2psip init example.org --address sip1.example.org --node sip2.example.org:6084 --run
+  p2psip init example.org --address 192.0.2.1 --data ~/p2psip
+
+Next to the data it writes p2psip.toml, for `p2psip peer`, and off-line/, which belongs off this host.";
+
+const JOIN_EXAMPLES: &str = "\
+Examples:
+  p2psip join --run p2psip1.uqxr…
+  p2psip join p2psip1.uqxr… --address 192.0.2.2 --data ~/p2psip
+
+A join that was cut off goes on when it is repeated with the same token and folder.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  p2psip peer -c /var/lib/p2psip/p2psip.toml
+  P2PSIP__STORAGE__LISTEN=tcp:0.0.0.0:7401 p2psip storage
+  P2PSIP__SIP_EDGE__OVERLAY=tcp:peer1-overlay:7400 p2psip sip-edge
+
+Settings come from the file, then from variables P2PSIP__SECTION__KEY. `config print --default` explains each.
+SIGTERM ends it in order: no new calls, transactions end, data is handed over, the ring is left. A second one at once.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -170,6 +252,32 @@ Examples:
   p2psip -o json lookup alice bob | jq '.edges[].edge'
 
 The exit code is 1 when there is no such user. JSON has a line for each user.";
+
+const PING_EXAMPLES: &str = "\
+Examples:
+  p2psip ping 3f0c                                     a Neighbor, finger or edge that the peer knows
+  p2psip ping alice                                    the peer responsible for alice
+  p2psip ping -c 100 -i 100ms alice bob
+  p2psip -o json ping -c 1 alice | jq .roundtrip_ms.avg
+
+The exit code is 1 when one of them did not answer at all. JSON has a line for each.";
+
+const REGISTRATIONS_EXAMPLES: &str = "\
+Examples:
+  p2psip registrations
+  p2psip registrations alice
+  p2psip -o json registrations | jq -r '.registrations[] | select(.reachable | not) | .contact'
+
+The exit code is 1 when the user that was asked for has no phone here; `p2psip lookup` finds him elsewhere.";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  p2psip health
+  p2psip health --address http://127.0.0.1:9100
+  p2psip health --address unix:/run/p2psip/storage.sock --service p2psip.storage.v1.Storage
+  HEALTHCHECK CMD [\"/p2psip\", \"health\"]              in a Dockerfile
+
+The exit code is 0 when the process is ready, 3 when it is not, 5 when it cannot be reached.";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:

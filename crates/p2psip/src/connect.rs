@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rpc::{Address, Channel, Role};
+use rpc::{Address, Channel, ComponentIdentity, Role};
 use runtime::ExitCode;
+use tonic::{Response, Status, Streaming};
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::settings;
 
 /// A peer, and how its address was written.
 #[derive(Clone, Debug)]
@@ -17,18 +19,23 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Finds the peer that is meant. It connects at the first call.
-    pub(crate) fn of(global: &Global) -> Result<Self, Failure> {
+    /// Finds the peer that is meant, or its component that plays `server` where each runs in a process of its own. It connects at
+    /// the first call.
+    pub(crate) fn of(global: &Global, server: Role) -> Result<Self, Failure> {
         let address = match &global.peer {
-            Some(address) => socket_of(address)?,
-            None => Address::Unix(default_socket().ok_or_else(|| {
-                let message =
-                    "which peer? XDG_RUNTIME_DIR is not set: give --peer unix:PATH, as `p2psip dev` prints it";
-                Failure::new(ExitCode::Usage, anyhow::anyhow!(message))
-            })?),
+            Some(address) => address.clone(),
+            None => Address::Unix(socket()?),
         };
-        let channel = Channel::connect(&address, Role::Overlay, None);
-        let channel = channel.map_err(|error| Failure::new(ExitCode::Usage, error))?;
+        let identity = global.identity.as_deref().map(ComponentIdentity::load).transpose();
+        let identity = identity.map_err(|error| Failure::new(ExitCode::Credentials, error))?;
+        let channel = match (&address, &identity) {
+            (Address::Tcp { .. }, None) => {
+                let message =
+                    format!("{address}: TCP needs a certificate: name its folder with --identity, as PEER/operator");
+                return Err(Failure::usage(message));
+            }
+            _ => Channel::connect(&address, server, identity.as_ref()).map_err(Failure::internal)?,
+        };
         let channel = channel.with_default_deadline(global.timeout);
         let name = address.to_string();
         Ok(Self { channel, name })
@@ -38,14 +45,31 @@ impl Peer {
     pub(crate) async fn within<T>(
         &self,
         timeout: Duration,
-        answer: impl Future<Output = Result<T, tonic::Status>>,
+        answer: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Failure> {
         let outcome = tokio::time::timeout(timeout, answer).await;
-        let late = |_| tonic::Status::deadline_exceeded(format!("waited {}", runtime::units::format_duration(timeout)));
+        let late = |_| Status::deadline_exceeded(format!("waited {}", runtime::units::format_duration(timeout)));
         outcome
             .map_err(late)
             .and_then(|answered| answered)
             .map_err(|status| Failure::of_status(&status, &self.name))
+    }
+
+    /// Gathers a whole stream, in no longer than asked for.
+    pub(crate) async fn all<T>(
+        &self,
+        timeout: Duration,
+        opening: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    ) -> Result<Vec<T>, Failure> {
+        let gathering = async {
+            let mut stream = opening.await?.into_inner();
+            let mut items = Vec::new();
+            while let Some(item) = stream.message().await? {
+                items.push(item);
+            }
+            Ok(items)
+        };
+        self.within(timeout, gathering).await
     }
 }
 
@@ -55,30 +79,12 @@ pub(crate) fn default_socket() -> Option<PathBuf> {
     Some(PathBuf::from(folder).join("p2psip/dev.sock"))
 }
 
-/// The operator's door is a Unix socket.
-fn socket_of(address: &str) -> Result<Address, Failure> {
-    let usage = |error: anyhow::Error| Failure::new(ExitCode::Usage, error);
-    match address.parse() {
-        Ok(address @ Address::Unix(_)) => Ok(address),
-        Ok(address) => Err(usage(anyhow::anyhow!(
-            "peer address {address} is not of the form unix:PATH"
-        ))),
-        Err(error) => Err(usage(error.into())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_unix_paths() {
-        assert_eq!(
-            socket_of("unix:/run/x.sock").unwrap(),
-            Address::Unix("/run/x.sock".into())
-        );
-        assert_eq!(socket_of("unix:").unwrap_err().code(), ExitCode::Usage);
-        assert_eq!(socket_of("127.0.0.1:7400").unwrap_err().code(), ExitCode::Usage);
-        assert_eq!(socket_of("tcp:127.0.0.1:7400").unwrap_err().code(), ExitCode::Usage);
-    }
+/// The socket to ask when none is named: that of a running `dev`, or of the peer of this host.
+fn socket() -> Result<PathBuf, Failure> {
+    let places = default_socket().into_iter().chain([settings::Peer::default().socket]);
+    places.into_iter().find(|place| place.exists()).ok_or_else(|| {
+        Failure::usage(
+            "which peer? none runs at the usual places: give --peer unix:PATH, as `dev`, `init` and `join` print it",
+        )
+    })
 }

@@ -21,6 +21,16 @@ impl Failure {
         }
     }
 
+    /// A negative result: what was asked for is not there, or was not done.
+    pub(crate) fn negative(message: impl fmt::Display) -> Self {
+        Self::new(ExitCode::Negative, anyhow::anyhow!("{message}"))
+    }
+
+    /// A command that makes no sense as it was given.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(ExitCode::Usage, anyhow::anyhow!("{message}"))
+    }
+
     /// Nothing can run on this machine as asked: a port in use, a folder that cannot be written.
     pub(crate) fn cannot_start(error: impl Into<anyhow::Error>) -> Self {
         Self::new(ExitCode::CannotStart, error)
@@ -37,12 +47,15 @@ impl Failure {
             Code::Unavailable => ExitCode::Unreachable,
             Code::DeadlineExceeded => ExitCode::Timeout,
             Code::Unauthenticated | Code::PermissionDenied => ExitCode::Credentials,
-            Code::InvalidArgument => ExitCode::Usage,
+            Code::InvalidArgument | Code::Unimplemented => ExitCode::Usage,
+            Code::NotFound | Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => ExitCode::Negative,
+            Code::ResourceExhausted => ExitCode::Degraded,
             _ => ExitCode::Internal,
         };
         let what = match status.code() {
             Code::Unavailable => "cannot be reached",
             Code::DeadlineExceeded => "did not answer in time",
+            Code::Unimplemented => "does not serve this: ask the component that does",
             _ => "refused",
         };
         Self::new(code, anyhow::anyhow!("peer {peer} {what}: {}", status.message()))
@@ -70,6 +83,44 @@ impl fmt::Display for Failure {
             }
         }
         f.write_str(&text)
+    }
+}
+
+/// A storage that does not start.
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        match error {
+            storage::Error::Panicked => Self::internal(error),
+            other => Self::cannot_start(other),
+        }
+    }
+}
+
+/// An overlay that does not start.
+impl From<overlay::Error> for Failure {
+    fn from(error: overlay::Error) -> Self {
+        match error {
+            overlay::Error::Link(_) => Self::new(ExitCode::Credentials, error),
+            overlay::Error::Random(_) | overlay::Error::Panicked | overlay::Error::Task(_) => Self::internal(error),
+            other => Self::cannot_start(other),
+        }
+    }
+}
+
+/// An edge that does not start.
+impl From<sip_edge::BindError> for Failure {
+    fn from(error: sip_edge::BindError) -> Self {
+        match error {
+            sip_edge::BindError::Link(_) => Self::new(ExitCode::Credentials, error),
+            other => Self::cannot_start(other),
+        }
+    }
+}
+
+/// A bootstrap service that does not start.
+impl From<bootstrap::StartError> for Failure {
+    fn from(error: bootstrap::StartError) -> Self {
+        Self::cannot_start(error)
     }
 }
 
@@ -105,6 +156,7 @@ mod tests {
         assert_eq!(code(Status::unavailable("refused")), ExitCode::Unreachable);
         assert_eq!(code(Status::deadline_exceeded("late")), ExitCode::Timeout);
         assert_eq!(code(Status::internal("panic")), ExitCode::Internal);
+        assert_eq!(code(Status::not_found("there is no token x")), ExitCode::Negative);
         let text = Failure::of_status(&Status::unavailable("no such file"), "unix:/x").to_string();
         assert_eq!(text, "peer unix:/x cannot be reached: no such file");
     }

@@ -1,31 +1,32 @@
 //! `lookup`: where a user's record and registrations are, and which edges serve him.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use identity::Verifier;
 use overlay_config::Document;
-use rpc::Deadline;
-use rpc::proto::overlay::v1::overlay_client::OverlayClient;
-use rpc::proto::overlay::v1::{CallRequest, CallResponse, Refusal, call_response};
+use rpc::Role;
+use rpc::proto::overlay::v1::{CallResponse, call_response};
 use runtime::ExitCode;
 use serde::Serialize;
 use sip_core::aor::Aor;
 use usage::sip::{Found, Judge};
 use usage::user::State;
 use wire::{
-    Body, Decode as _, Destination, Encode as _, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId,
-    ResourceId, StoredDataSpecifier,
+    Body, Decode as _, Destination, ErrorCode, FetchReq, KindId, MessageContents, ModelSpecifier, NodeId, ResourceId,
+    StoredDataSpecifier,
 };
 
 use crate::cli::Global;
+use crate::clock::now_ms;
 use crate::connect::Peer;
 use crate::failure::Failure;
 use crate::output::{Printer, two_columns};
 use crate::status::{id, watch_once};
+use crate::{names, reload};
 
 /// Looks users up, one after the other, and prints what was found; the code says whether all exist.
 pub(crate) async fn run(aors: &[String], global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
-    let peer = Peer::of(global)?;
+    let peer = Peer::of(global, Role::Overlay)?;
     let spinner = printer.spinner(format!("asking {}", peer.name));
     let lookup = Lookup::prepare(&peer, global.timeout).await;
     spinner.finish_and_clear();
@@ -74,17 +75,13 @@ impl<'a> Lookup<'a> {
 
     /// Asks the overlay, through the peer, for the record and the registrations of a user.
     pub(crate) async fn ask(&self, aor: &str) -> Result<Report, Failure> {
-        let aor = complete(aor, &self.overlay)?;
+        let aor = names::aor(aor, &self.overlay)?;
         let resource = ResourceId::of(aor.as_str().as_bytes());
-        let request = Deadline::after(self.timeout).pass(call(resource), Duration::ZERO);
-        let started = Instant::now();
-        let answer = OverlayClient::new(self.peer.channel.clone()).call(request).await;
-        let roundtrip = started.elapsed();
-        let answer = answer
-            .map_err(|status| Failure::of_status(&status, &self.peer.name))?
-            .into_inner();
-        let found = self.read(&answer, &aor)?;
-        Ok(Report::new(&aor, &answer, &found, roundtrip))
+        let destination = Destination::Resource(resource);
+        let answered = reload::call(self.peer, self.timeout, &destination, &fetch(resource)).await;
+        let answered = answered.map_err(|status| Failure::of_status(&status, &self.peer.name))?;
+        let found = self.read(&answered.response, &aor)?;
+        Ok(Report::new(&aor, &answered.response, &found, answered.roundtrip))
     }
 
     /// Judges the answer as an edge would.
@@ -97,7 +94,7 @@ impl<'a> Lookup<'a> {
             {
                 return Ok(Found::default());
             }
-            Some(call_response::Result::Refusal(refusal)) => return Err(refused(refusal)),
+            Some(call_response::Result::Refusal(refusal)) => return Err(reload::refused(refusal)),
             None => return Err(Failure::internal(anyhow::anyhow!("the answer is empty"))),
         };
         let contents = MessageContents::from_bytes(contents)
@@ -114,57 +111,18 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// A bare name means a user of the overlay's own domain.
-fn complete(aor: &str, overlay: &str) -> Result<Aor, Failure> {
-    let aor = aor.strip_prefix("sip:").unwrap_or(aor);
-    let complete = if aor.contains('@') {
-        Aor::parse(aor)
-    } else {
-        Aor::new(aor, overlay)
-    };
-    complete.map_err(|error| {
-        Failure::new(
-            ExitCode::Usage,
-            anyhow::Error::new(error).context(format!("user {aor}")),
-        )
-    })
-}
-
-/// A Fetch of both Kinds at the Resource-ID; the peer signs it as itself.
-fn call(resource: ResourceId) -> CallRequest {
+/// A Fetch of both Kinds at the Resource-ID.
+fn fetch(resource: ResourceId) -> Body {
     let specifiers = [KindId::SIP_REGISTRATION, KindId::P2PSIP_USER].map(|kind| StoredDataSpecifier {
         kind,
         generation: 0,
         // RFC 7904 §4.2: no dictionary keys, so that all entries come.
         model: ModelSpecifier::Dictionary(Vec::new()),
     });
-    let body = Body::FetchReq(FetchReq {
+    Body::FetchReq(FetchReq {
         resource,
         specifiers: specifiers.to_vec(),
-    });
-    CallRequest {
-        destinations: vec![Destination::Resource(resource).to_bytes()],
-        contents: MessageContents::of(&body).to_bytes(),
-        ..CallRequest::default()
-    }
-}
-
-fn refused(refusal: &Refusal) -> Failure {
-    let code = u16::try_from(refusal.code).ok().map(ErrorCode::from);
-    let exit = match code {
-        Some(ErrorCode::RequestTimeout) => ExitCode::Timeout,
-        _ => ExitCode::Degraded,
-    };
-    let name = code.map_or_else(|| refusal.code.to_string(), |code| code.to_string());
-    let info = String::from_utf8_lossy(&refusal.info);
-    Failure::new(exit, anyhow::anyhow!("the overlay refused: {name} {info}"))
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// What is printed.
@@ -217,7 +175,7 @@ impl Report {
             resource_id: ResourceId::of(aor.as_str().as_bytes()).to_string(),
             responsible_peer: id(&answer.responder),
             hops: answer.hops,
-            roundtrip_ms: (roundtrip.as_secs_f64() * 1e6).round() / 1e3,
+            roundtrip_ms: reload::milliseconds(roundtrip),
             user: user.filter(|user| user.state != "removed"),
             edges: edges.collect(),
             refused_values: found.refused,
@@ -263,6 +221,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use rpc::proto::overlay::v1::Refusal;
+
     use super::*;
 
     fn answer(result: call_response::Result) -> CallResponse {
@@ -272,22 +232,6 @@ mod tests {
             hops: 2,
             ..CallResponse::default()
         }
-    }
-
-    #[test]
-    fn a_bare_name_gets_the_domain() {
-        assert_eq!(
-            complete("alice", "dev.p2psip.test").unwrap().as_str(),
-            "alice@dev.p2psip.test"
-        );
-        assert_eq!(
-            complete("sip:bob@other.test", "dev.p2psip.test").unwrap().as_str(),
-            "bob@other.test"
-        );
-        assert_eq!(
-            complete("a@b@c", "dev.p2psip.test").unwrap_err().code(),
-            ExitCode::Usage
-        );
     }
 
     #[tokio::test]
@@ -310,7 +254,7 @@ mod tests {
                 ..Refusal::default()
             }))
         };
-        let aor = complete("nobody", "dev.p2psip.test").unwrap();
+        let aor = names::aor("nobody", "dev.p2psip.test").unwrap();
         let not_found = refusal(ErrorCode::NotFound);
         let found = lookup.read(&not_found, &aor).unwrap();
         let table = Report::new(&aor, &not_found, &found, Duration::from_micros(1840)).table();

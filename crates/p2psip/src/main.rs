@@ -1,17 +1,34 @@
 //! The p2psip program: the operator's commands, and `dev`, a whole overlay in one process.
 //!
-//! This file only chooses the command and turns its outcome into an exit code. [`cli`] says what can be asked, [`dev`] runs
-//! the overlay, [`status`], [`lookup`] and [`decode`] are the commands that only ask.
+//! This file only chooses the command and turns its outcome into an exit code. [`cli`] says what can be asked, [`setup`] makes
+//! peers, [`node`] runs one or a component of it, [`dev`] runs a whole overlay; the others are commands that only ask.
 
+mod cert;
 mod cli;
+mod clock;
+mod config;
 mod connect;
 mod decode;
 mod dev;
 mod enroll;
 mod failure;
+mod health;
 mod lookup;
+mod names;
+mod node;
+mod operator;
 mod output;
+mod password;
+mod ping;
+mod registrations;
+mod reload;
+mod settings;
+mod setup;
 mod status;
+mod supervisor;
+mod terminal;
+mod token;
+mod users;
 
 use std::process::ExitCode;
 
@@ -19,6 +36,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command, WireCommand};
 use crate::failure::Failure;
+use crate::node::Part;
 use crate::output::Printer;
 
 fn main() -> ExitCode {
@@ -39,8 +57,22 @@ fn main() -> ExitCode {
 fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
     match cli.command {
         Command::Dev(arguments) => dev::run(&arguments, &cli.global, printer),
+        Command::Init(arguments) => setup::init(&arguments, &cli.global, printer),
+        Command::Join(arguments) => setup::join(&arguments, &cli.global, printer),
+        Command::Peer(arguments) => node::run(Part::Peer, arguments.config.as_deref(), &cli.global),
+        Command::Overlay(arguments) => node::run(Part::Overlay, arguments.config.as_deref(), &cli.global),
+        Command::Storage(arguments) => node::run(Part::Storage, arguments.config.as_deref(), &cli.global),
+        Command::SipEdge(arguments) => node::run(Part::SipEdge, arguments.config.as_deref(), &cli.global),
+        Command::Bootstrap(arguments) => node::run(Part::Bootstrap, arguments.config.as_deref(), &cli.global),
         Command::Status => asynchronously(status::run(&cli.global, printer)),
         Command::Lookup { aors } => asynchronously(lookup::run(&aors, &cli.global, printer)),
+        Command::Ping(arguments) => asynchronously(ping::run(&arguments, &cli.global, printer)),
+        Command::Registrations(arguments) => asynchronously(registrations::run(&arguments, &cli.global, printer)),
+        Command::Users(command) => asynchronously(users::run(&command, &cli.global, printer)),
+        Command::Token(command) => asynchronously(token::run(&command, &cli.global, printer)),
+        Command::Cert(command) => cert::run(&command, printer),
+        Command::Config(command) => config::run(&command, printer),
+        Command::Health(arguments) => asynchronously(health::run(&arguments, &cli.global, printer)),
         Command::Wire(WireCommand::Decode) => decode::run(std::io::stdin().lock(), printer),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -77,6 +77,22 @@ pub(crate) fn two_columns(rows: &[(&str, String)]) -> String {
         .collect()
 }
 
+/// Lays out rows under headings.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
 const SPINNER_PERIOD: Duration = Duration::from_millis(120);
 
 #[cfg(test)]
@@ -87,5 +103,11 @@ mod tests {
     fn columns_line_up() {
         let text = two_columns(&[("Peer ID", "ab".into()), ("Successors", "cd".into()), ("", "ef".into())]);
         assert_eq!(text, "Peer ID     ab\nSuccessors  cd\n            ef\n");
+    }
+
+    #[test]
+    fn rows_stand_under_their_headings() {
+        let rows = [["alice".into(), "active".into()], ["zoë".into(), String::new()]];
+        assert_eq!(table(["USER", "STATE"], rows), "USER   STATE\nalice  active\nzoë\n");
     }
 }

@@ -2,7 +2,7 @@
 
 use rpc::proto::overlay::v1::overlay_client::OverlayClient;
 use rpc::proto::overlay::v1::{Neighbor, WatchRequest, WatchResponse};
-use rpc::{Channel, unbounded};
+use rpc::{Channel, Role, unbounded};
 use runtime::ExitCode;
 use serde::Serialize;
 use tonic::Status;
@@ -15,7 +15,7 @@ use crate::output::{Printer, two_columns};
 
 /// Asks a peer for its state and prints it; the code says whether it is ready.
 pub(crate) async fn run(global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
-    let peer = Peer::of(global)?;
+    let peer = Peer::of(global, Role::Overlay)?;
     let spinner = printer.spinner(format!("asking {}", peer.name));
     let state = peer.within(global.timeout, watch_once(peer.channel.clone())).await;
     spinner.finish_and_clear();

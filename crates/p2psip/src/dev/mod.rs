@@ -8,14 +8,12 @@ mod call;
 mod folder;
 mod guide;
 mod ladder;
-mod operator;
 mod overlay;
 mod peer;
 mod phone;
 mod ports;
 mod record;
 mod report;
-mod supervisor;
 mod users;
 
 use std::path::PathBuf;
@@ -32,12 +30,12 @@ use self::folder::{Folder, failed};
 use self::overlay::Overlay;
 use self::record::Recorder;
 use self::report::Report;
-use self::supervisor::Supervisor;
 use crate::cli::{Dev, Global};
 use crate::connect::{Peer, default_socket};
 use crate::failure::Failure;
 use crate::lookup::{self, Lookup};
 use crate::output::Printer;
+use crate::supervisor::Supervisor;
 
 /// Runs the overlay until it is done or asked to end.
 pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {

@@ -15,13 +15,13 @@ use tonic::{Code, Status};
 
 use super::folder::{Folder, FolderError, Overlay as Kept};
 use super::ladder::Cast;
-use super::operator::{Channels, Operator};
 use super::peer::{EdgeStart, Peer, Start, edge_folder, peer_folder};
 use super::ports::{FIRST, PortError, Ports};
-use super::supervisor::Supervisor;
 use super::users::{DOMAIN, PASSWORD, USERS};
 use crate::enroll::{self, EdgeCredentials, PeerCredentials, Token, now_ms};
 use crate::failure::Failure;
+use crate::operator::{Channels, Operator};
+use crate::supervisor::Supervisor;
 
 /// A running overlay.
 pub(crate) struct Overlay {
@@ -147,7 +147,7 @@ impl Overlay {
             overlay: first.overlay.clone(),
             storage: first.storage.clone(),
             sip_edge: first.sip_edge.clone(),
-            bootstrap: self.bootstrap.clone(),
+            bootstrap: Some(self.bootstrap.clone()),
         };
         let opened = Operator::open(path, channels).await;
         self.operator = Some(opened.map_err(Failure::cannot_start)?);

@@ -1,18 +1,15 @@
 //! One peer of the overlay: its components, wired with direct channels.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use bytes::Bytes;
-use identity::{Sign as _, Verifier};
 use rpc::{Channel, Role, Served};
-use runtime::{ExitCode, Health};
+use runtime::Health;
 use wire::NodeId;
 
 use super::ports::Ports;
-use super::supervisor::Supervisor;
 use crate::enroll::{EdgeCredentials, PeerCredentials, Renewal};
 use crate::failure::Failure;
+use crate::supervisor::Supervisor;
 
 /// A running peer, as others in this process see it.
 #[derive(Clone, Debug)]
@@ -47,21 +44,11 @@ impl Start<'_> {
             cache: STORAGE_CACHE,
             ..storage::Config::default()
         };
-        let storage = storage::Server::bind(config, Some(peer_id)).await.map_err(of_storage)?;
+        let storage = storage::Server::bind(config, Some(peer_id)).await?;
         let stored = storage.served();
         supervisor.run(STORAGE, storage);
 
-        let verifier = Arc::new(Verifier::new(self.member.document.document().trust()));
-        let chain: Vec<Bytes> = self.member.signer.certificates().to_vec();
-        let member = overlay::Member {
-            key: self.member.signer.key().clone(),
-            signer: Arc::new(self.member.signer),
-            chain,
-            verifier,
-            document: Arc::clone(&self.member.document),
-            founder: self.bootstrap.is_some(),
-            key_log: self.key_log,
-        };
+        let member = self.member.member(self.bootstrap.is_some(), self.key_log);
         let upstreams = overlay::Upstreams {
             storage: Channel::direct(stored.clone(), Role::Overlay),
             bootstrap: self
@@ -73,9 +60,7 @@ impl Start<'_> {
             data: self.folder.join("overlay"),
             ..overlay::Config::default()
         };
-        let overlay = overlay::Server::bind(config, member, upstreams, Health::new().component("overlay"))
-            .await
-            .map_err(of_overlay)?;
+        let overlay = overlay::Server::bind(config, member, upstreams, Health::new().component("overlay")).await?;
         let routed = overlay.served();
         let renewal = Renewal::of_peer(peer_folder(self.folder), overlay.renewer());
         supervisor.run(&overlay_group(self.number), overlay);
@@ -123,9 +108,7 @@ pub(crate) struct EdgeStart {
 impl EdgeStart {
     /// Starts the edge of a peer that serves.
     pub(crate) async fn edge(self, peer: &mut Peer, supervisor: &mut Supervisor) -> Result<(), Failure> {
-        let edge = sip_edge::Server::bind(self.config, self.credentials, self.document, self.overlay)
-            .await
-            .map_err(of_edge)?;
+        let edge = sip_edge::Server::bind(self.config, self.credentials, self.document, self.overlay).await?;
         peer.sip_edge = Channel::direct(edge.served(), Role::Operator);
         supervisor.run(RENEWAL, Renewal::of_edge(self.place, edge.renewer()));
         supervisor.run(EDGE, edge);
@@ -146,30 +129,6 @@ pub(crate) fn edge_folder(folder: &Path) -> PathBuf {
 /// Peers leave one after the other, so that each has somebody to hand its range to.
 fn overlay_group(number: u16) -> String {
     format!("overlay of peer {number}")
-}
-
-fn of_storage(error: storage::Error) -> Failure {
-    match error {
-        storage::Error::Panicked => Failure::internal(error),
-        other => Failure::cannot_start(other),
-    }
-}
-
-fn of_overlay(error: overlay::Error) -> Failure {
-    match error {
-        overlay::Error::Bind { .. } | overlay::Error::Open(_) | overlay::Error::Owner(_) | overlay::Error::Read(_) => {
-            Failure::cannot_start(error)
-        }
-        overlay::Error::Link(_) => Failure::new(ExitCode::Credentials, error),
-        other => Failure::internal(other),
-    }
-}
-
-fn of_edge(error: sip_edge::BindError) -> Failure {
-    match error {
-        sip_edge::BindError::Link(_) => Failure::new(ExitCode::Credentials, error),
-        other => Failure::cannot_start(other),
-    }
 }
 
 /// Name of the group that the storages of all peers are.

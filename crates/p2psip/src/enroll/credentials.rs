@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use identity::issue::Authority;
-use identity::{Sign as _, Signer};
+use identity::{Sign as _, Signer, Verifier};
 use overlay_config::SignedDocument;
 use rpc::proto::bootstrap::v1::RecordKey as Sent;
 use usage::user::RecordKey;
@@ -51,6 +51,19 @@ impl PeerCredentials {
 
     pub(crate) fn node_id(&self) -> NodeId {
         self.signer.node_id()
+    }
+
+    /// What an overlay component is told of itself.
+    pub(crate) fn member(self, founder: bool, key_log: bool) -> overlay::Member {
+        overlay::Member {
+            key: self.signer.key().clone(),
+            chain: self.signer.certificates().to_vec(),
+            signer: Arc::new(self.signer),
+            verifier: Arc::new(Verifier::new(self.document.document().trust())),
+            document: self.document,
+            founder,
+            key_log,
+        }
     }
 }
 

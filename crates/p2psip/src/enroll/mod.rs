@@ -28,7 +28,8 @@ use runtime::ExitCode;
 
 pub(crate) use self::credentials::{EdgeCredentials, PeerCredentials};
 use self::credentials::{LINK, PEER, SIGNER, VALUES, write_record_keys};
-use self::files::{CredentialsError, Files, certificate_file};
+pub(crate) use self::files::CredentialsError;
+use self::files::{Files, certificate_file};
 use self::https::{Client, HttpsError, Server};
 pub(crate) use self::renewal::Renewal;
 pub(crate) use self::token::Token;

@@ -1,4 +1,4 @@
-//! The operator's socket: the services of peer 1 behind one Unix socket.
+//! The operator's socket of a process that runs a whole peer: the services of its components behind one Unix socket.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -31,19 +31,22 @@ pub(crate) struct Channels {
     pub(crate) overlay: Channel,
     pub(crate) storage: Channel,
     pub(crate) sip_edge: Channel,
-    pub(crate) bootstrap: Channel,
+    /// Not every peer has one.
+    pub(crate) bootstrap: Option<Channel>,
 }
 
 impl Operator {
     /// Opens the socket at `path` and serves.
     pub(crate) async fn open(path: &Path, channels: Channels) -> Result<Self, BindError> {
         let listener = Listener::bind(&Address::Unix(path.to_owned()), None).await?;
-        let served = Served::builder()
+        let mut builder = Served::builder()
             .service(Relay::<OverlayServer<()>>::new(channels.overlay))
             .service(Relay::<StorageServer<()>>::new(channels.storage))
-            .service(Relay::<SipEdgeServer<()>>::new(channels.sip_edge))
-            .service(Relay::<BootstrapServer<()>>::new(channels.bootstrap))
-            .build();
+            .service(Relay::<SipEdgeServer<()>>::new(channels.sip_edge));
+        if let Some(bootstrap) = channels.bootstrap {
+            builder = builder.service(Relay::<BootstrapServer<()>>::new(bootstrap));
+        }
+        let served = builder.build();
         let serving = served.clone();
         let task = tokio::spawn(async move {
             if let Err(error) = serving.serve(listener).await {
@@ -60,6 +63,12 @@ impl Operator {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Waits until it fails.
+    pub(crate) async fn join(&mut self) {
+        // Why was told where it failed.
+        let _ = (&mut self.task).await;
     }
 
     /// Ends it.

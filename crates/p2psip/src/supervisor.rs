@@ -1,5 +1,6 @@
 //! The components of all peers as tasks: they end in order when asked, and one that ends by itself ends the process.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::enroll::Renewal;
+use crate::operator::Operator;
 
 /// Runs components; [`Supervisor::stop`] ends them, the last group first.
 #[derive(Debug, Default)]
@@ -182,6 +184,20 @@ impl Component for sip_edge::Server {
 
     async fn shutdown(self, grace: Duration) -> Result<(), Self::Error> {
         Self::shutdown(self, grace).await;
+        Ok(())
+    }
+}
+
+impl Component for Operator {
+    type Error = Infallible;
+
+    async fn join(&mut self) -> Result<(), Infallible> {
+        Self::join(self).await;
+        Ok(())
+    }
+
+    async fn shutdown(self, _: Duration) -> Result<(), Infallible> {
+        self.close().await;
         Ok(())
     }
 }

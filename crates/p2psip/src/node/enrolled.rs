@@ -1,0 +1,80 @@
+//! Who a node is: the credentials in its data folder or, at its first start, new ones for the token of its peer.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runtime::{ExitCode, Reporter};
+use tracing::{info, warn};
+
+use super::place::{Place, waiting};
+use crate::enroll::{self, CredentialsError, EdgeCredentials, EnrollError, PeerCredentials, Token, now_ms};
+use crate::failure::Failure;
+
+/// Where the credentials of a component are.
+pub(crate) fn folder(data: &Path) -> PathBuf {
+    data.join("credentials")
+}
+
+/// The credentials of a peer.
+pub(crate) async fn peer(place: &Place, data: &Path, reporter: &Reporter) -> Result<PeerCredentials, Failure> {
+    Enrollment { place, data, reporter }
+        .result(PeerCredentials::load, enroll::peer)
+        .await
+}
+
+/// The credentials of an edge.
+pub(crate) async fn edge(place: &Place, data: &Path, reporter: &Reporter) -> Result<EdgeCredentials, Failure> {
+    Enrollment { place, data, reporter }
+        .result(EdgeCredentials::load, enroll::edge)
+        .await
+}
+
+struct Enrollment<'a> {
+    place: &'a Place,
+    data: &'a Path,
+    reporter: &'a Reporter,
+}
+
+impl Enrollment<'_> {
+    /// Loads, or enrolls; while no enrollment server answers, it tries again and says so.
+    async fn result<T>(
+        &self,
+        load: impl Fn(&Path, u64) -> Result<Option<T>, CredentialsError>,
+        enroll: impl AsyncFn(&Path, &Token) -> Result<T, EnrollError>,
+    ) -> Result<T, Failure> {
+        let folder = folder(self.data);
+        if let Some(credentials) = load(&folder, now_ms())? {
+            return Ok(credentials);
+        }
+        let token = self.token().await?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failure = match enroll(&folder, &token).await {
+                Ok(credentials) => {
+                    info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
+                    return Ok(credentials);
+                }
+                Err(error) => Failure::from(error),
+            };
+            if !matches!(failure.code(), ExitCode::Unreachable | ExitCode::Timeout) {
+                return Err(failure);
+            }
+            warn!(reason = %failure, "not enrolled yet");
+            self.reporter.set(waiting(format!("not enrolled yet: {failure}")));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn token(&self) -> Result<Token, Failure> {
+        let text = self.place.token(self.reporter).await?;
+        let text = text.ok_or_else(|| {
+            let message = "this node is not enrolled and has no token: `p2psip join TOKEN` brings it into an overlay";
+            Failure::new(ExitCode::Credentials, anyhow::anyhow!(message))
+        })?;
+        text.parse().map_err(|error| Failure::new(ExitCode::Credentials, error))
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);

@@ -1,0 +1,86 @@
+//! `peer`, `overlay`, `storage`, `sip-edge`, `bootstrap`: a peer in one process, or one component of it.
+//!
+//! [`start`] starts components from the settings, in either wiring: in one process they reach each other directly, apart
+//! through the addresses in their sections. [`place`] is the folder with what the components of one peer share, [`create`]
+//! what a bootstrap service makes on an empty volume.
+
+mod create;
+mod doors;
+mod enrolled;
+mod place;
+mod start;
+
+use std::path::Path;
+
+use runtime::signal::Shutdown;
+use runtime::telemetry::{self, Options};
+use runtime::{ExitCode, Health};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::settings::Settings;
+use crate::supervisor::Supervisor;
+
+pub(crate) use self::create::{Create, Node, token};
+pub(crate) use self::enrolled::folder as credentials_folder;
+pub(crate) use self::place::Place;
+use self::start::Start;
+
+/// What a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All components of one peer.
+    Peer,
+    /// Routing.
+    Overlay,
+    /// Data.
+    Storage,
+    /// Phones.
+    SipEdge,
+    /// Enrollment and users.
+    Bootstrap,
+}
+
+/// Runs until asked to end, or until a component cannot go on.
+pub(crate) fn run(part: Part, file: Option<&Path>, global: &Global) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(file)?;
+    listen(global)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
+        .block_on(async {
+            let shutdown = Shutdown::listen().map_err(Failure::internal)?;
+            live(part, settings, shutdown.token()).await
+        })
+}
+
+async fn live(part: Part, settings: Settings, asked: CancellationToken) -> Result<ExitCode, Failure> {
+    let (health, mut supervisor) = (Health::new(), Supervisor::default());
+    let started = tokio::select! {
+        started = Start::new(&settings, &health, &mut supervisor).part(part) => started.map(|()| true),
+        () = asked.cancelled() => Ok(false),
+    };
+    let outcome = match started {
+        Ok(true) => tokio::select! {
+            error = supervisor.failure() => Err(Failure::internal(error)),
+            () = asked.cancelled() => Ok(ExitCode::Ok),
+        },
+        Ok(false) => Ok(ExitCode::Ok),
+        Err(failure) => Err(failure),
+    };
+    let stopped = supervisor.stop().await.map_err(Failure::internal);
+    outcome.and_then(|code| stopped.map(|()| code))
+}
+
+fn listen(global: &Global) -> Result<(), Failure> {
+    let usage = |error| Failure::new(ExitCode::Usage, anyhow::Error::new(error));
+    let filter = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn,p2psip=info",
+        (_, 1) => "info,p2psip=debug",
+        _ => "debug,p2psip=trace",
+    };
+    telemetry::init(&Options::of_process(filter).map_err(usage)?).map_err(usage)
+}

@@ -1,0 +1,112 @@
+//! `init`: the first peer of a new overlay, with its bootstrap service.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rpc::{Channel, Role};
+use runtime::{ExitCode, Health};
+
+use super::file::{Layout, RELOAD_PORT};
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::node::{self, Create, Node, Part, Place};
+use crate::output::Printer;
+
+/// What the new overlay is.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Overlay Name, which is also the SIP domain of its users, as example.org
+    #[arg(value_name = "OVERLAY")]
+    overlay: String,
+    /// Name or IP address under which other hosts and phones reach this one
+    #[arg(long, value_name = "HOST")]
+    address: String,
+    /// Folder for everything; it must not exist or be empty
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/p2psip")]
+    data: PathBuf,
+    /// Further bootstrap nodes, peers to come whose addresses are known already; the first three peers do well
+    #[arg(long, value_name = "HOST:PORT")]
+    node: Vec<Node>,
+    /// URL of the enrollment server for other hosts [default: https://HOST:8443]
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// Run the peer at once
+    #[arg(long)]
+    run: bool,
+}
+
+/// Makes the overlay, and what its first peer needs.
+pub(crate) fn init(arguments: &Init, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+    let layout = Layout {
+        data: &arguments.data,
+        address: Some(&arguments.address),
+        has_bootstrap: true,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::internal)?.block_on(make(arguments, &layout))?;
+    let file = layout.write()?;
+    printer.guide(&guide(arguments, &layout, &file.display().to_string()))?;
+    if arguments.run {
+        return node::run(Part::Peer, Some(&file), global);
+    }
+    Ok(ExitCode::Ok)
+}
+
+async fn make(arguments: &Init, layout: &Layout<'_>) -> Result<(), Failure> {
+    let place = Place::at(&layout.peer());
+    if place.exists() {
+        let message = format!(
+            "{} holds a peer already: choose another --data",
+            arguments.data.display()
+        );
+        return Err(Failure::cannot_start(anyhow::anyhow!(message)));
+    }
+    let first = Node {
+        host: arguments.address.clone(),
+        port: RELOAD_PORT,
+    };
+    let server = arguments.server.clone();
+    let server = server.unwrap_or_else(|| format!("https://{}:8443", first.bracketed()));
+    let create = Create {
+        overlay: arguments.overlay.clone(),
+        nodes: std::iter::once(first).chain(arguments.node.iter().cloned()).collect(),
+        servers: vec![server.clone()],
+        off_line: arguments.data.join("off-line"),
+        places: PathBuf::new(),
+        peers: Vec::new(),
+    };
+    let folder = layout.component("bootstrap");
+    create.overlay(&folder).await?;
+    let config = bootstrap::Config {
+        folder,
+        https_bind: Vec::new(),
+        ..bootstrap::Config::default()
+    };
+    let mut service = bootstrap::Server::bind(&config, Default::default(), &Health::new())
+        .await
+        .map_err(Failure::cannot_start)?;
+    let operator = Channel::direct(service.served(), Role::Operator);
+    // This host's own way to its service first: others' may lead round a router that does not turn back.
+    let servers = vec![LOOPBACK.to_owned(), server];
+    let token = node::token(operator, servers).await;
+    service.shutdown(GRACE).await.map_err(Failure::internal)?;
+    place.make(&token?, true)
+}
+
+fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
+    let off_line = arguments.data.join("off-line");
+    let socket = layout.socket();
+    let (off_line, socket, overlay) = (off_line.display(), socket.display(), &arguments.overlay);
+    format!(
+        "The overlay {overlay} exists. Next:\n\
+         \n\
+         1. Move {off_line} to a place off this host, and keep it: who has it rules the overlay.\n\
+         2. Start the peer:      p2psip peer -c {file}\n\
+         3. In another terminal: export P2PSIP_PEER=unix:{socket}\n\
+         \x20  Add users:           p2psip users add alice\n\
+         \x20  For each other host: p2psip token create   and there: p2psip join --run TOKEN\n"
+    )
+}
+
+const LOOPBACK: &str = "https://127.0.0.1:8443";
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);

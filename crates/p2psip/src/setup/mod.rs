@@ -1,0 +1,16 @@
+//! `init` and `join`: a data folder and a configuration file for a peer of this host.
+//!
+//! ```text
+//! DIR/p2psip.toml          configuration: where everything is, and at which address others reach this host
+//! DIR/peer/                what the components share (see `node::place`)
+//! DIR/overlay, storage, sip-edge, bootstrap
+//!                          data of the components, with the credentials of overlay and edge in them
+//! DIR/off-line/            after `init`: the keys that rule the overlay, to be moved away
+//! ```
+
+mod file;
+mod init;
+mod join;
+
+pub(crate) use self::init::{Init, init};
+pub(crate) use self::join::{Join, join};
