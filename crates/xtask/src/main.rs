@@ -5,6 +5,7 @@ mod arch;
 mod bench;
 mod ci;
 mod clauses;
+mod image;
 mod packages;
 mod sim;
 mod step;
@@ -36,6 +37,8 @@ enum Task {
     },
     /// Measures CPU and memory of the program; prints JSON lines
     Bench(bench::Arguments),
+    /// Builds the container image p2psip:latest from a static program, without a registry
+    Image,
     /// Feeds mutated input to the decoders
     Fuzz {
         /// Only this target
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Sim(arguments) => sim::run(&arguments),
         Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Image => image::run(),
         Task::Fuzz { target, seconds } => ci::fuzz(target.as_deref(), seconds),
     };
     match outcome {
