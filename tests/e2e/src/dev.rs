@@ -75,13 +75,17 @@ impl Dev {
     /// # Panics
     /// When the program cannot be started.
     pub fn ask(&self, namespace: &Namespace, arguments: &[&str]) -> Output {
-        let peer = format!("unix:{}", self.socket.display());
-        namespace
-            .command(program())
-            .args(["--peer", &peer])
+        let mut command = namespace.command(program());
+        command
+            .args(["--peer", &self.address()])
             .args(arguments)
             .output()
             .expect("p2psip starts")
+    }
+
+    /// The address for `--peer`.
+    pub fn address(&self) -> String {
+        format!("unix:{}", self.socket.display())
     }
 
     /// Ends it the way an operator would, and waits.

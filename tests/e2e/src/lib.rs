@@ -9,12 +9,17 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod agent;
+mod compose;
 mod dev;
+pub mod load;
 mod namespace;
 pub mod phone;
 pub mod sipp;
 pub mod tone;
 
+pub use agent::Agent;
+pub use compose::Compose;
 pub use dev::Dev;
 pub use namespace::Namespace;
 

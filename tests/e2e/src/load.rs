@@ -1,0 +1,231 @@
+//! What phones do all day, in the background of a test: registrations and calls at a steady pace, each outcome counted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::Agent;
+
+/// A user with the peer whose edge serves the phone.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The user's AOR.
+    pub aor: String,
+    /// The peer, counted from 1.
+    pub peer: u16,
+}
+
+/// Where things are just now: containers change their addresses.
+pub type Edges = Arc<dyn Fn(u16) -> Option<SocketAddr> + Send + Sync>;
+
+/// One beat of a load: which peers had part in it, and what came of it.
+type Work = Arc<dyn Fn(u32) -> (Vec<u16>, Result<(), u16>) + Send + Sync>;
+
+/// The phones of one test.
+pub struct Crew {
+    caller: Caller,
+    phones: Vec<(Registered, Agent)>,
+}
+
+/// Somebody on this host who calls from any edge.
+#[derive(Clone)]
+pub struct Caller {
+    local: IpAddr,
+    edges: Edges,
+    aor: String,
+}
+
+/// Load that goes on until it is told to end.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    tally: Arc<Mutex<Tally>>,
+    pacers: Vec<JoinHandle<()>>,
+}
+
+/// What came of it: how often each status code, by what was asked and whether the broken peer was part of it.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(BTreeMap<(&'static str, bool, u16), u32>);
+
+impl Caller {
+    /// `aor`, at `local` on this host.
+    pub fn new(local: IpAddr, aor: &str, edges: Edges) -> Self {
+        let aor = aor.to_owned();
+        Self { local, edges, aor }
+    }
+
+    /// Calls once, from the edge of a peer.
+    ///
+    /// # Errors
+    /// The status code; 503 for an edge that is off the network.
+    pub fn call(&self, from: u16, callee: &str) -> Result<(), u16> {
+        self.phone(&self.aor, from)?.call(callee)
+    }
+
+    /// A phone of a user at the edge of a peer.
+    fn phone(&self, aor: &str, peer: u16) -> Result<Agent, u16> {
+        let edge = (self.edges)(peer).ok_or(503_u16)?;
+        Ok(Agent::start(aor, self.local, edge))
+    }
+}
+
+impl Crew {
+    /// A crew without phones yet.
+    pub fn new(caller: Caller) -> Self {
+        let phones = Vec::new();
+        Self { caller, phones }
+    }
+
+    /// Who calls.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Registers a phone that answers.
+    ///
+    /// # Panics
+    /// When the edge does not take it.
+    pub fn register(&mut self, registered: Registered) {
+        let phone = self.caller.phone(&registered.aor, registered.peer);
+        let phone = phone.expect("the edge has an address");
+        assert_eq!(phone.register(), Ok(()), "{registered:?}");
+        self.phones.push((registered, phone));
+    }
+
+    fn registered(&self) -> Vec<Registered> {
+        self.phones.iter().map(|(registered, _)| registered.clone()).collect()
+    }
+
+    /// Everyone must be callable from each of these peers within `limit`.
+    ///
+    /// # Panics
+    /// With what was last seen.
+    pub fn all_are_callable(&self, from: &[u16], limit: Duration) {
+        let end = Instant::now() + limit;
+        let registered = self.registered();
+        std::thread::scope(|scope| {
+            for peer in from {
+                for Registered { aor, peer: at } in &registered {
+                    let caller = self.caller.clone();
+                    scope.spawn(move || {
+                        while let Err(code) = caller.call(*peer, aor) {
+                            let is_late = Instant::now() > end;
+                            assert!(
+                                !is_late,
+                                "{aor} at peer {at} not called from peer {peer} within {limit:?}: {code}"
+                            );
+                        }
+                    });
+                }
+            }
+        });
+    }
+
+    /// Starts registrations at 5 and calls at 2 a second. `broken` is the peer with which something happens.
+    pub fn load(&self, broken: Option<u16>) -> Load {
+        let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Tally::default())));
+        let registered = Arc::new(self.registered());
+        let job = |what: &'static str, period, work: Work| {
+            let (stop, tally) = (Arc::clone(&stop), Arc::clone(&tally));
+            std::thread::spawn(move || {
+                pace(&stop, period, |n| {
+                    let (peers, outcome) = work(n);
+                    let is_part = broken.is_some_and(|broken| peers.contains(&broken));
+                    let code = outcome.err().unwrap_or(200);
+                    *tally
+                        .lock()
+                        .expect("no counter panics")
+                        .0
+                        .entry((what, is_part, code))
+                        .or_default() += 1;
+                })
+            })
+        };
+        let registering = {
+            let (caller, registered) = (self.caller.clone(), Arc::clone(&registered));
+            Arc::new(move |n: u32| {
+                let one = &registered[n as usize % registered.len()];
+                let phone = caller.phone(&one.aor, one.peer);
+                (vec![one.peer], phone.and_then(|phone| phone.register_briefly()))
+            })
+        };
+        let caller = self.caller.clone();
+        let calling = Arc::new(move |n: u32| {
+            let callee = &registered[n as usize % registered.len()];
+            // Each time another peer than the callee's.
+            let from = (callee.peer + (n / 5 % 4) as u16) % 5 + 1;
+            (vec![from, callee.peer], caller.call(from, &callee.aor))
+        });
+        Load {
+            pacers: vec![
+                job("registrations", Duration::from_millis(200), registering),
+                job("calls", Duration::from_millis(500), calling),
+            ],
+            stop,
+            tally,
+        }
+    }
+}
+
+impl Load {
+    /// Ends it, waits for what is under way, and tells what came of it.
+    ///
+    /// # Panics
+    /// When a pacer did.
+    pub fn end(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        for pacer in self.pacers {
+            pacer.join().expect("no pacer panics");
+        }
+        self.tally.lock().expect("no counter panics").clone()
+    }
+}
+
+impl Tally {
+    /// What failed without the broken peer being part of it.
+    pub fn unexplained(&self) -> u32 {
+        self.0
+            .iter()
+            .filter(|((_, is_part, code), _)| !is_part && *code != 200)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// The status codes with which something failed.
+    pub fn codes(&self) -> Vec<u16> {
+        self.0
+            .keys()
+            .map(|(_, _, code)| *code)
+            .filter(|code| *code != 200)
+            .collect()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ((what, is_part, code), count) in &self.0 {
+            let part = if *is_part { " of the broken peer" } else { "" };
+            write!(f, " {count}x {code} ({what}{part})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Starts `work` in a thread of its own at each beat, and waits for all at the end.
+fn pace(stop: &AtomicBool, period: Duration, work: impl Fn(u32) + Send + Sync) {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let mut next = Instant::now();
+        for n in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            scope.spawn(move || work(n));
+            next += period;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+    });
+}
