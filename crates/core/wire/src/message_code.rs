@@ -80,6 +80,14 @@ impl MessageCode {
         !self.is_request()
     }
 
+    /// The method that a request asks for and its answer belongs to, such as `store`: a name from a short list, for spans and counters.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        let name = self.name().unwrap_or("unknown");
+        let of_request = name.strip_suffix("_req");
+        of_request.or(name.strip_suffix("_ans")).unwrap_or(name)
+    }
+
     /// Code of the answer to this request.
     // RFC 6940 §6.3.3: requests are odd, the answer is the next number.
     #[must_use]
