@@ -40,6 +40,7 @@ pub struct Signer {
     node_id: NodeId,
     identity: SignerIdentity,
     certificates: Vec<Bytes>,
+    until_ms: u64,
 }
 
 impl Signer {
@@ -73,7 +74,14 @@ impl Signer {
             node_id,
             identity,
             certificates,
+            until_ms: certificate.not_after_ms(),
         })
+    }
+
+    /// Returns when its certificate ends, in Unix milliseconds.
+    #[must_use]
+    pub fn until_ms(&self) -> u64 {
+        self.until_ms
     }
 
     /// Returns its key.
