@@ -9,6 +9,7 @@ use identity::{Certificate, Key};
 use kv::{Batch, FlushError, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::feed_response::Item;
+use runtime::Pulse;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,7 @@ pub(crate) struct Driver {
     store: Store,
     commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
+    pulse: Pulse,
     feed: Option<Feed>,
     feeds: u64,
     retry: Duration,
@@ -80,7 +82,7 @@ impl Driver {
     pub(crate) fn new(
         core: Core,
         (store, commands): (Store, mpsc::Receiver<Command>),
-        stop: CancellationToken,
+        (stop, pulse): (CancellationToken, Pulse),
         retry: Duration,
     ) -> Driver {
         Driver {
@@ -88,6 +90,7 @@ impl Driver {
             store,
             commands,
             stop,
+            pulse,
             feed: None,
             feeds: 0,
             retry,
@@ -112,6 +115,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
+                () = self.pulse.beat() => continue,
                 command = self.commands.recv() => match command {
                     Some(command) => self.handle(command).await?,
                     None => return Ok(()),

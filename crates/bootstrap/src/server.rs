@@ -6,11 +6,11 @@ use std::time::Duration;
 use kv::Options;
 use rpc::Served;
 use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
-use runtime::{Failure, Health, Tasks};
+use runtime::{Component, Failure, State, Tasks};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{Instrument as _, info};
 
 use crate::config::Config;
 use crate::core::Core;
@@ -29,6 +29,7 @@ pub struct Server {
     streams: TaskTracker,
     overlay: String,
     addresses: Vec<SocketAddr>,
+    component: Component,
 }
 
 impl Server {
@@ -39,18 +40,27 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropped before it returns, nothing runs.
-    pub async fn bind(config: &Config, options: Options, health: &Health) -> Result<Server, StartError> {
-        Server::bind_with(config, options, health, RETRY).await
+    pub async fn bind(config: &Config, options: Options, component: Component) -> Result<Server, StartError> {
+        Server::bind_with(config, options, component, RETRY).await
     }
 
     /// As [`Server::bind`]; what the overlay refuses is tried again after `retry`.
     pub(crate) async fn bind_with(
         config: &Config,
         options: Options,
-        health: &Health,
+        component: Component,
         retry: Duration,
     ) -> Result<Server, StartError> {
-        let reporter = health.component("bootstrap");
+        let span = component.span();
+        Server::start(config, options, component, retry).instrument(span).await
+    }
+
+    async fn start(
+        config: &Config,
+        options: Options,
+        component: Component,
+        retry: Duration,
+    ) -> Result<Server, StartError> {
         let listeners = Listener::bind(&config.https_bind).await?;
         let store = state::open(&config.folder, options)?;
         let mut core = Core::load(&store, unix_ms())?;
@@ -79,10 +89,10 @@ impl Server {
             tasks.stop(),
         );
         tasks.spawn("HTTPS certificate", kept);
-        let driver = Driver::new(core, (store, queue), tasks.stop(), retry);
+        let driver = Driver::new(core, (store, queue), (tasks.stop(), component.pulse()), retry);
         tasks.spawn("bootstrap driver", driver.run());
         served.set_health(SERVICE, true).await;
-        reporter.set_ready();
+        component.tell(State::ready());
         info!(overlay, "bootstrap service started");
         Ok(Server {
             served,
@@ -92,6 +102,7 @@ impl Server {
             streams,
             overlay,
             addresses,
+            component,
         })
     }
 
@@ -139,6 +150,7 @@ impl Server {
     /// Dropped on the way, the component is cut off when it is dropped too; what it acknowledged is
     /// on the disk.
     pub async fn shutdown(&mut self, grace: Duration) -> Result<(), Failure> {
+        self.component.tell(State::down("ending"));
         self.draining.cancel();
         self.streams.close();
         self.served.close(grace).await;

@@ -11,18 +11,21 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Span, debug, warn};
 
 use identity::{Signer, Verifier};
 use overlay_config::SignedDocument;
 use overlay_core::{
-    Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent,
+    Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent, Traced,
 };
-use wire::{NodeId, Now, SecurityBlock};
+use runtime::Pulse;
+use wire::{MessageCode, NodeId, Now, SecurityBlock};
 
 use crate::disk::Kept;
+use crate::metrics::Metrics;
 use crate::network::{Arrival, Network};
-use crate::trace;
+use crate::storage::Commands;
+use crate::trace::{self, Arrived};
 use crate::view::View;
 
 /// What handlers and helpers ask of the driver.
@@ -33,9 +36,11 @@ pub(crate) enum Request {
         /// The request.
         call: Call,
         /// Where its result goes. Once it is closed nobody waits for one.
-        done: oneshot::Sender<Result<CallResult, Unaccepted>>,
+        done: Done,
         /// Gets the id of the call, so that it can be cancelled.
         id: Arc<AtomicU64>,
+        /// The span of the call.
+        span: Span,
     },
     /// Nobody waits for this call any more.
     Cancel(CallId),
@@ -66,7 +71,7 @@ pub(crate) enum Request {
         /// The disk behind it.
         store_id: [u8; 16],
         /// Where its commands go.
-        commands: mpsc::Sender<(CommandId, Command)>,
+        commands: Commands,
     },
     /// The storage session ended; if it will not come back by itself, why.
     SessionDown(Option<String>),
@@ -107,6 +112,19 @@ pub(crate) struct Ends {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) kept: watch::Sender<Kept>,
+    pub(crate) pulse: Pulse,
+    pub(crate) metrics: Metrics,
+}
+
+/// Where the result of a call goes.
+type Done = oneshot::Sender<Result<CallResult, Unaccepted>>;
+
+/// A call that waits for its result.
+struct Waiting {
+    done: Done,
+    code: MessageCode,
+    since: Instant,
+    span: Span,
 }
 
 /// The owner of the core.
@@ -117,11 +135,14 @@ pub(crate) struct Driver {
     arrivals: mpsc::Receiver<Arrival>,
     view: watch::Sender<Arc<View>>,
     kept: watch::Sender<Kept>,
+    pulse: Pulse,
+    metrics: Metrics,
     verifier: Arc<Verifier>,
-    calls: HashMap<CallId, oneshot::Sender<Result<CallResult, Unaccepted>>>,
+    calls: HashMap<CallId, Waiting>,
     edges: BTreeMap<NodeId, Edge>,
-    storage: Option<mpsc::Sender<(CommandId, Command)>>,
+    storage: Option<Commands>,
     storage_refusal: Option<String>,
+    arrived: Arrived,
     epoch: u64,
     was_joined: bool,
     wake: Instant,
@@ -134,7 +155,10 @@ impl Driver {
             arrivals,
             view,
             kept,
+            pulse,
+            metrics,
         } = ends;
+        let arrived = Arrived::new(&core.document().document().overlay);
         Self {
             core,
             network,
@@ -142,11 +166,14 @@ impl Driver {
             arrivals,
             view,
             kept,
+            pulse,
+            metrics,
             verifier,
             calls: HashMap::new(),
             edges: BTreeMap::new(),
             storage: None,
             storage_refusal: None,
+            arrived,
             epoch: 0,
             was_joined: false,
             wake: Instant::now(),
@@ -160,6 +187,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
+                () = self.pulse.beat() => continue,
                 () = tokio::time::sleep_until(self.wake.into()) => self.core.handle_timeout(now()),
                 Some(request) = self.inbox.recv() => self.asked(request),
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival),
@@ -171,7 +199,7 @@ impl Driver {
     fn asked(&mut self, request: Request) {
         let now = now();
         match request {
-            Request::Call { call, done, id } => self.call(call, done, &id),
+            Request::Call { call, done, id, span } => self.call(call, (done, span), &id),
             Request::Cancel(call) => {
                 self.calls.remove(&call);
                 self.core.cancel(now, call);
@@ -222,7 +250,7 @@ impl Driver {
         }
     }
 
-    fn call(&mut self, call: Call, done: oneshot::Sender<Result<CallResult, Unaccepted>>, id: &AtomicU64) {
+    fn call(&mut self, call: Call, (done, span): (Done, Span), id: &AtomicU64) {
         let is_attached = |client: &NodeId| self.edges.contains_key(client);
         let refusal = if done.is_closed() {
             return;
@@ -238,9 +266,19 @@ impl Driver {
             let _ = done.send(Err(refusal));
             return;
         }
-        let call = self.core.call(now(), call);
+        let now = now();
+        let code = call.code();
+        let call = self.core.call(now, call);
         id.store(call.0, Ordering::Relaxed);
-        self.calls.insert(call, done);
+        self.calls.insert(
+            call,
+            Waiting {
+                done,
+                code,
+                since: now.instant,
+                span,
+            },
+        );
     }
 
     fn arrived(&mut self, arrival: Arrival) {
@@ -284,14 +322,20 @@ impl Driver {
                 Output::Close { link } => self.network.close(link),
                 Output::Storage(id, command) => self.command(id, command),
                 Output::CallDone(id, result) => {
-                    if let Some(done) = self.calls.remove(&id) {
+                    if let Some(Waiting { done, code, since, .. }) = self.calls.remove(&id) {
+                        self.metrics.ended(code, since.elapsed(), &result);
                         // Whoever closed it in between does not want to know.
                         let _ = done.send(Ok(result));
                     }
                 }
                 Output::Incoming(incoming) => self.incoming(incoming),
                 Output::Changed => is_changed = true,
-                Output::Traced(traced) => trace::record(&traced),
+                Output::Traced(Traced::SentAgain(call)) => {
+                    if let Some(Waiting { span, .. }) = self.calls.get(&call) {
+                        tracing::info!(parent: span, "request sent again");
+                    }
+                }
+                Output::Traced(traced) => self.arrived.note(&traced),
                 Output::Document(xml) => {
                     self.kept.send_modify(|kept| kept.document = Some(xml));
                     self.judge_links();
@@ -303,6 +347,7 @@ impl Driver {
                 }
             }
         }
+        self.metrics.count(&self.core.counters());
         if is_changed {
             self.show();
         }
@@ -318,7 +363,11 @@ impl Driver {
 
     fn command(&mut self, id: CommandId, command: Command) {
         let Some(storage) = &self.storage else { return };
-        if storage.try_send((id, command)).is_err() {
+        let traceparent = self.core.trace_of(id).map(|context| trace::to_text(&context));
+        if storage
+            .try_send((id, traceparent.unwrap_or_default(), command))
+            .is_err()
+        {
             // The session cannot take what the core may have open: it is as good as lost. Its task notices that the
             // sender is gone, opens a new one, and every open command is sent again.
             warn!("storage session does not take commands");
@@ -349,6 +398,7 @@ impl Driver {
         }
         self.was_joined = joined;
         let view = View::of(&self.core, self.epoch).with_refusal(self.storage_refusal.clone());
+        self.metrics.show(&view.status);
         self.view.send_if_modified(|shown| {
             let is_changed = **shown != view;
             if is_changed {

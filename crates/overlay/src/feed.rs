@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 
 use overlay_config::{Basis, SignedDocument};
 use overlay_core::{Call, CallResult, Refusal};
@@ -152,7 +152,12 @@ impl Feed {
         let (done, result) = oneshot::channel();
         let id = Arc::new(AtomicU64::new(0));
         self.driver
-            .send(Request::Call { call, done, id })
+            .send(Request::Call {
+                call,
+                done,
+                id,
+                span: Span::none(),
+            })
             .await
             .map_err(|_| ending())?;
         result.await.map_err(|_| ending())

@@ -10,6 +10,7 @@ mod disk;
 mod driver;
 mod edge;
 mod feed;
+mod metrics;
 mod names;
 mod network;
 mod renewer;

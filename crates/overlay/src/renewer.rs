@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use identity::{Sign as _, Signer};
 use link::Endpoint;
+use runtime::Component;
 use tokio::sync::mpsc;
 
 use crate::driver::Request;
@@ -14,6 +15,7 @@ use crate::server::Error;
 pub struct Renewer {
     pub(crate) endpoint: Endpoint,
     pub(crate) driver: mpsc::Sender<Request>,
+    pub(crate) component: Component,
 }
 
 impl Renewer {
@@ -26,6 +28,7 @@ impl Renewer {
     /// Dropped on the way, links may have the new certificate and messages the old one: call it again.
     pub async fn renew(&self, signer: Signer) -> Result<(), Error> {
         self.endpoint.renew(signer.certificates(), signer.key())?;
+        self.component.certificate("node", signer.until_ms());
         // A driver that is gone signs nothing any more.
         let _ = self.driver.send(Request::Renewed(Arc::new(signer))).await;
         Ok(())

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use identity::Sign as _;
 use link::Endpoint;
 use overlay_core::{Core, Rules, Settings};
 use rpc::Served;
 use rpc::proto::overlay::v1::overlay_server::OverlayServer;
-use runtime::{Failure, Reporter, Tasks};
+use runtime::{Component, Failure, Tasks, telemetry};
 
 use crate::config::{Config, Member, Upstreams};
 use crate::driver::{Driver, Ends, Request, now};
+use crate::metrics::Metrics;
 use crate::network::{self, Network};
 use crate::renewer::Renewer;
 use crate::service::Service;
@@ -85,9 +87,19 @@ impl Server {
     /// Dropping it starts nothing.
     pub async fn bind(
         config: Config,
+        member: Member,
+        upstreams: Upstreams,
+        component: Component,
+    ) -> Result<Self, Error> {
+        let span = component.span();
+        Self::start(config, member, upstreams, component).instrument(span).await
+    }
+
+    async fn start(
+        config: Config,
         mut member: Member,
         upstreams: Upstreams,
-        health: Reporter,
+        component: Component,
     ) -> Result<Self, Error> {
         let listeners = network::listen(&config.bind).await?;
         let addresses = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
@@ -121,6 +133,7 @@ impl Server {
         let renewer = Renewer {
             endpoint: endpoint.clone(),
             driver: requests.clone(),
+            component: component.clone(),
         };
         let (network, arrivals) = Network::new(endpoint, stop.clone());
         for (listener, _) in listeners {
@@ -130,11 +143,14 @@ impl Server {
         let written = kept.clone();
         let (kept, to_keep) = watch::channel(kept);
         tasks.spawn("overlay disk", disk::keep((store, written), to_keep, stop.clone()));
+        component.certificate("node", member.signer.until_ms());
         let ends = Ends {
             inbox,
             arrivals,
             view,
             kept,
+            pulse: component.pulse(),
+            metrics: Metrics::new(&component),
         };
         let driver = Driver::new(core, member.verifier, network, ends);
         tasks.spawn("overlay driver", driver.run(stop.clone()));
@@ -148,7 +164,7 @@ impl Server {
         );
         tasks.spawn(
             "overlay health",
-            tell_health(served.clone(), health, watched.clone(), stop.clone()),
+            tell_health(served.clone(), component, watched.clone(), stop.clone()),
         );
         if let Some(bootstrap) = upstreams.bootstrap {
             tasks.spawn(
@@ -251,6 +267,7 @@ fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Se
         rules: Rules::default(),
         local_addresses,
         bootstrap: Vec::new(),
+        traces: telemetry::sampler().is_some(),
         neighbors: config.neighbors,
     })
 }
@@ -258,7 +275,7 @@ fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Se
 /// Tells the process and the health service how this peer is, at each change.
 async fn tell_health(
     served: Served,
-    reporter: Reporter,
+    component: Component,
     mut view: watch::Receiver<Arc<View>>,
     stop: tokio_util::sync::CancellationToken,
 ) {
@@ -267,7 +284,7 @@ async fn tell_health(
             let view = view.borrow_and_update();
             (view.health(), view.status.serving)
         };
-        reporter.set(state);
+        component.tell(state);
         served.set_health(SERVICE, is_serving).await;
         tokio::select! {
             () = stop.cancelled() => return,

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request as Asked, Response, Status, Streaming};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, field};
 
 use identity::Verifier;
 use overlay_core::{Call, CallId, CallResult};
@@ -20,7 +20,7 @@ use rpc::proto::overlay::v1::{
     WatchResponse, call_response, overlay_server::Overlay,
 };
 use rpc::{Caller, Deadline, Role};
-use wire::{Decode, Destination, MessageContents, NodeId, SecurityBlock, TransactionId};
+use wire::{Body, Decode, Destination, MessageContents, NodeId, SecurityBlock, TransactionId};
 
 use crate::driver::{Request, Unaccepted};
 use crate::view::View;
@@ -52,11 +52,11 @@ impl Overlay for Service {
         if call.from_client.is_some() && !caller.has(Role::SipEdge) {
             return Err(Status::permission_denied("only an edge calls as a client"));
         }
-        let span = span_of(&call);
+        let span = span_of(&call, &self.view.borrow().document.document().overlay);
         async {
             call.trace = trace::current();
             let result = self.run(call).await?;
-            record(&tracing::Span::current(), &result);
+            record(&Span::current(), &result);
             Ok(Response::new(response_of(result)))
         }
         .instrument(span)
@@ -132,6 +132,7 @@ impl Service {
                 call,
                 done,
                 id: Arc::clone(&id),
+                span: Span::current(),
             })
             .await
             .map_err(|_| ending())?;
@@ -225,37 +226,50 @@ fn response_of(result: CallResult) -> CallResponse {
 }
 
 /// The span of a request at its origin.
-fn span_of(call: &Call) -> tracing::Span {
-    let method = MessageContents::from_bytes(&call.contents).map(|contents| contents.code.to_string());
+fn span_of(call: &Call, overlay: &str) -> Span {
     let span = tracing::info_span!(
         "reload",
-        otel.name = format!("reload {}", method.unwrap_or_default()),
+        otel.name = format!("reload {}", call.code().method()),
         otel.kind = "client",
-        reload.transaction_id = tracing::field::Empty,
-        reload.resource_id = tracing::field::Empty,
-        reload.node_id = tracing::field::Empty,
-        reload.hops = tracing::field::Empty,
-        error.type = tracing::field::Empty,
+        reload.overlay = overlay,
+        reload.transaction_id = field::Empty,
+        reload.resource_id = field::Empty,
+        reload.kind_id = field::Empty,
+        reload.node_id = field::Empty,
+        reload.hops = field::Empty,
+        error.type = field::Empty,
     );
+    if span.is_disabled() {
+        return span;
+    }
     if let Some((id, _)) = &call.signed {
-        span.record("reload.transaction_id", tracing::field::display(id));
+        span.record("reload.transaction_id", field::display(id));
     }
     match call.destination.last() {
-        Some(Destination::Resource(resource)) => span.record("reload.resource_id", tracing::field::display(resource)),
-        Some(Destination::Node(node)) => span.record("reload.node_id", tracing::field::display(node)),
-        _ => &span,
+        Some(Destination::Resource(resource)) => drop(span.record("reload.resource_id", field::display(resource))),
+        Some(Destination::Node(node)) => drop(span.record("reload.node_id", field::display(node))),
+        _ => {}
+    }
+    let body = MessageContents::from_bytes(&call.contents).and_then(|contents| contents.body());
+    let kinds: Vec<String> = match &body {
+        Ok(Body::StoreReq(store)) => store.kind_data.iter().map(|data| data.kind.to_string()).collect(),
+        Ok(Body::FetchReq(fetch)) => fetch.specifiers.iter().map(|wanted| wanted.kind.to_string()).collect(),
+        _ => Vec::new(),
     };
+    if !kinds.is_empty() {
+        span.record("reload.kind_id", kinds.join(","));
+    }
     span
 }
 
 /// Notes in the span how the request ended.
-fn record(span: &tracing::Span, result: &CallResult) {
+fn record(span: &Span, result: &CallResult) {
     match result {
         CallResult::Answered { responder, hops, .. } => {
-            span.record("reload.node_id", tracing::field::display(responder));
+            span.record("reload.node_id", field::display(responder));
             span.record("reload.hops", u64::from(*hops));
         }
-        CallResult::Refused(refusal) => drop(span.record("error.type", tracing::field::display(refusal.code))),
+        CallResult::Refused(refusal) => drop(span.record("error.type", field::display(refusal.code))),
     }
 }
 

@@ -30,6 +30,9 @@ struct Stream {
     down: Streaming<SessionResponse>,
 }
 
+/// Where the commands of a session go, each with the trace that it is part of.
+pub(crate) type Commands = mpsc::Sender<(CommandId, String, Command)>;
+
 /// Keeps a session until the stop signal, or until another overlay has taken the store.
 pub(crate) async fn keep(
     storage: Channel,
@@ -97,7 +100,7 @@ async fn open(storage: &Channel, view: &watch::Receiver<Arc<View>>, instance: u6
         }
     };
     let gone = |_| Status::unavailable("storage ended the session");
-    up.send(request(0, session_request::Command::Open(open)))
+    up.send(request(0, String::new(), session_request::Command::Open(open)))
         .await
         .map_err(gone)?;
     let answer = down.message().await?.and_then(|response| response.answer);
@@ -155,17 +158,17 @@ async fn run(stream: Stream, opened: Opened, driver: &mpsc::Sender<Request>) -> 
                 _ => return down.message().await.err().unwrap_or_else(ending),
             },
             command = queue.recv(), if next.is_none() => match command {
-                Some((CommandId(id), command)) => next = Some(request(id, command_of(command))),
+                Some((CommandId(id), traceparent, command)) => next = Some(request(id, traceparent, command_of(command))),
                 None => return Status::unavailable("the overlay gave the session up"),
             },
         }
     }
 }
 
-fn request(id: u64, command: session_request::Command) -> SessionRequest {
+fn request(id: u64, traceparent: String, command: session_request::Command) -> SessionRequest {
     SessionRequest {
         id,
-        traceparent: String::new(),
+        traceparent,
         command: Some(command),
     }
 }

@@ -87,6 +87,12 @@ impl View {
             is_serving: self.status.serving,
             is_ready: self.status.ready,
             reasons: self.reasons(),
+            ring: Some(runtime::Ring {
+                joined: self.status.joined,
+                successors: self.status.successors.len(),
+                predecessors: self.status.predecessors.len(),
+                fingers: self.status.fingers.len(),
+            }),
         }
     }
 

@@ -23,6 +23,10 @@ pub(crate) struct Settings {
     pub(crate) sip_edge: sip_edge::Config,
     /// Enrollment and users.
     pub(crate) bootstrap: bootstrap::Config,
+    /// Health and metrics.
+    pub(crate) admin: runtime::admin::Config,
+    /// Logs and traces.
+    pub(crate) telemetry: runtime::telemetry::Config,
     /// What a bootstrap service makes on an empty volume; without it an empty folder is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) create: Option<Create>,

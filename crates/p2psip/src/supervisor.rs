@@ -137,6 +137,18 @@ impl Component for storage::Server {
     }
 }
 
+impl Component for runtime::admin::Server {
+    type Error = runtime::Failure;
+
+    async fn join(&mut self) -> Result<(), Self::Error> {
+        Self::join(self).await
+    }
+
+    async fn shutdown(self, grace: Duration) -> Result<(), Self::Error> {
+        Self::shutdown(self, grace).await
+    }
+}
+
 impl Component for overlay::Server {
     type Error = overlay::Error;
 

@@ -18,7 +18,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tower::{Service, ServiceExt as _};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::body::ServedBody;
 use crate::role::Caller;
@@ -30,6 +30,8 @@ pub struct Served {
     routes: Routes,
     health: HealthReporter,
     life: Arc<Life>,
+    /// What it was built in: requests come from anywhere, and their spans are those of the component all the same.
+    home: Span,
 }
 
 /// Collects the services of one [`Served`].
@@ -37,6 +39,7 @@ pub struct Builder {
     routes: Routes,
     health: HealthReporter,
     life: Arc<Life>,
+    home: Span,
 }
 
 /// Where a server stands between its start and its end.
@@ -68,6 +71,7 @@ impl Served {
             routes,
             health,
             life: Arc::default(),
+            home: Span::current(),
         }
     }
 
@@ -78,6 +82,7 @@ impl Served {
             routes: self.routes.clone(),
             health: self.health.clone(),
             life: Arc::clone(&self.life),
+            home: self.home.clone(),
         }
     }
 
@@ -117,7 +122,7 @@ impl Served {
     /// Answers one request; its caller is in the extensions.
     pub(crate) async fn answer(self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        let span = trace::server_span(&path, request.headers());
+        let span = self.home.in_scope(|| trace::server_span(&path, request.headers()));
         let call = self.life.calls.token();
         let outcome = async {
             let deadline = self.admit(&path, &mut request)?;
@@ -199,6 +204,7 @@ impl Builder {
             routes: self.routes.prepare(),
             health: self.health,
             life: self.life,
+            home: self.home,
         }
     }
 }

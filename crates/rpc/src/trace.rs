@@ -11,13 +11,14 @@ pub fn traceparent() -> String {
     of_span(&Span::current()).unwrap_or_default()
 }
 
-/// Makes `span` part of the trace that `traceparent` names. A malformed one is ignored: a trace is never a reason to
-/// refuse work. Call it before the span is entered.
+/// Makes `span` part of the trace that `traceparent` names. Without one, or with a malformed one, it begins a trace: that is never a
+/// reason to refuse work. Call it before the span is entered.
 pub fn set_parent(span: &Span, traceparent: &str) {
-    if let Some(context) = parse(traceparent) {
-        // Fails only for a span that no layer exports, or that has begun: there is no trace to join then.
-        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(context));
-    }
+    let parent = parse(traceparent).unwrap_or_else(SpanContext::empty_context);
+    // What else is in the current context stays: it says which service this is.
+    let context = opentelemetry::Context::current().with_remote_span_context(parent);
+    // Fails only for a span that no layer exports, or that has begun: there is no trace to join then.
+    let _ = span.set_parent(context);
 }
 
 /// The span of a call at its caller.
@@ -44,9 +45,8 @@ pub(crate) fn server_span(path: &str, headers: &HeaderMap) -> Span {
         rpc.method = name(path),
         rpc.response.status_code = field::Empty,
     );
-    if let Some(traceparent) = headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok()) {
-        set_parent(&span, traceparent);
-    }
+    let traceparent = headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok());
+    set_parent(&span, traceparent.unwrap_or_default());
     span
 }
 

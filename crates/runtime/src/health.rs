@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 /// The health of a process; clones share it.
@@ -19,11 +20,47 @@ pub struct State {
     pub is_ready: bool,
     /// Why not, in plain words.
     pub reasons: Vec<String>,
+    /// The place in the ring, which only the overlay knows.
+    pub ring: Option<Ring>,
+}
+
+/// Where a peer stands in its ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ring {
+    /// Whether it is a peer of the ring.
+    pub joined: bool,
+    /// How many successors it knows.
+    pub successors: usize,
+    /// How many predecessors it knows.
+    pub predecessors: usize,
+    /// How many distinct peers its finger table has.
+    pub fingers: usize,
+}
+
+impl State {
+    /// Nothing is missing.
+    #[must_use]
+    pub fn ready() -> Self {
+        Self {
+            is_serving: true,
+            is_ready: true,
+            ..Self::default()
+        }
+    }
+
+    /// It serves nobody, for this reason.
+    #[must_use]
+    pub fn down(reason: &str) -> Self {
+        Self {
+            reasons: vec![reason.into()],
+            ..Self::default()
+        }
+    }
 }
 
 /// Tells the health of one component.
 #[derive(Clone, Debug)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     component: &'static str,
     health: Health,
 }
@@ -39,15 +76,12 @@ impl Health {
 
     /// Adds a component; it is not ready until it says so.
     #[must_use]
-    pub fn component(&self, component: &'static str) -> Reporter {
+    pub(crate) fn component(&self, component: &'static str) -> Reporter {
         let reporter = Reporter {
             component,
             health: self.clone(),
         };
-        reporter.set(State {
-            reasons: vec!["starting".into()],
-            ..State::default()
-        });
+        reporter.set(State::down("starting"));
         reporter
     }
 
@@ -94,7 +128,7 @@ impl Default for Health {
 
 impl Reporter {
     /// Tells the component's health; only a change wakes anybody.
-    pub fn set(&self, state: State) {
+    pub(crate) fn set(&self, state: State) {
         self.health.components.send_if_modified(|components| {
             let is_changed = components.get(self.component) != Some(&state);
             if is_changed {
@@ -102,15 +136,6 @@ impl Reporter {
                 components.insert(self.component, state);
             }
             is_changed
-        });
-    }
-
-    /// Tells that nothing is missing.
-    pub fn set_ready(&self) {
-        self.set(State {
-            is_serving: true,
-            is_ready: true,
-            reasons: Vec::new(),
         });
     }
 }
@@ -125,10 +150,10 @@ mod tests {
         assert!(!health.is_ready());
         let overlay = health.component("overlay");
         let storage = health.component("storage");
-        overlay.set_ready();
+        overlay.set(State::ready());
         assert!(!health.is_ready());
         assert_eq!(health.reasons(), ["storage: starting"]);
-        storage.set_ready();
+        storage.set(State::ready());
         assert!(health.is_ready() && health.reasons().is_empty());
     }
 
@@ -144,10 +169,11 @@ mod tests {
             is_serving: true,
             is_ready: false,
             reasons: vec!["repairing".into()],
+            ring: None,
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        overlay.set_ready();
+        overlay.set(State::ready());
         waiting.await.unwrap();
     }
 }

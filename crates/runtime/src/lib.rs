@@ -1,17 +1,23 @@
-//! What every process needs: configuration, telemetry, health, signals, supervised tasks, private files.
+//! What every process needs: configuration, telemetry, health, metrics, signals, supervised tasks, private files.
 
 pub mod addresses;
+pub mod admin;
 pub mod config;
 mod exit;
 mod health;
 pub mod list;
+pub mod metrics;
+mod monitor;
 pub mod private;
+mod pulse;
 pub mod signal;
 mod tasks;
 pub mod telemetry;
 pub mod units;
 
 pub use exit::ExitCode;
-pub use health::{Health, Reporter, State};
+pub use health::{Health, Ring, State};
+pub use monitor::{Component, Monitor, Readiness};
+pub use pulse::Pulse;
 pub use tasks::{Failure, Tasks};
 pub use telemetry::Pii;

@@ -1,25 +1,46 @@
-//! What a process tells about itself: log lines on stderr and trace ids.
+//! What a process tells about itself: log lines on stderr, and traces for a collector.
 //!
-//! `RUST_LOG` chooses what is told, `P2PSIP_LOG_FORMAT=json` how. Spans get trace ids whatever the log shows, so that a trace
-//! context always travels with a call.
+//! `RUST_LOG` chooses what is told, `P2PSIP_LOG_FORMAT=json` how. The standard variables `OTEL_*` turn on the export of traces; without it spans
+//! have no ids and cost next to nothing.
 
+mod environment;
+mod export;
 pub mod field;
+mod ids;
 mod pii;
+mod sampling;
+mod service;
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing::Subscriber;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use opentelemetry::trace::TraceId;
+use serde::{Deserialize, Serialize};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use environment::Environment;
+use export::Exporter;
+use service::{Services, Tracers};
+
+pub(crate) use export::dropped;
+pub use ids::identified;
 pub use pii::{Pii, Privacy, set_privacy};
+pub(crate) use service::COMPONENT;
+
+/// The section `[telemetry]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How user names and addresses of people are shown: `full`, `hash` (the same person looks the same) or `off`. Default: hash.
+    pub identity: Privacy,
+}
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +82,16 @@ pub enum InitError {
         /// The format.
         format: String,
     },
+    /// A variable of OpenTelemetry asks for what is not there.
+    #[error("{variable} \"{value}\" cannot be followed: {reason}")]
+    Variable {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// It had been started before.
     #[error("telemetry was already started")]
     Again,
@@ -89,10 +120,13 @@ impl Options {
     }
 }
 
-/// Starts telemetry for the whole process, on stderr.
+/// Starts telemetry for the whole process, on stderr. If the environment asks for traces, their export begins.
 ///
 /// # Errors
-/// When the filter is malformed, or telemetry was started before.
+/// When the filter or the environment is malformed, or telemetry was started before.
+///
+/// # Panics
+/// Outside a tokio runtime, if traces are exported.
 pub fn init(options: &Options) -> Result<(), InitError> {
     init_with(options, None)
 }
@@ -101,18 +135,47 @@ pub fn init(options: &Options) -> Result<(), InitError> {
 ///
 /// # Errors
 /// As [`init`].
+///
+/// # Panics
+/// As [`init`].
 pub fn init_with(options: &Options, listener: Option<Listener>) -> Result<(), InitError> {
+    let environment = Environment::read(|name| std::env::var(name).ok())?;
     set_privacy(options.privacy);
     let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    subscriber(options, listener, has_colours, std::io::stderr)?
+    let exporter = environment.map(|environment| EXPORTER.get_or_init(|| Exporter::start(environment)));
+    subscriber(options, listener, exporter, has_colours, std::io::stderr)?
         .try_init()
         .map_err(|_| InitError::Again)
 }
+
+/// Sends the last traces, if any are exported; the end of a process waits for it at most so long.
+pub async fn flush(within: Duration) {
+    if let Some(exporter) = EXPORTER.get() {
+        exporter.flush(within).await;
+    }
+}
+
+/// Whether a trace that begins here is recorded, by its id; none if no traces are exported.
+#[must_use]
+pub fn sampler() -> Option<fn([u8; 16]) -> bool> {
+    EXPORTER.get().map(|_| {
+        let records: fn([u8; 16]) -> bool = |trace_id| {
+            EXPORTER
+                .get()
+                .is_some_and(|exporter| exporter.records(TraceId::from_bytes(trace_id)))
+        };
+        records
+    })
+}
+
+/// Set when the export of traces begins, once in a process.
+static EXPORTER: OnceLock<Exporter> = OnceLock::new();
 
 /// Builds what [`init`] installs, for a writer of choice.
 fn subscriber<W>(
     options: &Options,
     listener: Option<Listener>,
+    exporter: Option<&Exporter>,
     has_colours: bool,
     writer: W,
 ) -> Result<impl Subscriber + Send + Sync, InitError>
@@ -138,20 +201,32 @@ where
     Ok(tracing_subscriber::registry()
         .with(listener)
         .with(lines.with_filter(filter))
-        .with(trace_ids()))
+        .with(exporter.map(|exporter| Services(exporter.clone()).with_filter(filter_fn(is_component))))
+        .with(exporter.map(spans)))
 }
 
-/// Gives our spans trace and span ids. Nothing exports them, so nothing is sampled: the ids cost little and still join the
-/// spans of one call across peers.
-fn trace_ids<S>() -> impl Layer<S>
+/// Turns our spans, and the events in them, into OpenTelemetry's.
+fn spans<S>(exporter: &Exporter) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let provider = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOff).build();
-    let ours = Targets::new().with_target("p2psip", LevelFilter::INFO);
+    let tracers = Tracers {
+        process: exporter.tracer("process", ""),
+    };
+    let is_ours = |metadata: &Metadata<'_>| {
+        metadata.target().starts_with("p2psip") && *metadata.level() <= Level::INFO && !is_component(metadata)
+    };
     tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("p2psip"))
-        .with_filter(ours)
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_target(false)
+        .with_tracer(tracers)
+        .with_filter(filter_fn(is_ours))
+}
+
+fn is_component(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.name() == COMPONENT
 }
 
 #[cfg(test)]
@@ -189,7 +264,7 @@ mod tests {
             privacy: Privacy::Hash,
         };
         let writer = lines.clone();
-        let subscriber = subscriber(&options, None, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(&options, None, None, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!({ field::NODE_ID } = "a1b2c3d4", peers = 5, "joined ring");
             tracing::debug!("a decision");
@@ -225,24 +300,10 @@ mod tests {
             format: Format::Text,
             privacy: Privacy::Hash,
         };
-        let error = subscriber(&options, None, false, io::sink).err().unwrap().to_string();
+        let error = subscriber(&options, None, None, false, io::sink)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("p2psip=loud"), "{error}");
-    }
-
-    #[test]
-    fn spans_have_trace_ids_without_any_log() {
-        use opentelemetry::trace::TraceContextExt as _;
-        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-
-        let options = Options {
-            filter: "off".into(),
-            format: Format::Text,
-            privacy: Privacy::Hash,
-        };
-        let subscriber = subscriber(&options, None, false, io::sink).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            let span = tracing::info_span!("call");
-            assert!(span.context().span().span_context().is_valid());
-        });
     }
 }

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use identity::Verifier;
 use kv::{Batch, Store};
 use overlay_config::SignedDocument;
+use runtime::{Component, Pulse, State};
 use sip_core::aor::{Aor, Domains};
 use sip_core::flow::{Flow, FlowKind, Hop};
 use sip_core::location::Table;
 use sip_core::proxy::{self, Answer, AuthenticateId, Output, RegisterId, ResolveId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use usage::sip::{Found, Registrant};
 use wire::{NodeId, Now};
 
@@ -30,7 +31,7 @@ use crate::edges::Edges;
 use crate::entries::{Entries, Job};
 use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
 use crate::minter::Minter;
-use crate::spans::Spans;
+use crate::requests::Requests;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, Arrivals, Hub};
 use crate::unstored::Unstored;
@@ -85,7 +86,8 @@ pub(crate) struct Driver {
     /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
     pub(crate) unstored: Unstored<RegisterId>,
     pub(crate) jobs: JoinSet<Done>,
-    pub(crate) spans: Spans,
+    pub(crate) requests: Requests,
+    pub(crate) component: Component,
     pub(crate) throttle: Throttle,
     pub(crate) drained: Option<oneshot::Sender<()>>,
 }
@@ -95,6 +97,7 @@ pub(crate) struct Driver {
 pub(crate) struct HomeLink {
     pub(crate) handle: Home,
     pub(crate) replies: mpsc::Sender<Reply>,
+    pub(crate) is_attached: bool,
     pub(crate) state: Option<HomeState>,
 }
 
@@ -104,6 +107,7 @@ pub(crate) struct Inbox {
     pub(crate) arrivals: Arrivals,
     pub(crate) home: mpsc::Receiver<HomeEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) pulse: Pulse,
 }
 
 /// What waits for a look-up in the directory.
@@ -169,6 +173,7 @@ impl Driver {
                     Some(command) => self.handle_command(now(), command),
                     None => break,
                 },
+                () = inbox.pulse.beat() => {}
                 Some(done) = self.jobs.join_next() => self.handle_done(now(), done)?,
                 () = tokio::time::sleep_until(due.into()) => {
                     let now = now();
@@ -206,29 +211,30 @@ impl Driver {
                     id,
                     flow,
                     request,
-                    trace,
+                    context,
                 } => {
-                    let _entered = self.spans.of(&trace).entered();
+                    let _entered = self.requests.span(context).entered();
                     self.authenticate(now, id, flow, request);
                 }
                 Output::Register {
                     id,
                     flow,
                     request,
-                    trace,
+                    context,
                 } => {
-                    let _entered = self.spans.of(&trace).entered();
+                    let _entered = self.requests.span(context).entered();
                     self.register(now, id, flow, request);
                 }
-                Output::Resolve { id, query, trace } => {
-                    let _entered = self.spans.of(&trace).entered();
+                Output::Resolve { id, query, context } => {
+                    let span = context.map_or_else(Span::none, |context| self.requests.span(context));
+                    let _entered = span.entered();
                     self.resolve(now, id, query);
                 }
                 // Its answers will find nobody, which the proxy bears.
                 Output::Abandon(_) => {}
                 Output::Forget { aor, .. } => self.directory.drop_routes(aor.as_str()),
                 Output::EdgeSilent(node) => self.handle_unreachable_edge(now, node),
-                Output::Event(event) => self.spans.note(&event),
+                Output::Event(event) => self.requests.note(event),
                 Output::Timeout(due) => break due,
             }
         };
@@ -286,6 +292,12 @@ impl Driver {
             self.publish(now, job);
         }
         self.hub.retire(|_, until_ms| until_ms <= now.unix_ms);
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let metrics = &self.requests.metrics;
+        metrics.registrations.set(gauge(self.locations.bindings_len()));
+        for (end, number) in self.hub.flows() {
+            metrics.flows.get_or_create(&[("end", end)]).set(gauge(number));
+        }
     }
 
     fn handle_command(&mut self, now: Now, command: Command) {
@@ -294,6 +306,7 @@ impl Driver {
                 // RFC 3261 §21.5.4: when to come back; a restart is over by then.
                 self.proxy.set_draining(Some(10));
                 self.drained = Some(drained);
+                self.tell_health();
             }
             Command::Renewed(credentials) => {
                 let Credentials {
@@ -302,6 +315,9 @@ impl Driver {
                     values,
                     record_keys,
                 } = *credentials;
+                self.component.certificate("edge_link", link.until_ms());
+                let signer = delegated.certificate().not_after_ms();
+                self.component.certificate("delegated_signer", signer);
                 self.attacher.link = Arc::new(link);
                 self.minter.renew(delegated, values);
                 self.users.add_keys(record_keys);
@@ -361,6 +377,26 @@ impl Driver {
         }
         let record = self.directory.record(now.instant, aor.as_str()).flatten();
         disk::put_bindings(batch, now.unix_ms, aor, &self.locations, record);
+    }
+
+    /// Tells the process how this edge is.
+    pub(crate) fn tell_health(&self) {
+        let reasons: Vec<String> = [
+            (self.proxy.is_draining(), "draining"),
+            (!self.home.is_attached, "not attached to the overlay"),
+            (!self.is_serving(), "the overlay does not serve"),
+        ]
+        .into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, reason)| reason.to_owned())
+        .collect();
+        self.component.tell(State {
+            // Calls between its own phones go on whatever the overlay does.
+            is_serving: !self.proxy.is_draining(),
+            is_ready: reasons.is_empty(),
+            reasons,
+            ring: None,
+        });
     }
 
     /// Whether the overlay can be asked: joined, not isolated, and reachable.

@@ -1,6 +1,7 @@
-//! One event for each SIP message that passes, from which the ladder of a call is drawn.
+//! One event for each SIP message that passes, from which the ladder of a call is drawn; `dev` shows all of it, others hide whom it is about.
 
 use bytes::Bytes;
+use runtime::Pii;
 use sip_core::flow::{Flow, FlowKind};
 use sip_core::message::Message;
 use tracing::Level;
@@ -28,7 +29,11 @@ pub(crate) fn sent(node: NodeId, flow: &Flow, bytes: &Bytes) {
 
 fn show(node: NodeId, flow: &Flow, message: &Message, direction: &str) {
     let peer = match &flow.kind {
-        FlowKind::Phone => format!("{} {}", flow.transport.via_name().to_ascii_lowercase(), flow.remote),
+        FlowKind::Phone => format!(
+            "{} {}",
+            flow.transport.via_name().to_ascii_lowercase(),
+            Pii(flow.remote)
+        ),
         FlowKind::Edge(node) | FlowKind::Stranger { node, .. } => node.to_string(),
     };
     let text = match (message.status(), message.request_uri()) {
@@ -37,7 +42,7 @@ fn show(node: NodeId, flow: &Flow, message: &Message, direction: &str) {
             message.reason().unwrap_or_default(),
             message.method().as_str()
         ),
-        (None, uri) => format!("{} {}", message.method().as_str(), uri.unwrap_or_default()),
+        (None, uri) => format!("{} {}", message.method().as_str(), Pii(uri.unwrap_or_default())),
     };
     let id = message.call_id().unwrap_or_default();
     tracing::trace!(target: TARGET, protocol = "SIP", %node, peer, direction, text, id, "message");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use identity::{Sign as _, Verifier};
 use overlay_config::SignedDocument;
 use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
+use runtime::{Component, telemetry};
 use sip_core::aor::Domains;
 use sip_core::digest::{Authenticator, Settings as DigestSettings};
 use sip_core::location::{Limits, Table};
@@ -14,6 +15,7 @@ use sip_core::proxy::{self, BranchTimers};
 use sip_core::token::TokenKey;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 use usage::sip::Registrant;
 use wire::NodeId;
 
@@ -24,8 +26,10 @@ use crate::driver::{COMMANDS, Command, Driver, Fatal, HOME_EVENTS, HomeLink, Inb
 use crate::edges::Edges;
 use crate::entries::Entries;
 use crate::home::{Attachment, Home, HomeEvent, REPLIES};
+use crate::metrics::Metrics;
 use crate::minter::Minter;
 use crate::renewer::Renewer;
+use crate::requests::Requests;
 use crate::service::Service;
 use crate::transport::{Arrivals, Bound, Hub};
 use crate::users::Users;
@@ -95,7 +99,23 @@ impl Server {
         credentials: Credentials,
         document: SignedDocument,
         overlay: rpc::Channel,
+        component: Component,
     ) -> Result<Self, BindError> {
+        let span = component.span();
+        let starting = Self::begin(config, credentials, document, overlay, component);
+        starting.instrument(span).await
+    }
+
+    async fn begin(
+        config: Config,
+        credentials: Credentials,
+        document: SignedDocument,
+        overlay: rpc::Channel,
+        component: Component,
+    ) -> Result<Self, BindError> {
+        component.certificate("edge_link", credentials.link.until_ms());
+        component.certificate("delegated_signer", credentials.delegated.certificate().not_after_ms());
+        let pulse = component.pulse();
         let bound = Bound::bind(&config.bind, config.edge_bind)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
@@ -138,11 +158,13 @@ impl Server {
             verifier,
             endpoint,
             bound,
+            component,
         };
         let (driver, arrivals) = start
             .driver(HomeLink {
                 handle: handle.clone(),
                 replies,
+                is_attached: false,
                 state: None,
             })
             .await?;
@@ -153,22 +175,23 @@ impl Server {
             events: home_events.clone(),
             replies: replies_inbox,
         });
-        tasks.spawn(async move {
+        let attaching = async move {
             attaching.await;
             std::future::pending().await
-        });
-        tasks.spawn(async move {
+        };
+        let watching = async move {
             handle.watch(home_events).await;
             std::future::pending().await
-        });
-        tasks.spawn(run(
-            driver,
-            Inbox {
-                arrivals,
-                home: home_inbox,
-                commands: commands_inbox,
-            },
-        ));
+        };
+        let inbox = Inbox {
+            arrivals,
+            home: home_inbox,
+            commands: commands_inbox,
+            pulse,
+        };
+        tasks.spawn(attaching.in_current_span());
+        tasks.spawn(watching.in_current_span());
+        tasks.spawn(run(driver, inbox).in_current_span());
         let service = SipEdgeServer::new(Service::new(commands.clone()));
         let served = rpc::Served::builder().service(service).build();
         served.set_health(SERVICE, true).await;
@@ -246,7 +269,11 @@ fn reachable(bound: SocketAddr) -> Result<SocketAddr, BindError> {
 /// Runs the driver once the home peer is known: a route without it leads nowhere.
 async fn run(mut driver: Driver, mut inbox: Inbox) -> Result<(), Fatal> {
     while driver.registrant.home == NodeId::ZERO {
-        match inbox.home.recv().await {
+        let event = tokio::select! {
+            event = inbox.home.recv() => event,
+            () = inbox.pulse.beat() => continue,
+        };
+        match event {
             Some(event @ (HomeEvent::Attached(_) | HomeEvent::State(_))) => driver.handle_first(event),
             Some(_) => {}
             None => return Ok(()),
@@ -267,6 +294,7 @@ struct Start {
     verifier: Arc<Verifier>,
     endpoint: Arc<link::Endpoint>,
     bound: Bound,
+    component: Component,
 }
 
 impl Start {
@@ -282,6 +310,7 @@ impl Start {
             verifier,
             endpoint,
             bound,
+            component,
         } = self;
         let now = now();
         let unusable = |error: disk::DiskError| BindError::Disk(error.to_string());
@@ -306,6 +335,7 @@ impl Start {
             transactions: sip_core::transaction::Settings::default(),
             branches: BranchTimers::default(),
             max_breadth: MAX_BREADTH,
+            traces: telemetry::sampler(),
         };
         let algorithms = config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
         let digest = DigestSettings {
@@ -342,7 +372,8 @@ impl Start {
             store,
             unstored: crate::unstored::Unstored::default(),
             jobs: JoinSet::new(),
-            spans: crate::spans::Spans::default(),
+            requests: Requests::new(Metrics::new(&component)),
+            component,
             throttle: crate::throttle::Throttle::default(),
             drained: None,
         };

@@ -39,8 +39,10 @@ impl Asked {
 pub(crate) enum Judged {
     /// The request is from the user; with the name to show.
     Right(String),
-    /// It is answered so.
-    Refused(Answer),
+    /// The nonce is too old: it is challenged anew.
+    Stale(Answer),
+    /// It is answered so; with the reason, from a short list.
+    Refused(Answer, &'static str),
 }
 
 impl Users {
@@ -84,10 +86,11 @@ impl Users {
     /// Judges by the user's record. A user who does not exist is challenged like one whose password is wrong, so that names cannot be probed.
     pub(crate) fn judge(&mut self, now: Instant, asked: &Asked, record: Option<&Record>) -> Judged {
         let Some(record) = record.filter(|record| record.public().state != State::Removed) else {
-            return Judged::Refused(self.challenge(now, &asked.request, asked.realm(), false));
+            let challenge = self.challenge(now, &asked.request, asked.realm(), false);
+            return Judged::Refused(challenge, "unknown_user");
         };
         let Some(secret) = self.open(&asked.aor, record) else {
-            return Judged::Refused(Answer::new(500).reason("User Record Unreadable"));
+            return Judged::Refused(Answer::new(500).reason("User Record Unreadable"), "unreadable_record");
         };
         let verdict = self.authenticator.judge(
             now,
@@ -97,14 +100,17 @@ impl Users {
         );
         match verdict {
             Verdict::Right if record.public().state == State::Suspended => {
-                Judged::Refused(Answer::new(403).reason("User Suspended"))
+                Judged::Refused(Answer::new(403).reason("User Suspended"), "suspended")
             }
             Verdict::Right if !record.public().allows(self.edge) => {
-                Judged::Refused(Answer::new(403).reason("Edge Not Allowed"))
+                Judged::Refused(Answer::new(403).reason("Edge Not Allowed"), "edge_not_allowed")
             }
             Verdict::Right => Judged::Right(secret.display_name),
-            Verdict::Stale => Judged::Refused(self.challenge(now, &asked.request, asked.realm(), true)),
-            Verdict::Wrong => Judged::Refused(self.challenge(now, &asked.request, asked.realm(), false)),
+            Verdict::Stale => Judged::Stale(self.challenge(now, &asked.request, asked.realm(), true)),
+            Verdict::Wrong => {
+                let challenge = self.challenge(now, &asked.request, asked.realm(), false);
+                Judged::Refused(challenge, "wrong_credentials")
+            }
         }
     }
 

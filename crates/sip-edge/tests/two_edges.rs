@@ -118,7 +118,8 @@ impl World {
             ..Config::default()
         };
         let overlay = rpc::Channel::direct(self.stub.served(), rpc::Role::SipEdge);
-        Server::bind(config, credentials, self.document.clone(), overlay)
+        let component = runtime::Monitor::new().component("sip-edge", "");
+        Server::bind(config, credentials, self.document.clone(), overlay, component)
             .await
             .unwrap()
     }

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use kv::{Batch, FlushError, OwnerError, Store, Tree};
 use rpc::proto::storage::v1 as pb;
+use runtime::Pulse;
 use storage_core::{Answer, BatchId, Command, CommandId, Core, Output, Put};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use tonic::Status;
 use tracing::Span;
 use wire::{ErrorCode, NodeId, Now};
 
-use crate::proto;
+use crate::{metrics::Metrics, proto};
 
 /// What the tasks of the gRPC side ask for.
 pub(crate) enum Input {
@@ -70,6 +71,8 @@ pub(crate) struct Driver {
     store: Store,
     inputs: mpsc::Receiver<Input>,
     stop: CancellationToken,
+    pulse: Pulse,
+    metrics: Metrics,
     flushing: FuturesOrdered<Flushing>,
     /// The session that may write, if any.
     open: Option<Session>,
@@ -77,6 +80,14 @@ pub(crate) struct Driver {
     next_id: u64,
     pending: BTreeMap<CommandId, Pending>,
     wake: Instant,
+}
+
+/// What connects the driver with the rest of the component.
+pub(crate) struct Ends {
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) pulse: Pulse,
+    pub(crate) metrics: Metrics,
 }
 
 type Flushing = Pin<Box<dyn Future<Output = (BatchId, Result<(), FlushError>)> + Send>>;
@@ -95,16 +106,24 @@ struct Pending {
     is_open: bool,
     permit: OwnedSemaphorePermit,
     /// Ends with the answer.
-    _span: Span,
+    span: Span,
 }
 
 impl Driver {
-    pub(crate) fn new(core: Core, store: Store, inputs: mpsc::Receiver<Input>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(core: Core, store: Store, ends: Ends) -> Self {
+        let Ends {
+            inputs,
+            stop,
+            pulse,
+            metrics,
+        } = ends;
         Self {
             core,
             store,
             inputs,
             stop,
+            pulse,
+            metrics,
             flushing: FuturesOrdered::new(),
             open: None,
             sessions: 0,
@@ -116,6 +135,8 @@ impl Driver {
 
     /// Works until it is stopped or the disk fails.
     pub(crate) async fn run(mut self) -> Result<(), FlushError> {
+        let mut count = tokio::time::interval(COUNT_EVERY);
+        count.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.drain().await?;
             tokio::select! {
@@ -125,6 +146,8 @@ impl Driver {
                     self.core.handle_flushed(now(), batch);
                 }
                 () = self.stop.cancelled() => break,
+                () = self.pulse.beat() => {}
+                _ = count.tick() => self.metrics.show(&self.core.summary()),
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take(input).await?,
                     None => break,
@@ -213,7 +236,7 @@ impl Driver {
             id,
             is_open: true,
             permit,
-            _span: Span::none(),
+            span: Span::none(),
         };
         self.command(Command::Document { xml: document }, pending);
         Ok(())
@@ -240,7 +263,7 @@ impl Driver {
                 id,
                 is_open: false,
                 permit,
-                _span: span,
+                span,
             },
         );
         drop(entered);
@@ -259,11 +282,13 @@ impl Driver {
             id,
             is_open,
             permit,
-            _span,
+            span,
         }) = self.pending.remove(&id)
         else {
             return;
         };
+        // A span that was entered ends where it was left last.
+        drop(span.entered());
         let Some(open) = self.open.as_ref().filter(|open| open.number == session) else {
             return;
         };
@@ -348,6 +373,9 @@ pub(crate) fn now() -> Now {
         unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
     }
 }
+
+/// How often the gauges are set: it takes a look at each value.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 const META: Tree = Tree::new("meta");
 const CERTIFICATES: Tree = Tree::new("certificates");

@@ -9,6 +9,7 @@
 
 mod config;
 mod driver;
+mod metrics;
 mod proto;
 mod server;
 mod service;

@@ -3,14 +3,17 @@
 use std::{path::PathBuf, time::Duration};
 
 use rpc::{Served, proto::storage::v1::storage_server::StorageServer};
+use runtime::{Component, State};
 use storage_core::{Core, LoadError, Settings, Tree};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle, task::TaskTracker};
+use tracing::Instrument as _;
 use wire::NodeId;
 
 use crate::{
     config::Config,
-    driver::{Driver, now, tree_of},
+    driver::{Driver, Ends, now, tree_of},
+    metrics::Metrics,
     service::Service,
 };
 
@@ -21,6 +24,7 @@ pub struct Server {
     driver: Option<AbortOnDropHandle<Result<(), kv::FlushError>>>,
     sessions: TaskTracker,
     stop: CancellationToken,
+    component: Component,
 }
 
 /// Why storage does not start or go on.
@@ -63,7 +67,12 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropping it starts nothing; the folder is free once loading has come to its end.
-    pub async fn bind(config: Config, node_id: Option<NodeId>) -> Result<Self, Error> {
+    pub async fn bind(config: Config, node_id: Option<NodeId>, component: Component) -> Result<Self, Error> {
+        let span = component.span();
+        Self::start(config, node_id, component).instrument(span).await
+    }
+
+    async fn start(config: Config, node_id: Option<NodeId>, component: Component) -> Result<Self, Error> {
         let loading = tokio::task::spawn_blocking(move || load(&config));
         let (core, store) = loading.await.map_err(|_| Error::Panicked)??;
         if let Some(node_id) = node_id {
@@ -78,13 +87,21 @@ impl Server {
             draining: builder.draining(),
         };
         let served = builder.service(StorageServer::new(service)).build();
-        let driver = tokio::spawn(Driver::new(core, store, queue, stop.clone()).run());
+        let ends = Ends {
+            inputs: queue,
+            stop: stop.clone(),
+            pulse: component.pulse(),
+            metrics: Metrics::new(&component),
+        };
+        let driver = tokio::spawn(Driver::new(core, store, ends).run().in_current_span());
         served.set_health(SERVICE, true).await;
+        component.tell(State::ready());
         Ok(Self {
             served,
             driver: Some(AbortOnDropHandle::new(driver)),
             sessions,
             stop,
+            component,
         })
     }
 
@@ -117,6 +134,7 @@ impl Server {
     /// # Cancel safety
     /// Dropping it aborts what is left.
     pub async fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
+        self.component.tell(State::down("ending"));
         self.served.close(grace).await;
         self.sessions.close();
         // Sessions end with the signal to drain, which `close` gave.

@@ -99,13 +99,13 @@ impl Session {
 fn span(command: &Command, traceparent: &str) -> Span {
     let span = match command {
         Command::Apply { code, body, .. } if MessageCode(*code) == MessageCode::STORE_REQ && is_replica(body) => {
-            tracing::debug_span!(parent: None, "storage replicate", bytes = body.len())
+            tracing::info_span!(parent: None, "storage replicate", bytes = body.len())
         }
         Command::Apply { code, .. } => {
-            let method = MessageCode(*code);
-            tracing::debug_span!(parent: None, "storage apply", reload.method = %method)
+            let method = MessageCode(*code).method();
+            tracing::info_span!(parent: None, "storage apply", reload.method = method)
         }
-        Command::Scan { .. } => tracing::debug_span!(parent: None, "storage handoff"),
+        Command::Scan { .. } => tracing::info_span!(parent: None, "storage handoff"),
         Command::Keep { .. }
         | Command::Forget { .. }
         | Command::Count

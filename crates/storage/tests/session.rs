@@ -20,6 +20,7 @@ use rpc::{
     Channel, Duplex, Role,
     proto::storage::v1::{self as pb, session_request, session_response, storage_client::StorageClient},
 };
+use runtime::{Component, Monitor};
 use tonic::Code;
 use wire::{
     DataValue, Decode, Encode, FetchAns, FetchReq, KindId, MessageCode, ModelSpecifier, NodeId, ResourceId,
@@ -128,7 +129,7 @@ async fn another_node_is_refused_for_ever() {
     drop(open(&first, &world, 1).await.unwrap());
     first.shutdown(Duration::from_secs(5)).await.unwrap();
 
-    let second = Server::bind(config(folder.path()), None).await.unwrap();
+    let second = Server::bind(config(folder.path()), None, component()).await.unwrap();
     let mut client = client(&second);
     let mut session = Duplex::open(|up| async move { client.session(up).await })
         .await
@@ -138,7 +139,7 @@ async fn another_node_is_refused_for_ever() {
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     second.shutdown(Duration::from_secs(5)).await.unwrap();
 
-    let refused = Server::bind(config(folder.path()), Some(node_id("other"))).await;
+    let refused = Server::bind(config(folder.path()), Some(node_id("other")), component()).await;
     assert!(matches!(refused, Err(Error::Owner(_))), "{refused:?}");
 }
 
@@ -227,9 +228,13 @@ async fn child_that_stores() {
 }
 
 async fn server(folder: &Path) -> Server {
-    Server::bind(config(folder), Some(node_id("own")))
+    Server::bind(config(folder), Some(node_id("own")), component())
         .await
         .expect("the folder is free")
+}
+
+fn component() -> Component {
+    Monitor::new().component("storage", "own")
 }
 
 fn config(folder: &Path) -> Config {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rpc::{Channel, Role, Served};
-use runtime::Health;
+use runtime::Monitor;
 
 use crate::fault;
 use crate::world::World;
@@ -117,8 +117,7 @@ impl Peer {
             data: folder.join("overlay"),
             ..overlay::Config::default()
         };
-        let reporter = Health::new().component("overlay");
-        let overlay = overlay::Server::bind(config, world.member()?, upstreams, reporter).await?;
+        let overlay = overlay::Server::bind(config, world.member()?, upstreams, voice("overlay")).await?;
         overlay.serving().await;
         Ok(Self { overlay, storage })
     }
@@ -135,7 +134,7 @@ async fn start_storage(folder: &Path) -> anyhow::Result<storage::Server> {
         cache: CACHE,
         ..storage::Config::default()
     };
-    Ok(storage::Server::bind(config, None).await?)
+    Ok(storage::Server::bind(config, None, voice("storage")).await?)
 }
 
 async fn start_bootstrap(folder: &Path) -> anyhow::Result<bootstrap::Server> {
@@ -158,7 +157,7 @@ async fn start_bootstrap(folder: &Path) -> anyhow::Result<bootstrap::Server> {
         https_bind: Vec::new(),
         ..bootstrap::Config::default()
     };
-    Ok(bootstrap::Server::bind(&config, options, &Health::new()).await?)
+    Ok(bootstrap::Server::bind(&config, options, voice("bootstrap")).await?)
 }
 
 async fn start_edge(world: &World, folder: &Path, overlay: Served) -> anyhow::Result<sip_edge::Server> {
@@ -169,7 +168,12 @@ async fn start_edge(world: &World, folder: &Path, overlay: Served) -> anyhow::Re
         ..sip_edge::Config::default()
     };
     let overlay = Channel::direct(overlay, Role::SipEdge);
-    Ok(sip_edge::Server::bind(config, world.edge()?, world.document(), overlay).await?)
+    Ok(sip_edge::Server::bind(config, world.edge()?, world.document(), overlay, voice("sip-edge")).await?)
+}
+
+/// What a component tells of itself; nobody listens here.
+fn voice(component: &'static str) -> runtime::Component {
+    Monitor::new().component(component, "")
 }
 
 /// How long calls and streams have when a component ends.

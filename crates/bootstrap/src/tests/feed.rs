@@ -8,7 +8,7 @@ use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::bootstrap::v1::feed_request::Message;
 use rpc::proto::bootstrap::v1::feed_response::Item;
 use rpc::{Channel, Duplex, Role};
-use runtime::Health;
+use runtime::{Component, Monitor};
 use tempfile::TempDir;
 use tokio_stream::StreamExt;
 use tonic::Code;
@@ -180,7 +180,7 @@ async fn folder_without_an_overlay_is_a_clear_error() {
         https_bind: Vec::new(),
         ..Config::default()
     };
-    let error = Server::bind(&config, OPTIONS, &Health::new()).await.unwrap_err();
+    let error = Server::bind(&config, OPTIONS, component()).await.unwrap_err();
     assert!(matches!(error, StartError::Empty { .. }), "{error}");
 }
 
@@ -191,13 +191,17 @@ async fn start() -> (TempDir, Server) {
     (folder, server)
 }
 
+fn component() -> Component {
+    Monitor::new().component("bootstrap", "")
+}
+
 pub(super) async fn bind(folder: &Path) -> Result<Server, StartError> {
     let config = Config {
         folder: folder.to_path_buf(),
         https_bind: Vec::new(),
         ..Config::default()
     };
-    Server::bind_with(&config, OPTIONS, &Health::new(), Duration::from_millis(10)).await
+    Server::bind_with(&config, OPTIONS, component(), Duration::from_millis(10)).await
 }
 
 pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {

@@ -8,7 +8,7 @@ use identity::{Key, Use, Verifier};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::{Channel, Role};
-use runtime::Health;
+use runtime::Monitor;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -246,7 +246,9 @@ async fn bind(folder: &TempDir) -> Server {
         }],
         ..Config::default()
     };
-    Server::bind(&config, OPTIONS, &Health::new()).await.unwrap()
+    Server::bind(&config, OPTIONS, Monitor::new().component("bootstrap", ""))
+        .await
+        .unwrap()
 }
 
 /// Longer than the server waits for anybody.

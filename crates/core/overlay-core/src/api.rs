@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use wire::{Destination, ErrorCode, MessageCode, NodeId, SecurityBlock, TraceContext, TransactionId};
+use wire::{Destination, ErrorCode, MessageCode, NodeId, ResourceId, SecurityBlock, TraceContext, TransactionId};
 
 use crate::membership::Membership;
 use crate::seam::{Command, CommandId};
@@ -38,6 +38,16 @@ pub struct Call {
     pub deadline: Instant,
     /// The trace that the request belongs to.
     pub trace: Option<TraceContext>,
+}
+
+impl Call {
+    /// What the request is.
+    // RFC 6940 §6.3.3: the contents begin with it.
+    #[must_use]
+    pub fn code(&self) -> MessageCode {
+        let octets = self.contents.first_chunk::<2>();
+        MessageCode(octets.map_or(0, |octets| u16::from_be_bytes(*octets)))
+    }
 }
 
 /// How a [`Call`] ended.
@@ -127,7 +137,7 @@ pub enum Output {
     Incoming(Incoming),
     /// The [`Status`](crate::Status) changed.
     Changed,
-    /// A message of a trace was served or passed on.
+    /// Something happened to a request of a trace.
     Traced(Traced),
     /// A newer configuration document was accepted and should be kept.
     Document(Bytes),
@@ -137,28 +147,53 @@ pub enum Output {
     Timeout(Instant),
 }
 
-/// A step of a traced message at this node.
-#[derive(Clone, Copy, Debug)]
-pub struct Traced {
-    /// What was done with it.
-    pub kind: TracedKind,
-    /// The context that it came with.
-    pub parent: TraceContext,
-    /// The span id of this step.
-    pub span_id: [u8; 8],
-    /// The message code, where this node could see it.
+/// What happens to a request that somebody records the trace of (docs/deviations.md D10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traced {
+    /// It was passed on to this node: a step that is over at once.
+    Forwarded(Step, NodeId),
+    /// It came to its end, at this node or at one of its clients: a step that lasts until it has
+    /// [`Ended`](Self::Ended).
+    Arrived(Step),
+    /// The step with this span id is over.
+    Ended([u8; 8], Ending),
+    /// A call was not answered yet, and its request was sent again.
+    SentAgain(CallId),
+}
+
+/// A step of a traced request at this node: one span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The step itself.
+    pub context: TraceContext,
+    /// The span id that the request came with.
+    pub parent: [u8; 8],
+    /// What the request is; unknown where only a piece of it passes.
     pub code: Option<MessageCode>,
     /// The transaction.
     pub transaction_id: TransactionId,
+    /// Where it goes, as far as that is a node or a resource.
+    pub target: Option<Target>,
     /// The remaining TTL.
     pub ttl: u8,
 }
 
-/// What a node did with a traced message.
+/// The end of a destination list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TracedKind {
-    /// It was answered here.
-    Served,
-    /// It was passed on to this node.
-    Forwarded(NodeId),
+pub enum Target {
+    /// A node.
+    Node(NodeId),
+    /// A resource.
+    Resource(ResourceId),
+}
+
+/// How a request ended where it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With an answer.
+    Answered,
+    /// With a refusal.
+    Refused(ErrorCode),
+    /// Without either.
+    Unanswered,
 }

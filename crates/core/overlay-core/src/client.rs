@@ -74,7 +74,7 @@ impl Core {
     /// A request for a client has come. Its signature is the client's to verify; what the header demands is checked
     /// here.
     pub(crate) fn deliver_to_client(&mut self, now: Now, message: Message, from: Option<NodeId>, client: NodeId) {
-        let Some(asked) = self.asked_of_client(&message, from) else {
+        let Some(mut asked) = self.asked_of_client(&message, from) else {
             return;
         };
         if let Some((code, info)) = self.unacceptable(&message) {
@@ -89,7 +89,7 @@ impl Core {
             self.counters.shed += 1;
             return self.leave_unanswered(&asked);
         }
-        self.trace_served(&message);
+        self.trace_arrived(&mut asked, &message);
         self.clients.next_id += 1;
         let id = IncomingId(self.clients.next_id);
         self.clients.incoming.insert(
@@ -125,7 +125,13 @@ impl Core {
     }
 
     pub(crate) fn clients_due(&mut self, now: Now) {
-        self.clients.incoming.retain(|_, pending| pending.until > now.instant);
+        let late = self
+            .clients
+            .incoming
+            .extract_if(.., |_, pending| pending.until <= now.instant);
+        for (_, Pending { asked, .. }) in late.collect::<Vec<_>>() {
+            self.leave_unanswered(&asked);
+        }
     }
 }
 

@@ -40,6 +40,12 @@ impl Copies {
         self.replicas.contains(&holder) && self.changed.is_empty() && self.open.iter().all(|copy| copy.to != holder)
     }
 
+    /// How many successors still wait for copies.
+    pub(crate) fn unserved(&self) -> usize {
+        let waiting: BTreeSet<NodeId> = self.open.iter().map(|copy| copy.to).collect();
+        waiting.len()
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.open.iter().filter_map(|copy| copy.at).chain(self.spread_at).min()
     }

@@ -8,7 +8,6 @@ use tracing::trace;
 use chord::{Place, Route};
 use wire::{Destination, Encode, ErrorCode, ForwardingOption, MessageCode, NodeId, Now, Packet, TraceContext, VERSION};
 
-use crate::api::{Output, Traced, TracedKind};
 use crate::core::Core;
 use crate::fragments::{self, Key};
 use crate::ladder;
@@ -164,35 +163,10 @@ impl Core {
         }
         // RFC 6940 §6.3.2: decremented at every hop, just before transmission.
         packet.header.ttl = packet.header.ttl.saturating_sub(1);
-        self.trace_hop(&mut packet, TracedKind::Forwarded(node), code);
+        if from.is_some_and(|from| !self.clients.is_attached(from)) {
+            self.trace_forwarded(&mut packet, code, node);
+        }
         packet
-    }
-
-    /// Each hop of a traced message is a span of its own (docs/deviations.md D10).
-    fn trace_hop(&mut self, packet: &mut Packet, kind: TracedKind, code: Option<MessageCode>) {
-        let header = &mut packet.header;
-        let Some(option) = header
-            .options
-            .iter_mut()
-            .find(|option| option.kind == TraceContext::OPTION)
-        else {
-            return;
-        };
-        let Some(parent) = TraceContext::from_option(option) else {
-            return;
-        };
-        let span_id = self.random.span_id();
-        let flags = option.flags;
-        *option = TraceContext { span_id, ..parent }.to_option();
-        option.flags = flags;
-        self.outputs.push_back(Output::Traced(Traced {
-            kind,
-            parent,
-            span_id,
-            code,
-            transaction_id: header.transaction_id,
-            ttl: header.ttl,
-        }));
     }
 
     /// The message ends here, at this node or at one of its clients.

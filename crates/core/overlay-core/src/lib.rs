@@ -49,10 +49,12 @@ mod stand_in;
 mod status;
 mod store;
 mod topology;
+mod trace;
 mod transaction;
 
 pub use crate::api::{
-    Call, CallId, CallResult, ConnectFailure, Incoming, IncomingId, LinkId, Output, Refusal, Traced, TracedKind,
+    Call, CallId, CallResult, ConnectFailure, Ending, Incoming, IncomingId, LinkId, Output, Refusal, Step, Target,
+    Traced,
 };
 pub use crate::core::Core;
 pub use crate::membership::{KnownPeer, Membership};

@@ -5,12 +5,12 @@ use tracing::debug;
 
 use identity::{Error, Identity, Use, bucket, verify_message};
 use wire::{
-    Body, CONFIGURATION_ANY, ConfigUpdateReq, Destination, Encode, ErrorCode, ErrorResponse, ForwardingOption,
+    Body, CONFIGURATION_ANY, ConfigUpdateReq, Decode, Destination, Encode, ErrorCode, ErrorResponse, ForwardingOption,
     Fragment, Message, MessageCode, MessageContents, NodeId, Now, Packet, SecurityBlock, TraceContext, TransactionId,
 };
 
 use crate::answers::{Kept, Seen};
-use crate::api::{Output, Refusal, Traced, TracedKind};
+use crate::api::{Ending, Refusal};
 use crate::core::Core;
 use crate::forwarding::{message_code, node_of};
 use crate::link::Carried;
@@ -32,6 +32,8 @@ pub(crate) struct Asked {
     pub(crate) is_direct: bool,
     /// The entry of the destination list that brought it here.
     pub(crate) destination: Destination,
+    /// The span that it is served in, if somebody records it.
+    pub(crate) trace: Option<TraceContext>,
     return_path: ReturnPath,
     max_response_length: usize,
     options: Vec<ForwardingOption>,
@@ -69,11 +71,11 @@ impl Core {
                 return;
             }
         };
-        let Some(asked) = self.asked(&message, verified, from) else {
+        let Some(mut asked) = self.asked(&message, verified, from) else {
             return;
         };
-        self.trace_served(&message);
         if let Some((code, info)) = self.unacceptable(&message) {
+            self.trace_arrived(&mut asked, &message);
             return self.refuse_header(now, asked, code, info);
         }
         if is_kept(asked.code) {
@@ -83,6 +85,7 @@ impl Core {
                 Seen::Answered(kept) => return self.send_answer(now, &asked, kept.contents, kept.security),
             }
         }
+        self.trace_arrived(&mut asked, &message);
         match message.contents.body_with(&self.parameters.models()) {
             Ok(body) => self.dispatch(now, asked, body, message),
             Err(error) => {
@@ -148,6 +151,7 @@ impl Core {
             is_node: verified.is_node,
             is_direct: header.via_list.is_empty() && from == Some(verified.signer),
             destination: header.destination_list.last()?.clone(),
+            trace: None,
             return_path,
             max_response_length: usize::try_from(header.max_response_length).unwrap_or(usize::MAX),
             // RFC 6940 §6.3.2.3: options marked so go into the answer.
@@ -317,10 +321,12 @@ impl Core {
     /// Leaves a request without an answer: when it comes again, it is looked at again.
     pub(crate) fn leave_unanswered(&mut self, asked: &Asked) {
         self.answers.abandoned((asked.signer, asked.transaction_id));
+        self.trace_ended(asked, Ending::Unanswered);
     }
 
     fn answer_here(&mut self, now: Now, asked: &Asked, contents: MessageContents, certificates: Vec<Bytes>) {
-        self.leave_unanswered(asked);
+        self.answers.abandoned((asked.signer, asked.transaction_id));
+        self.trace_answered(asked, &contents);
         let Some(transaction) = self.transactions.take(asked.transaction_id) else {
             return;
         };
@@ -342,6 +348,9 @@ impl Core {
 
     /// Sends signed contents back to who asked.
     pub(crate) fn send_answer(&mut self, now: Now, asked: &Asked, contents: Bytes, security: SecurityBlock) {
+        if let (Some(_), Ok(answer)) = (asked.trace, MessageContents::from_bytes(&contents)) {
+            self.trace_answered(asked, &answer);
+        }
         let ReturnPath::Along(path) = &asked.return_path else {
             return;
         };
@@ -396,21 +405,6 @@ impl Core {
         answer.header.max_response_length = 0;
         answer.header.fragment = Fragment::WHOLE;
         self.route(now, Carried::ours(answer));
-    }
-
-    pub(crate) fn trace_served(&mut self, message: &Message) {
-        let Some(parent) = message.header.options.iter().find_map(TraceContext::from_option) else {
-            return;
-        };
-        let span_id = self.random.span_id();
-        self.outputs.push_back(Output::Traced(Traced {
-            kind: TracedKind::Served,
-            parent,
-            span_id,
-            code: Some(message.contents.code),
-            transaction_id: message.header.transaction_id,
-            ttl: message.header.ttl,
-        }));
     }
 }
 

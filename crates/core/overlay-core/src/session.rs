@@ -108,6 +108,22 @@ impl Session {
         self.open.retain(|_, (_, errand)| !is_void(errand));
     }
 
+    /// The request that a command is carried out for.
+    pub(crate) fn asked(&self, id: CommandId) -> Option<&Asked> {
+        match &self.open.get(&id)?.1 {
+            Errand::Store(asked, _) | Errand::Merge(asked, _) | Errand::Read(asked) | Errand::Count(asked, _) => {
+                Some(asked)
+            }
+            Errand::Push(_)
+            | Errand::PushMerged(..)
+            | Errand::StoreMerged(..)
+            | Errand::Pulled(..)
+            | Errand::Surplus(_)
+            | Errand::Forget(..)
+            | Errand::Nothing => None,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let clock = self.is_usable().then_some(self.clock_at);
         let patience = self

@@ -32,6 +32,8 @@ pub struct Settings {
     pub local_addresses: Vec<SocketAddr>,
     /// The bootstrap nodes, own addresses left out.
     pub bootstrap: Vec<SocketAddr>,
+    /// Whether the traces that requests belong to are followed; they pass as they came otherwise.
+    pub traces: bool,
     /// The length of the successor list and of the predecessor list: at least 3.
     pub neighbors: usize,
     /// Rules that only a test may switch off, to see whether it would notice.

@@ -39,6 +39,8 @@ pub struct Status {
     pub storage_up: bool,
     /// The sequence number of the configuration document in use.
     pub document_sequence: u16,
+    /// Successors that have not received all their copies yet.
+    pub replicas_missing: usize,
     /// The number of bytes that the largest link queue holds.
     pub queued: usize,
 }
@@ -141,6 +143,7 @@ impl Core {
             range_confirmed: joined && self.ranges.all_confirmed(),
             storage_up: self.session.is_usable(),
             document_sequence: self.parameters.sequence,
+            replicas_missing: self.copies.unserved(),
             queued: self.links.largest_load(),
         }
     }

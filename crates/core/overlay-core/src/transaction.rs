@@ -18,7 +18,7 @@ use wire::{
     Writer,
 };
 
-use crate::api::{CallId, Refusal};
+use crate::api::{CallId, Output, Refusal, Traced};
 use crate::core::Core;
 use crate::keep::Walk;
 use crate::link::Carried;
@@ -385,6 +385,9 @@ impl Core {
             let is_late = transaction.deadline.is_some_and(|deadline| deadline <= now.instant);
             if transaction.sends_left > 0 && !is_late {
                 self.counters.retransmitted += 1;
+                if let Purpose::Call(call) = transaction.purpose {
+                    self.outputs.push_back(Output::Traced(Traced::SentAgain(call)));
+                }
                 self.transmit(now, id);
             } else if let Some(transaction) = self.transactions.take(id) {
                 self.finished(now, transaction.purpose, Outcome::Silent);

@@ -21,7 +21,7 @@ use identity::{Sign as _, Signer, sign_message};
 use net::Net;
 use net::values::{at, body, fetch, fetched_time, owner, replicas, resource, store};
 use net::world::OVERLAY;
-use p2psip_overlay_core::{Call, CallId, CallResult, Reason};
+use p2psip_overlay_core::{Call, CallId, CallResult, Ending, Reason, Traced};
 use wire::{
     AppAttachAns, AppAttachReq, Body, Destination, Encode, ErrorCode, FindReq, KindId, MessageContents, NodeId,
     PingReq, ProbeInformation, ProbeReq, ResourceId, Signature, SignatureAndHash, SignerIdentity, StoreKindData,
@@ -451,14 +451,44 @@ fn each_hop_of_a_traced_request_is_seen_with_a_span_of_its_own() {
     };
     let call = net.with(0, |core, now| core.call(now, call));
     net.eventually(5, "a result", |net| net.nodes[0].results.contains_key(&call));
-    let forwarded = &net.nodes[1].traced[0];
-    assert_eq!(forwarded.parent.trace_id, [5; 16]);
-    let served = &net.nodes[2].traced[0];
-    assert_eq!(served.parent.span_id, forwarded.span_id);
+    assert!(net.nodes[0].traced.is_empty());
+    let [Traced::Forwarded(forwarded, next)] = net.nodes[1].traced[..] else {
+        panic!("{:?}", net.nodes[1].traced)
+    };
+    assert_eq!((forwarded.context.trace_id, forwarded.parent), ([5; 16], [6; 8]));
+    assert_eq!(next, net.nodes[2].id());
+    let [Traced::Arrived(arrived), Traced::Ended(ended, Ending::Answered)] = net.nodes[2].traced[..] else {
+        panic!("{:?}", net.nodes[2].traced)
+    };
+    assert_eq!(
+        (arrived.parent, arrived.context.span_id),
+        (forwarded.context.span_id, ended)
+    );
     assert!(matches!(
         net.nodes[0].results[&call],
         CallResult::Answered { hops: 2, .. }
     ));
+}
+
+#[test]
+fn a_trace_that_nobody_records_is_not_followed() {
+    let mut net = Net::ring(2);
+    let trace = TraceContext {
+        trace_id: [5; 16],
+        span_id: [6; 8],
+        flags: 0,
+    };
+    let call = Call {
+        destination: vec![net.nodes[1].id().into()],
+        contents: MessageContents::of(&PingReq::default().into()).to_bytes(),
+        signed: None,
+        from_client: None,
+        deadline: net.now.instant + Duration::from_secs(5),
+        trace: Some(trace),
+    };
+    let call = net.with(0, |core, now| core.call(now, call));
+    net.eventually(5, "a result", |net| net.nodes[0].results.contains_key(&call));
+    assert!(net.nodes[1].traced.is_empty(), "{:?}", net.nodes[1].traced);
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Edge {
             seed: [place as u8; 32],
             transactions: p2psip_sip_core::transaction::Settings::default(),
             branches: BranchTimers::default(),
+            traces: None,
             max_breadth: 60,
         });
         let authenticator = Authenticator::new(now, digest::Settings::default(), domains, &[place as u8 + 7; 32]);

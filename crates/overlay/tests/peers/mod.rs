@@ -19,7 +19,7 @@ use rpc::proto::overlay::v1::{
     CallRequest, CallResponse, WatchRequest, WatchResponse, call_response, overlay_client::OverlayClient,
 };
 use rpc::{Channel, Role};
-use runtime::Health;
+use runtime::Monitor;
 use wire::{Body, Destination, Encode, MessageContents};
 
 use self::bootstrap::Feed;
@@ -114,8 +114,8 @@ impl Peers {
         let storage = Channel::direct(self.storages[index].served(), Role::Overlay);
         let bootstrap = (index == 0).then(|| Channel::direct(self.feed.served(), Role::Overlay));
         let upstreams = Upstreams { storage, bootstrap };
-        let health = Health::new().component("overlay");
-        Server::bind(config, member, upstreams, health).await
+        let component = Monitor::new().component("overlay", &format!("peer {index}"));
+        Server::bind(config, member, upstreams, component).await
     }
 
     /// Waits until a peer says what is hoped for.

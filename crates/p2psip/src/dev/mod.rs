@@ -14,6 +14,8 @@ mod phone;
 mod ports;
 mod record;
 mod report;
+#[cfg(test)]
+mod trace;
 mod users;
 
 use std::path::PathBuf;
@@ -40,12 +42,12 @@ use crate::supervisor::Supervisor;
 /// Runs the overlay until it is done or asked to end.
 pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let recorder = Recorder::default();
-    listen(arguments, global, &recorder)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
         .block_on(async {
+            listen(arguments, global, &recorder)?;
             let shutdown = Shutdown::listen().map_err(Failure::internal)?;
             let session = Session {
                 arguments,
@@ -53,7 +55,9 @@ pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result
                 printer,
                 recorder: &recorder,
             };
-            session.run(shutdown.token()).await
+            let outcome = session.run(shutdown.token()).await;
+            telemetry::flush(FLUSH).await;
+            outcome
         })
 }
 
@@ -195,6 +199,9 @@ impl Session<'_> {
 async fn lookup_bob(peer: &Peer, timeout: Duration) -> Result<lookup::Report, Failure> {
     Lookup::prepare(peer, timeout).await?.ask("bob").await
 }
+
+/// How long the last traces may take.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Where the operator's socket is: in the runtime folder of the user if there is one, in the data folder otherwise.
 fn socket_path(folder: &Folder) -> Result<PathBuf, Failure> {

@@ -10,7 +10,7 @@ use rpc::proto::bootstrap::v1::{CreateTokenRequest, ListUsersRequest, PutUserReq
 use rpc::proto::overlay::v1::overlay_client::OverlayClient;
 use rpc::proto::overlay::v1::{WatchRequest, WatchResponse};
 use rpc::{Channel, Role, unbounded};
-use runtime::{ExitCode, Health};
+use runtime::{ExitCode, Monitor};
 use tonic::{Code, Status};
 
 use super::folder::{Folder, FolderError, Overlay as Kept};
@@ -54,7 +54,10 @@ impl Overlay {
             https_bind: vec![Ports::of(bind, FIRST).https],
             ..bootstrap::Config::default()
         };
-        let service = bootstrap::Server::bind(&config, Default::default(), &Health::new()).await;
+        // What peer 1 tells of itself includes the bootstrap service beside it.
+        let first = Monitor::new();
+        let component = first.component("bootstrap", "");
+        let service = bootstrap::Server::bind(&config, Default::default(), component).await;
         let service = service.map_err(Failure::cannot_start)?;
         let served = service.served();
         supervisor.run("bootstrap", service);
@@ -73,6 +76,7 @@ impl Overlay {
                 folder: &place,
                 bootstrap: (number == FIRST).then_some(&served),
                 key_log,
+                monitor: if number == 1 { first.clone() } else { Monitor::new() },
             };
             let (peer, edge) = start.overlay(supervisor).await?;
             if !were_members {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rpc::{Channel, Role, Served};
-use runtime::Health;
+use runtime::{Component, Monitor, admin};
 use wire::NodeId;
 
 use super::ports::Ports;
@@ -33,6 +33,7 @@ pub(crate) struct Start<'a> {
     /// The bootstrap service beside it; its peer forms the ring, the first time.
     pub(crate) bootstrap: Option<&'a Served>,
     pub(crate) key_log: bool,
+    pub(crate) monitor: Monitor,
 }
 
 impl Start<'_> {
@@ -44,7 +45,11 @@ impl Start<'_> {
             cache: STORAGE_CACHE,
             ..storage::Config::default()
         };
-        let storage = storage::Server::bind(config, Some(peer_id)).await?;
+        let pages = admin::Config { bind: self.ports.admin };
+        let pages = admin::Server::bind(&pages, self.monitor.clone()).await;
+        supervisor.run(ADMIN, pages.map_err(Failure::cannot_start)?);
+        let component = self.monitor.component("storage", &peer_id.short());
+        let storage = storage::Server::bind(config, Some(peer_id), component).await?;
         let stored = storage.served();
         supervisor.run(STORAGE, storage);
 
@@ -60,7 +65,8 @@ impl Start<'_> {
             data: self.folder.join("overlay"),
             ..overlay::Config::default()
         };
-        let overlay = overlay::Server::bind(config, member, upstreams, Health::new().component("overlay")).await?;
+        let component = self.monitor.component("overlay", &peer_id.short());
+        let overlay = overlay::Server::bind(config, member, upstreams, component).await?;
         let routed = overlay.served();
         let renewal = Renewal::of_peer(peer_folder(self.folder), overlay.renewer());
         supervisor.run(&overlay_group(self.number), overlay);
@@ -90,6 +96,7 @@ impl Start<'_> {
             document: (*self.edge.document).clone(),
             overlay: Channel::direct(routed, Role::SipEdge),
             place: edge_folder(self.folder),
+            component: self.monitor.component("sip-edge", &edge_id.short()),
         };
         Ok((peer, edge))
     }
@@ -103,12 +110,20 @@ pub(crate) struct EdgeStart {
     overlay: Channel,
     /// Where its credentials are.
     place: PathBuf,
+    component: Component,
 }
 
 impl EdgeStart {
     /// Starts the edge of a peer that serves.
     pub(crate) async fn edge(self, peer: &mut Peer, supervisor: &mut Supervisor) -> Result<(), Failure> {
-        let edge = sip_edge::Server::bind(self.config, self.credentials, self.document, self.overlay).await?;
+        let edge = sip_edge::Server::bind(
+            self.config,
+            self.credentials,
+            self.document,
+            self.overlay,
+            self.component,
+        )
+        .await?;
         peer.sip_edge = Channel::direct(edge.served(), Role::Operator);
         supervisor.run(RENEWAL, Renewal::of_edge(self.place, edge.renewer()));
         supervisor.run(EDGE, edge);
@@ -131,6 +146,8 @@ fn overlay_group(number: u16) -> String {
     format!("overlay of peer {number}")
 }
 
+/// Name of the group that the pages of all peers are: the last to end.
+pub(crate) const ADMIN: &str = "admin";
 /// Name of the group that the storages of all peers are.
 pub(crate) const STORAGE: &str = "storage";
 /// Name of the group that renews certificates.

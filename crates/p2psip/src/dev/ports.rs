@@ -14,6 +14,8 @@ pub(crate) struct Ports {
     pub(crate) reload: SocketAddr,
     /// HTTPS of the bootstrap service, at peer 1 only.
     pub(crate) https: SocketAddr,
+    /// `/livez`, `/readyz` and `/metrics`.
+    pub(crate) admin: SocketAddr,
 }
 
 /// A port that is taken, or an address that is not this machine's.
@@ -38,6 +40,7 @@ impl Ports {
             edge: at(EDGE),
             reload: at(RELOAD),
             https: at(HTTPS),
+            admin: at(ADMIN),
         }
     }
 
@@ -60,6 +63,7 @@ impl Ports {
                 "bootstrap.https_bind",
                 if peer == FIRST { tcp(self.https) } else { Ok(()) },
             ),
+            (self.admin, "/readyz", "admin.bind", tcp(self.admin)),
         ];
         for (address, what, key, outcome) in all {
             outcome.map_err(|source| PortError {
@@ -82,6 +86,7 @@ const RELOAD: u16 = 6084;
 const HTTPS: u16 = 8443;
 /// The peer with the bootstrap service.
 pub(crate) const FIRST: u16 = 1;
+const ADMIN: u16 = 9090;
 const STEP: u16 = 10;
 
 #[cfg(test)]
@@ -94,10 +99,10 @@ mod tests {
     fn each_peer_is_ten_ports_higher() {
         let text = |number| {
             let ports = Ports::of(Ipv4Addr::LOCALHOST.into(), number);
-            format!("{} {} {}", ports.sip, ports.edge, ports.reload)
+            format!("{} {} {} {}", ports.sip, ports.edge, ports.reload, ports.admin)
         };
-        assert_eq!(text(1), "127.0.0.1:5060 127.0.0.1:5062 127.0.0.1:6084");
-        assert_eq!(text(64), "127.0.0.1:5690 127.0.0.1:5692 127.0.0.1:6714");
+        assert_eq!(text(1), "127.0.0.1:5060 127.0.0.1:5062 127.0.0.1:6084 127.0.0.1:9090");
+        assert_eq!(text(64), "127.0.0.1:5690 127.0.0.1:5692 127.0.0.1:6714 127.0.0.1:9720");
     }
 
     #[test]
@@ -109,6 +114,7 @@ mod tests {
             edge: free,
             reload: taken.local_addr().unwrap(),
             https: free,
+            admin: free,
         };
         let error = ports.probe(3).unwrap_err().to_string();
         assert!(error.contains(&taken.local_addr().unwrap().to_string()), "{error}");

@@ -10,7 +10,7 @@ use identity::issue::{Serial, enrollment_ca};
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::bootstrap::v1::{CreateTokenRequest, RevokeTokenRequest};
 use rpc::{Channel, Role};
-use runtime::Health;
+use runtime::Monitor;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -224,7 +224,7 @@ impl World {
         bootstrap::init(&config.folder, Default::default(), &genesis)
             .await
             .unwrap();
-        let server = bootstrap::Server::bind(&config, Default::default(), &Health::new())
+        let server = bootstrap::Server::bind(&config, Default::default(), Monitor::new().component("bootstrap", ""))
             .await
             .unwrap();
         Self { folder, server, url }

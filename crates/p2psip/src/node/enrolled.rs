@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use runtime::{ExitCode, Reporter};
+use runtime::{Component, ExitCode};
 use tracing::{info, warn};
 
 use super::place::{Place, waiting};
@@ -16,15 +16,15 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
 }
 
 /// The credentials of a peer.
-pub(crate) async fn peer(place: &Place, data: &Path, reporter: &Reporter) -> Result<PeerCredentials, Failure> {
-    Enrollment { place, data, reporter }
+pub(crate) async fn peer(place: &Place, data: &Path, component: &Component) -> Result<PeerCredentials, Failure> {
+    Enrollment { place, data, component }
         .result(PeerCredentials::load, enroll::peer)
         .await
 }
 
 /// The credentials of an edge.
-pub(crate) async fn edge(place: &Place, data: &Path, reporter: &Reporter) -> Result<EdgeCredentials, Failure> {
-    Enrollment { place, data, reporter }
+pub(crate) async fn edge(place: &Place, data: &Path, component: &Component) -> Result<EdgeCredentials, Failure> {
+    Enrollment { place, data, component }
         .result(EdgeCredentials::load, enroll::edge)
         .await
 }
@@ -32,7 +32,7 @@ pub(crate) async fn edge(place: &Place, data: &Path, reporter: &Reporter) -> Res
 struct Enrollment<'a> {
     place: &'a Place,
     data: &'a Path,
-    reporter: &'a Reporter,
+    component: &'a Component,
 }
 
 impl Enrollment<'_> {
@@ -60,14 +60,14 @@ impl Enrollment<'_> {
                 return Err(failure);
             }
             warn!(reason = %failure, "not enrolled yet");
-            self.reporter.set(waiting(format!("not enrolled yet: {failure}")));
+            self.component.tell(waiting(format!("not enrolled yet: {failure}")));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     async fn token(&self) -> Result<Token, Failure> {
-        let text = self.place.token(self.reporter).await?;
+        let text = self.place.token(self.component).await?;
         let text = text.ok_or_else(|| {
             let message = "this node is not enrolled and has no token: `p2psip join TOKEN` brings it into an overlay";
             Failure::new(ExitCode::Credentials, anyhow::anyhow!(message))

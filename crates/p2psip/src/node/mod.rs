@@ -11,10 +11,11 @@ mod place;
 mod start;
 
 use std::path::Path;
+use std::time::Duration;
 
 use runtime::signal::Shutdown;
 use runtime::telemetry::{self, Options};
-use runtime::{ExitCode, Health};
+use runtime::{ExitCode, Monitor};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
@@ -45,21 +46,23 @@ pub(crate) enum Part {
 /// Runs until asked to end, or until a component cannot go on.
 pub(crate) fn run(part: Part, file: Option<&Path>, global: &Global) -> Result<ExitCode, Failure> {
     let settings = Settings::load(file)?;
-    listen(global)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
         .block_on(async {
+            listen(global, &settings)?;
             let shutdown = Shutdown::listen().map_err(Failure::internal)?;
-            live(part, settings, shutdown.token()).await
+            let outcome = live(part, settings, shutdown.token()).await;
+            telemetry::flush(FLUSH).await;
+            outcome
         })
 }
 
 async fn live(part: Part, settings: Settings, asked: CancellationToken) -> Result<ExitCode, Failure> {
-    let (health, mut supervisor) = (Health::new(), Supervisor::default());
+    let (monitor, mut supervisor) = (Monitor::new(), Supervisor::default());
     let started = tokio::select! {
-        started = Start::new(&settings, &health, &mut supervisor).part(part) => started.map(|()| true),
+        started = Start::new(&settings, &monitor, &mut supervisor).part(part) => started.map(|()| true),
         () = asked.cancelled() => Ok(false),
     };
     let outcome = match started {
@@ -74,7 +77,7 @@ async fn live(part: Part, settings: Settings, asked: CancellationToken) -> Resul
     outcome.and_then(|code| stopped.map(|()| code))
 }
 
-fn listen(global: &Global) -> Result<(), Failure> {
+fn listen(global: &Global, settings: &Settings) -> Result<(), Failure> {
     let usage = |error| Failure::new(ExitCode::Usage, anyhow::Error::new(error));
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
@@ -82,5 +85,12 @@ fn listen(global: &Global) -> Result<(), Failure> {
         (_, 1) => "info,p2psip=debug",
         _ => "debug,p2psip=trace",
     };
-    telemetry::init(&Options::of_process(filter).map_err(usage)?).map_err(usage)
+    let options = Options {
+        privacy: settings.telemetry.identity,
+        ..Options::of_process(filter).map_err(usage)?
+    };
+    telemetry::init(&options).map_err(usage)
 }
+
+/// How long the last spans may take to leave.
+const FLUSH: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpc::{ComponentAuthority, ComponentIdentity, CredentialsError, Role};
-use runtime::{ExitCode, Reporter, State, private};
+use runtime::{Component, ExitCode, State, private};
 use tracing::{info, warn};
 
 use crate::enroll::Token;
@@ -68,8 +68,8 @@ impl Place {
     }
 
     /// The token, unless the peer has none. It waits while the folder is not there: a bootstrap service elsewhere makes it.
-    pub(crate) async fn token(&self, reporter: &Reporter) -> Result<Option<String>, Failure> {
-        self.made(reporter).await;
+    pub(crate) async fn token(&self, component: &Component) -> Result<Option<String>, Failure> {
+        self.made(component).await;
         let path = self.folder.join(TOKEN);
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
@@ -79,8 +79,8 @@ impl Place {
     }
 
     /// The certificate of a component; it waits like [`token`](Self::token).
-    pub(crate) async fn identity(&self, role: Role, reporter: &Reporter) -> Result<ComponentIdentity, Failure> {
-        self.made(reporter).await;
+    pub(crate) async fn identity(&self, role: Role, component: &Component) -> Result<ComponentIdentity, Failure> {
+        self.made(component).await;
         let loaded = ComponentIdentity::load(&self.folder.join(role.name()));
         loaded.map_err(|error| match error {
             CredentialsError::NotValidNow { .. } => Failure::new(ExitCode::Credentials, error),
@@ -88,13 +88,13 @@ impl Place {
         })
     }
 
-    async fn made(&self, reporter: &Reporter) {
+    async fn made(&self, component: &Component) {
         if self.exists() {
             return;
         }
         let folder = self.folder.display();
         warn!(%folder, "waiting for the folder of this peer (key peer.folder)");
-        reporter.set(waiting(format!("waiting for {folder}")));
+        component.tell(waiting(format!("waiting for {folder}")));
         while !self.exists() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -127,7 +127,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
-    use runtime::Health;
+    use runtime::Monitor;
 
     use super::*;
 
@@ -145,12 +145,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::at(&folder.path().join("peer"));
         place.make(&token(), true).unwrap();
-        let reporter = Health::new().component("test");
-        let kept = place.token(&reporter).await.unwrap().unwrap();
+        let component = Monitor::new().component("test", "");
+        let kept = place.token(&component).await.unwrap().unwrap();
         assert_eq!(kept.parse(), Ok(token()));
         assert!(place.is_founder());
         for role in ROLES {
-            assert_eq!(place.identity(role, &reporter).await.unwrap().role(), role);
+            assert_eq!(place.identity(role, &component).await.unwrap().role(), role);
         }
     }
 
@@ -158,12 +158,17 @@ mod tests {
     async fn a_component_waits_for_its_place_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::at(&folder.path().join("peer"));
-        let health = Health::new();
+        let monitor = Monitor::new();
         let waits = tokio::spawn({
-            let (place, reporter) = (place.clone(), health.component("storage"));
-            async move { place.identity(Role::Storage, &reporter).await }
+            let (place, component) = (place.clone(), monitor.component("storage", ""));
+            async move { place.identity(Role::Storage, &component).await }
         });
-        while !health.reasons().iter().any(|reason| reason.contains("waiting for")) {
+        while !monitor
+            .health()
+            .reasons()
+            .iter()
+            .any(|reason| reason.contains("waiting for"))
+        {
             tokio::task::yield_now().await;
         }
         place.make(&token(), false).unwrap();

@@ -1,7 +1,7 @@
 //! Components started from settings, in one process or each in its own.
 
 use rpc::{Address, Channel, ComponentIdentity, Listener, Role, Served};
-use runtime::{ExitCode, Health};
+use runtime::{ExitCode, Monitor, admin};
 
 use super::doors::Door;
 use super::place::Place;
@@ -15,16 +15,16 @@ use crate::supervisor::Supervisor;
 /// Starts what a process runs. What runs is in the supervisor's hands; it ends the last started first.
 pub(crate) struct Start<'a> {
     settings: &'a Settings,
-    health: &'a Health,
+    monitor: &'a Monitor,
     supervisor: &'a mut Supervisor,
     place: Place,
 }
 
 impl<'a> Start<'a> {
-    pub(crate) fn new(settings: &'a Settings, health: &'a Health, supervisor: &'a mut Supervisor) -> Self {
+    pub(crate) fn new(settings: &'a Settings, monitor: &'a Monitor, supervisor: &'a mut Supervisor) -> Self {
         Self {
             settings,
-            health,
+            monitor,
             supervisor,
             place: Place::at(&settings.peer.folder),
         }
@@ -32,6 +32,8 @@ impl<'a> Start<'a> {
 
     /// Starts one component with its door, or all of them behind the operator's socket.
     pub(crate) async fn part(mut self, part: Part) -> Result<(), Failure> {
+        let pages = admin::Server::bind(&self.settings.admin, self.monitor.clone()).await;
+        self.supervisor.run(ADMIN, pages.map_err(Failure::cannot_start)?);
         match part {
             Part::Peer => self.peer().await,
             Part::Storage => {
@@ -96,9 +98,8 @@ impl<'a> Start<'a> {
     }
 
     async fn storage(&mut self) -> Result<Served, Failure> {
-        let reporter = self.health.component("storage");
-        let server = storage::Server::bind(self.settings.storage.clone(), None).await?;
-        reporter.set_ready();
+        let component = self.monitor.component("storage", "");
+        let server = storage::Server::bind(self.settings.storage.clone(), None, component).await?;
         let served = server.served();
         self.supervisor.run(STORAGE, server);
         Ok(served)
@@ -109,7 +110,8 @@ impl<'a> Start<'a> {
         if let Some(create) = &self.settings.create {
             create.overlay(&config.folder).await?;
         }
-        let server = bootstrap::Server::bind(config, Default::default(), self.health).await?;
+        let server =
+            bootstrap::Server::bind(config, Default::default(), self.monitor.component("bootstrap", "")).await?;
         let served = server.served();
         if let Some(create) = &self.settings.create {
             create.places(Channel::direct(served.clone(), Role::Operator)).await?;
@@ -119,11 +121,12 @@ impl<'a> Start<'a> {
     }
 
     async fn overlay(&mut self, upstreams: overlay::Upstreams) -> Result<Served, Failure> {
-        let reporter = self.health.component("overlay");
         let config = self.settings.overlay.clone();
-        let credentials = enrolled::peer(&self.place, &config.data, &reporter).await?;
+        let component = self.monitor.component("overlay", "");
+        let credentials = enrolled::peer(&self.place, &config.data, &component).await?;
+        let component = self.monitor.component("overlay", &credentials.node_id().short());
         let member = credentials.member(self.place.is_founder(), has_key_log());
-        let server = overlay::Server::bind(config, member, upstreams, reporter).await?;
+        let server = overlay::Server::bind(config, member, upstreams, component).await?;
         let served = server.served();
         let renewal = Renewal::of_peer(enrolled::folder(&self.settings.overlay.data), server.renewer());
         self.supervisor.run(OVERLAY, server);
@@ -132,12 +135,13 @@ impl<'a> Start<'a> {
     }
 
     async fn sip_edge(&mut self, overlay: Channel) -> Result<Served, Failure> {
-        let reporter = self.health.component("sip-edge");
         let mut config = self.settings.sip_edge.clone();
-        let EdgeCredentials { document, edge, .. } = enrolled::edge(&self.place, &config.data, &reporter).await?;
+        let component = self.monitor.component("sip-edge", "");
+        let credentials = enrolled::edge(&self.place, &config.data, &component).await?;
+        let component = self.monitor.component("sip-edge", &credentials.node_id().short());
+        let EdgeCredentials { document, edge, .. } = credentials;
         config.key_log = has_key_log();
-        let server = sip_edge::Server::bind(config, edge, (*document).clone(), overlay).await?;
-        reporter.set_ready();
+        let server = sip_edge::Server::bind(config, edge, (*document).clone(), overlay, component).await?;
         let served = server.served();
         let renewal = Renewal::of_edge(enrolled::folder(&self.settings.sip_edge.data), server.renewer());
         self.supervisor.run(SIP_EDGE, server);
@@ -163,8 +167,8 @@ impl<'a> Start<'a> {
         match address {
             Address::Unix(_) => Ok(None),
             Address::Tcp { .. } => {
-                let reporter = self.health.component(role.name());
-                self.place.identity(role, &reporter).await.map(Some)
+                let component = self.monitor.component(role.name(), "");
+                self.place.identity(role, &component).await.map(Some)
             }
         }
     }
@@ -180,6 +184,7 @@ fn has_key_log() -> bool {
 }
 
 /// Groups of the supervisor, in the order in which they are started; they end in the opposite order.
+const ADMIN: &str = "admin pages";
 const STORAGE: &str = "storage";
 const BOOTSTRAP: &str = "bootstrap";
 const OVERLAY: &str = "overlay";

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rpc::{Channel, Role};
-use runtime::{ExitCode, Health};
+use runtime::{ExitCode, Monitor};
 
 use super::file::{Layout, RELOAD_PORT};
 use crate::cli::Global;
@@ -82,7 +82,7 @@ async fn make(arguments: &Init, layout: &Layout<'_>) -> Result<(), Failure> {
         https_bind: Vec::new(),
         ..bootstrap::Config::default()
     };
-    let mut service = bootstrap::Server::bind(&config, Default::default(), &Health::new())
+    let mut service = bootstrap::Server::bind(&config, Default::default(), Monitor::new().component("bootstrap", ""))
         .await
         .map_err(Failure::cannot_start)?;
     let operator = Channel::direct(service.served(), Role::Operator);

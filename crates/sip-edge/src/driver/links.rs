@@ -56,6 +56,7 @@ impl Driver {
     /// Asks an edge, through its home peer, to dial us.
     fn reach(&mut self, node: flow::NodeId, home: flow::NodeId) {
         let (attacher, overlay) = (self.attacher.clone(), self.home.handle.clone());
+        let _entered = self.requests.span_toward(node).entered();
         let (node, home) = (NodeId::from(node.0), NodeId::from(home.0));
         self.start(async move { Done::Asked(node, attacher.ask(&overlay, home, node).await) });
     }
@@ -148,6 +149,7 @@ impl Driver {
     pub(super) fn handle_home(&mut self, now: Now, event: HomeEvent) {
         match event {
             HomeEvent::Attached(home) => {
+                self.home.is_attached = true;
                 if self.registrant.home != home {
                     tracing::info!(home = %home.short(), "home peer changed");
                     self.registrant.home = home;
@@ -157,7 +159,10 @@ impl Driver {
                     self.note(batch);
                 }
             }
-            HomeEvent::Detached | HomeEvent::Replaced => self.home.state = None,
+            HomeEvent::Detached | HomeEvent::Replaced => {
+                self.home.is_attached = false;
+                self.home.state = None;
+            }
             HomeEvent::State(state) => self.handle_state(now, state),
             HomeEvent::Incoming(incoming) => {
                 let yields_to = |node: NodeId| !self.edges.yields_to(node_of(node));
@@ -178,6 +183,7 @@ impl Driver {
                 }
             }
         }
+        self.tell_health();
     }
 
     fn reply(&self, reply: crate::home::Reply) {

@@ -105,7 +105,11 @@ impl Driver {
         match (self.users.judge(now.instant, &asked, record), purpose) {
             (Judged::Right(display), Purpose::Proxy(id)) => self.allow(now, id, &flow, (asked.aor, display)),
             (Judged::Right(_), Purpose::Register(id)) => self.bind(now, id, &flow, asked),
-            (Judged::Refused(answer), purpose) => self.refuse(now, purpose, answer),
+            (Judged::Stale(answer), purpose) => self.refuse(now, purpose, answer),
+            (Judged::Refused(answer, why), purpose) => {
+                self.requests.metrics.refused_credentials(why);
+                self.refuse(now, purpose, answer);
+            }
         }
     }
 

@@ -292,6 +292,19 @@ impl Hub {
         }
     }
 
+    /// How many connections there are, by what is at the other end.
+    pub(crate) fn flows(&self) -> [(&'static str, usize); 3] {
+        let kinds = || self.connections.values().map(|connection| &connection.flow.kind);
+        [
+            ("phone", kinds().filter(|kind| matches!(kind, FlowKind::Phone)).count()),
+            ("edge", kinds().filter(|kind| matches!(kind, FlowKind::Edge(_))).count()),
+            (
+                "stranger",
+                kinds().filter(|kind| matches!(kind, FlowKind::Stranger { .. })).count(),
+            ),
+        ]
+    }
+
     /// Stops to read; connections write what waits and close.
     pub(crate) async fn close(mut self) {
         self.readers.shutdown().await;

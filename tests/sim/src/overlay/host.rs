@@ -90,6 +90,7 @@ impl World<'_> {
             verifier: Arc::clone(&self.credentials.verifier),
             document: Arc::clone(&self.credentials.document),
             seed,
+            traces: true,
             founder: is_first,
             membership: state.membership.clone(),
             rules: self.rules,

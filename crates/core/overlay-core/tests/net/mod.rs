@@ -174,6 +174,7 @@ impl Net {
             verifier: self.world.verifier(),
             document: self.world.document(),
             seed: u64::try_from(index).expect("few nodes") + 7,
+            traces: true,
             founder: index == 0,
             membership,
             rules: Rules::default(),

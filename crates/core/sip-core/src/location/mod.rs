@@ -131,6 +131,11 @@ impl Table {
         self.entries.len()
     }
 
+    /// Returns how many bindings there are, of all AORs.
+    pub fn bindings_len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// Says whether there are no bindings.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -59,8 +59,8 @@ impl Method {
         }
     }
 
-    /// Returns the method as it stands in a message.
-    pub fn as_str(&self) -> &str {
+    /// Returns a name from a short list, whatever a phone invents.
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Invite => "INVITE",
             Self::Ack => "ACK",
@@ -76,7 +76,15 @@ impl Method {
             Self::Refer => "REFER",
             Self::Message => "MESSAGE",
             Self::Update => "UPDATE",
+            Self::Other(_) => "other",
+        }
+    }
+
+    /// Returns the method as it stands in a message.
+    pub fn as_str(&self) -> &str {
+        match self {
             Self::Other(token) => token,
+            known => known.label(),
         }
     }
 }

@@ -59,7 +59,7 @@ impl Core {
         if context.method == Method::Register {
             return self.register(now, id);
         }
-        let (flow, request, trace) = (context.flow.clone(), context.request.clone(), context.trace);
+        let (flow, request) = (context.flow.clone(), context.request.clone());
         let question = AuthenticateId(self.number());
         self.authentications.insert(question, id);
         if let Some(context) = self.contexts.get_mut(&id) {
@@ -69,7 +69,7 @@ impl Core {
             id: question,
             flow,
             request,
-            trace,
+            context: id,
         });
     }
 
@@ -177,11 +177,11 @@ impl Core {
     }
 
     pub(super) fn resolve(&mut self, now: Instant, id: ContextId, query: Query) {
-        let Some(trace) = self.contexts.get(&id).map(|context| context.trace) else {
+        if !self.contexts.contains_key(&id) {
             return;
-        };
+        }
         self.trying(now, id);
-        let resolve = self.ask(query, Waiting::Context(id), trace);
+        let resolve = self.ask(query, Waiting::Context(id));
         if let Some(context) = self.contexts.get_mut(&id) {
             context.resolve = Some(resolve);
         }
@@ -199,14 +199,20 @@ impl Core {
         };
         self.by_server.remove(&context.server);
         let register = RegisterId(self.number());
-        let (flow, trace) = (context.flow, context.trace);
-        let (server, request) = (context.server, context.request.clone());
-        self.registers.insert(register, Registering { server, request, trace });
+        let (flow, server, request) = (context.flow, context.server, context.request.clone());
+        self.registers.insert(
+            register,
+            Registering {
+                server,
+                request,
+                context: id,
+            },
+        );
         self.output(Output::Register {
             id: register,
             flow,
             request: context.request,
-            trace,
+            context: id,
         });
     }
 

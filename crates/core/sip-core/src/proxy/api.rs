@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::branch::BranchId;
+use super::context::ContextId;
 use crate::aor::Aor;
 use crate::flow::{Flow, Hop, NodeId, Transport};
 use crate::message::{Message, Method, Name};
@@ -43,8 +45,8 @@ pub enum Output {
         flow: Flow,
         /// The request.
         request: Message,
-        /// The call's trace.
-        trace: Trace,
+        /// Its context.
+        context: ContextId,
     },
     /// A REGISTER for the registrar. Answered once with [`Core::handle_registered`](super::Core::handle_registered).
     Register {
@@ -54,8 +56,8 @@ pub enum Output {
         flow: Flow,
         /// The request.
         request: Message,
-        /// Its trace.
-        trace: Trace,
+        /// Its context.
+        context: ContextId,
     },
     /// Targets are wanted. Answered any number of times, and ended once, with
     /// [`Core::handle_resolved`](super::Core::handle_resolved).
@@ -64,8 +66,8 @@ pub enum Output {
         id: ResolveId,
         /// What to look up.
         query: Query,
-        /// The call's trace.
-        trace: Trace,
+        /// The context of the request; an ACK has none.
+        context: Option<ContextId>,
     },
     /// Nobody waits for the answers to this look-up any more.
     Abandon(ResolveId),
@@ -224,14 +226,14 @@ impl Answer {
     }
 }
 
-/// The W3C trace that a request belongs to; one call is one trace, across edges.
+/// A span of the W3C trace that a request belongs to; one call is one trace, across edges.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     /// The trace.
     pub trace_id: [u8; 16],
-    /// The span of the request at this edge.
+    /// The span: of a request at this edge, or of a branch.
     pub span_id: [u8; 8],
-    /// The span at the edge before, if there is one.
+    /// The span above it, if there is one.
     pub parent: Option<[u8; 8]>,
 }
 
@@ -246,31 +248,66 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// What happened, for logs, spans and the ladder of a call.
+/// What the span of a request tells of it.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Its trace.
+    pub trace: Trace,
+    /// Its Call-ID.
+    pub call_id: String,
+    /// Its CSeq.
+    pub cseq: String,
+    /// Its User-Agent; empty if it has none.
+    pub user_agent: String,
+}
+
+/// What happened, for logs, spans, counters and the ladder of a call.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A request opened a context.
     Received {
-        /// Its trace.
-        trace: Trace,
-        /// Its method.
+        /// The context.
+        context: ContextId,
+        /// The request's method.
         method: Method,
-        /// Its Call-ID.
-        call_id: String,
         /// Where it came from.
         flow: Flow,
+        /// What its span tells; unset if nobody records it.
+        traced: Option<Box<Traced>>,
     },
+    /// The same request came again.
+    Repeated(ContextId),
     /// The request goes to a target.
     Branched {
-        /// Its trace.
-        trace: Trace,
+        /// Its context.
+        context: ContextId,
+        /// The branch.
+        branch: BranchId,
+        /// The branch's span; unset if nobody records it.
+        trace: Option<Trace>,
         /// Where it goes.
         hop: Hop,
     },
+    /// A branch has its final response, or is given up.
+    BranchEnded {
+        /// Its context.
+        context: ContextId,
+        /// The branch.
+        branch: BranchId,
+        /// The status code, also where this edge concluded it.
+        status: u16,
+    },
+    /// A provisional response other than 100 went to whoever sent the request.
+    Progressed {
+        /// The context.
+        context: ContextId,
+        /// The status code.
+        status: u16,
+    },
     /// The request was answered finally.
     Answered {
-        /// Its trace.
-        trace: Trace,
+        /// Its context.
+        context: ContextId,
         /// The status code.
         status: u16,
     },

@@ -9,7 +9,7 @@ use crate::transaction::ClientId;
 
 /// Names a branch within its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct BranchId(pub(super) u32);
+pub struct BranchId(pub(super) u32);
 
 /// Where a branch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -98,8 +98,7 @@ impl Core {
             return;
         };
         context.is_answered = true;
-        let trace = context.trace;
-        self.event(Event::Answered { trace, status });
+        self.event(Event::Answered { context: id, status });
     }
 
     /// Ends the look-up, if one is under way, and forgets the targets that wait.

@@ -11,9 +11,9 @@ use crate::message::{Message, Method};
 use crate::token;
 use crate::transaction::{Class, ServerId};
 
-/// Names a context.
+/// Names a context: one request in the events of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ContextId(pub(super) u64);
+pub struct ContextId(pub(super) u64);
 
 /// What becomes of P-Asserted-Identity (RFC 3325 §5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,8 @@ pub(super) struct Context {
     /// The request as received, its topmost Via stamped.
     pub(super) request: Message,
     pub(super) method: Method,
-    pub(super) trace: Trace,
+    /// Unset if nobody records it.
+    pub(super) trace: Option<Trace>,
     pub(super) routed: Routed,
     pub(super) asserted: Asserted,
     /// What our Record-Route names on the caller's side, for a phone.

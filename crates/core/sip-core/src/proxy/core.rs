@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::api::{Answer, AuthenticateId, Authenticated, Event, Output, Query, RegisterId, ResolveId, Resolved, Trace};
+use super::api::{Answer, AuthenticateId, Authenticated, Event, Output, Query, RegisterId, ResolveId, Resolved};
 use super::branch::BranchId;
 use super::context::{Context, ContextId};
 use super::settings::Settings;
@@ -56,7 +56,7 @@ pub(super) struct LooseAck {
 pub(super) struct Registering {
     pub(super) server: ServerId,
     pub(super) request: Message,
-    pub(super) trace: Trace,
+    pub(super) context: ContextId,
 }
 
 impl Core {
@@ -104,7 +104,7 @@ impl Core {
             self.layer
                 .respond(now, registering.server, answer.code, response.bytes().clone());
             self.event(Event::Answered {
-                trace: registering.trace,
+                context: registering.context,
                 status: answer.code,
             });
         }
@@ -163,6 +163,11 @@ impl Core {
         self.layer.is_idle()
     }
 
+    /// Tells whether new work is refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
     /// Returns how many client and server transactions are held.
     pub fn transactions(&self) -> (usize, usize) {
         self.layer.len()
@@ -218,10 +223,14 @@ impl Core {
     }
 
     /// Asks for targets.
-    pub(super) fn ask(&mut self, query: Query, waiting: Waiting, trace: Trace) -> ResolveId {
+    pub(super) fn ask(&mut self, query: Query, waiting: Waiting) -> ResolveId {
         let id = ResolveId(self.number());
+        let context = match &waiting {
+            Waiting::Context(context) => Some(*context),
+            Waiting::Ack(_) => None,
+        };
         self.resolves.insert(id, waiting);
-        self.output(Output::Resolve { id, query, trace });
+        self.output(Output::Resolve { id, query, context });
         id
     }
 

@@ -118,7 +118,11 @@ impl Core {
         let Some(context) = self.contexts.get(&id) else {
             return Branch::stillborn(target, 480);
         };
-        let (is_invite, class, trace) = (context.is_invite(), context.class(), context.trace);
+        let (is_invite, class, of_request) = (context.is_invite(), context.class(), context.trace);
+        let trace = self.trace_of_branch(of_request);
+        let Some(context) = self.contexts.get(&id) else {
+            return Branch::stillborn(target, 480);
+        };
         let tag = self.branch_tag(&context.request, u64::from(number.0));
         let bytes = self.forwarded(
             context,
@@ -127,6 +131,7 @@ impl Core {
                 hop: &hop,
                 branch: &tag,
                 breadth,
+                trace,
             },
         );
         let key = ClientKey::new(&tag, context.method.as_str());
@@ -135,6 +140,8 @@ impl Core {
         };
         self.by_client.insert(client, (id, number));
         self.event(Event::Branched {
+            context: id,
+            branch: number,
             trace,
             hop: hop.clone(),
         });

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::api::{Output, Target};
+use super::api::{Output, Target, Trace};
 use super::context::{Asserted, Context};
 use super::core::{Core, LooseAck};
 use crate::digest::Credentials;
@@ -21,6 +21,7 @@ pub(super) struct Way<'a> {
     pub(super) hop: &'a Hop,
     pub(super) branch: &'a str,
     pub(super) breadth: u32,
+    pub(super) trace: Option<Trace>,
 }
 
 impl Core {
@@ -46,8 +47,8 @@ impl Core {
             edit = edit.prepend(Name::RecordRoute, sides);
         }
         edit = self.without_credentials(with_identity(edit, context, way.hop), request);
-        if way.hop.edge().is_some() {
-            edit = edit.set(Name::Traceparent, context.trace.header());
+        if let Some(trace) = way.trace.filter(|_| way.hop.edge().is_some()) {
+            edit = edit.add(Name::Traceparent, trace.header());
         }
         edit.to_bytes()
     }
@@ -56,7 +57,6 @@ impl Core {
     pub(super) fn send_ack(&mut self, _now: Instant, ack: &LooseAck, hop: Hop) {
         let number = self.number();
         let branch = self.branch_tag(&ack.message, number);
-        let trace = self.trace_of(&ack.flow, &ack.message);
         let mut edit = self
             .passed_on(&ack.message, &hop, &branch)
             .max_forwards(hops_left(&ack.message));
@@ -66,25 +66,21 @@ impl Core {
         if ack.flow.kind == FlowKind::Phone {
             edit = edit.remove(Name::PAssertedIdentity).remove(Name::PPreferredIdentity);
         }
-        if hop.edge().is_some() {
-            edit = edit.set(Name::Traceparent, trace.header());
-        }
         let bytes = edit.to_bytes();
         self.output(Output::Send { hop, bytes });
     }
 
-    /// Makes what every forwarded request has: our Via on top, and no trace for phones to see.
+    /// Makes what every forwarded request has: our Via on top, and no trace of others.
     fn passed_on<'a>(&self, request: &'a Message, hop: &Hop, branch: &str) -> Edit<'a> {
         let transport = match hop {
             Hop::Edge { .. } => "TLS",
             Hop::Flow(flow) => flow.transport.via_name(),
         };
         let via = Via::write(transport, &self.sent_by(hop), branch);
-        let mut edit = Edit::new(request).prepend(Name::Via, via);
-        if hop.edge().is_none() {
-            edit = edit.remove(Name::Traceparent).remove(Name::Tracestate);
-        }
-        edit
+        Edit::new(request)
+            .prepend(Name::Via, via)
+            .remove(Name::Traceparent)
+            .remove(Name::Tracestate)
     }
 
     /// Names this edge as the next hop is told.

@@ -25,8 +25,10 @@ mod trace;
 
 pub use self::api::{
     Answer, AuthenticateId, Authenticated, Event, Outcome, Output, Query, RegisterId, ResolveId, Resolved, Scope,
-    Target, Trace,
+    Target, Trace, Traced,
 };
+pub use self::branch::BranchId;
+pub use self::context::ContextId;
 pub use self::core::Core;
 pub use self::settings::{Advertise, BranchTimers, Settings};
 

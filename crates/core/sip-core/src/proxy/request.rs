@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::api::{Answer, Event, Output, Query, Trace};
+use super::api::{Answer, Event, Output, Query};
 use super::context::{Asserted, Context, ContextId, Retry, class_of};
 use super::core::{Core, LooseAck, Waiting, reply};
 use super::route::Next;
+use super::trace::traced;
 use crate::flow::{Flow, FlowKind, Hop};
 use crate::message::{Acting, Edit, Fault, Message, Method, Name, ReplyTarget, Via};
 use crate::token;
@@ -37,6 +38,9 @@ impl Core {
             return;
         }
         if let Some(id) = self.layer.find_server(&key) {
+            if let Some(context) = self.by_server.get(&id) {
+                self.event(Event::Repeated(*context));
+            }
             return self.layer.handle_repeat(id);
         }
         if method == Method::Cancel {
@@ -90,14 +94,14 @@ impl Core {
             flow: flow.clone(),
             request,
         };
-        let call_id = context.request.call_id().unwrap_or_default().to_owned();
+        let traced = traced(trace, &context.request);
         self.contexts.insert(id, context);
         self.by_server.insert(server, id);
         self.event(Event::Received {
-            trace,
+            context: id,
             method,
-            call_id,
             flow,
+            traced,
         });
         id
     }
@@ -149,7 +153,6 @@ impl Core {
         }
         let routed = self.route(&flow, &message);
         let is_trusted = routed.has_token || matches!(flow.kind, FlowKind::Edge(_));
-        let trace = self.trace_of(&flow, &message);
         let ack = LooseAck {
             flow,
             message,
@@ -162,7 +165,7 @@ impl Core {
             }),
             (Some(Next::Edge { node, home }), _) => self.send_ack(now, &ack, Hop::Edge { node, home }),
             (None, Some(token)) if self.loose_acks() < MAX_LOOSE_ACKS => {
-                self.ask(query_of(token), Waiting::Ack(Box::new(ack)), trace);
+                self.ask(query_of(token), Waiting::Ack(Box::new(ack)));
             }
             _ => self.event(Event::Dropped {
                 flow: ack.flow,
@@ -195,31 +198,6 @@ impl Core {
             }
         }
         Hop::Flow(flow)
-    }
-
-    /// Derives the trace of a request: the one that the edge before carries on, else one that follows from the
-    /// Call-ID, so that all requests of a call share it.
-    pub(super) fn trace_of(&mut self, flow: &Flow, request: &Message) -> Trace {
-        let number = self.number().to_be_bytes();
-        let span_id = self.keyed("span", &[&number]);
-        let carried = request
-            .header(Name::Traceparent)
-            .filter(|_| matches!(flow.kind, FlowKind::Edge(_)));
-        match carried.and_then(Trace::parse) {
-            Some((trace_id, parent)) => Trace {
-                trace_id,
-                span_id,
-                parent: Some(parent),
-            },
-            None => {
-                let call_id = request.call_id().unwrap_or_default();
-                Trace {
-                    trace_id: self.keyed("trace", &[call_id.as_bytes()]),
-                    span_id,
-                    parent: None,
-                }
-            }
-        }
     }
 }
 

@@ -103,6 +103,7 @@ impl Core {
         // RFC 4320 §4.1: a request other than INVITE has no provisional response but 100, which goes one hop only.
         if is_invite && status > 100 && !is_answered && state != State::GivenUp {
             self.pass_back(now, id, message, status);
+            self.event(Event::Progressed { context: id, status });
         }
     }
 
@@ -113,12 +114,17 @@ impl Core {
             return;
         };
         let was_answered = context.is_answered;
-        if let Some(branch) = context.branches.get_mut(&number) {
+        let was_pending = context.branches.get_mut(&number).is_some_and(|branch| {
+            let was_pending = branch.is_pending();
             branch.state = State::Done;
-        }
+            was_pending
+        });
         // RFC 3261 §16.7 step 5: every 2xx to INVITE goes back, the first to any other request.
         if context.is_invite() || !was_answered {
             self.pass_back(now, id, message, status);
+        }
+        if was_pending {
+            self.branch_ended((id, number), status);
         }
         if !was_answered {
             self.settled(id, status);
@@ -151,6 +157,7 @@ impl Core {
             }
             self.output(Output::Forget { aor, node });
         }
+        self.branch_ended((id, number), code);
         if code >= 600 {
             // RFC 3261 §16.7 step 5: a 6xx ends the search, but waits for the branches it cancels.
             self.stop_looking(id);
@@ -196,6 +203,7 @@ impl Core {
                 if let Some(node) = edge {
                     self.output(Output::EdgeSilent(node));
                 }
+                self.branch_ended((id, number), if edge.is_some() { 480 } else { 408 });
                 self.evaluate(now, id);
             }
             // RFC 3261 §16.8: Timer C ends a branch that rings with a CANCEL.
@@ -247,6 +255,14 @@ impl Core {
             .find_client(&key)
             .and_then(|client| self.layer.client_request(client));
         response.has(Name::PAssertedIdentity) && client.is_none_or(|(_, hop)| hop.edge().is_none())
+    }
+
+    fn branch_ended(&mut self, (context, branch): (ContextId, BranchId), status: u16) {
+        self.event(Event::BranchEnded {
+            context,
+            branch,
+            status,
+        });
     }
 
     pub(super) fn set_deadline(&mut self, (id, number): (ContextId, BranchId), at: Option<Instant>) {

@@ -26,6 +26,8 @@ pub struct Settings {
     pub advertise: Option<Advertise>,
     /// Seals Record-Route tokens; outlives restarts.
     pub token_key: Arc<TokenKey>,
+    /// Whether a trace that begins here is recorded, by its id; unset where nothing is.
+    pub traces: Option<fn([u8; 16]) -> bool>,
     /// Random, new at each start: makes branches that nobody can guess.
     pub seed: [u8; 32],
     /// The transaction timers.

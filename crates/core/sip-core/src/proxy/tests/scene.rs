@@ -446,6 +446,7 @@ fn core(edge: usize, life: u8) -> Core {
         seed: [life; 32],
         transactions: transaction::Settings::default(),
         branches: BranchTimers::default(),
+        traces: Some(|_| true),
         max_breadth: 60,
     })
 }

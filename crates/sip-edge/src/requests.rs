@@ -1,0 +1,227 @@
+//! The requests that pass this edge, as counters and spans show them.
+//!
+//! The proxy tells what happens to a request; its span lasts from its arrival to its final answer, and each of its branches has one below it. What
+//! is done for it meanwhile (look-ups, AppAttach, the overlay's hops) runs inside its span, so that one call is one trace.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use opentelemetry::trace::{SpanId, TraceId};
+use runtime::telemetry::{Pii, identified};
+use sip_core::flow::{Flow, Hop, NodeId};
+use sip_core::message::Method;
+use sip_core::proxy::{BranchId, ContextId, Event, Trace, Traced};
+use tracing::{Span, field};
+
+use crate::metrics::Metrics;
+
+/// Requests under way at most that are followed; further ones go without, which costs nothing but the picture.
+const OPEN: usize = 16_384;
+
+/// The requests under way.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    pub(crate) metrics: Metrics,
+    open: HashMap<ContextId, Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    method: Method,
+    since: Instant,
+    /// Whether a provisional response other than 100 went back.
+    has_rung: bool,
+    /// Disabled if nobody records it.
+    span: Span,
+    branches: HashMap<BranchId, Branch>,
+}
+
+#[derive(Debug)]
+struct Branch {
+    span: Span,
+    hop: Hop,
+}
+
+impl Requests {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            open: HashMap::new(),
+        }
+    }
+
+    /// Takes what the proxy tells.
+    pub(crate) fn note(&mut self, event: Event) {
+        match event {
+            Event::Received {
+                context,
+                method,
+                flow,
+                traced,
+            } => self.open(context, method, &flow, traced.as_deref()),
+            Event::Repeated(context) => {
+                if let Some(request) = self.open.get(&context) {
+                    tracing::info!(parent: &request.span, "request came again");
+                }
+            }
+            Event::Branched {
+                context,
+                branch,
+                trace,
+                hop,
+            } => self.branch((context, branch), trace, hop),
+            Event::BranchEnded {
+                context,
+                branch,
+                status,
+            } => {
+                let request = self.open.get_mut(&context);
+                if let Some(Branch { span, .. }) = request.and_then(|request| request.branches.remove(&branch)) {
+                    span.record("sip.response.status_code", status);
+                    end(span);
+                }
+            }
+            Event::Progressed { context, status } => self.progressed(context, status),
+            Event::Answered { context, status } => self.answered(context, status),
+            Event::Dropped { flow, why } => {
+                tracing::debug!(network.peer.address = %Pii(flow.remote), why, "message dropped");
+            }
+        }
+    }
+
+    /// The span of the request that a question of the proxy belongs to.
+    pub(crate) fn span(&self, context: ContextId) -> Span {
+        let request = self.open.get(&context);
+        request.map_or_else(Span::none, |request| request.span.clone())
+    }
+
+    /// The span of a branch toward an edge: a connection to it is made for the first request that needs it.
+    pub(crate) fn span_toward(&self, edge: NodeId) -> Span {
+        let branches = self.open.values().flat_map(|request| request.branches.values());
+        let leads_there = |branch: &&Branch| branch.hop.edge() == Some(edge);
+        branches
+            .into_iter()
+            .find(leads_there)
+            .map_or_else(Span::none, |branch| branch.span.clone())
+    }
+
+    fn open(&mut self, context: ContextId, method: Method, flow: &Flow, traced: Option<&Traced>) {
+        self.metrics.received(&method);
+        if self.open.len() >= OPEN {
+            return;
+        }
+        let span = traced.map_or_else(Span::none, |traced| request_span(&method, flow, traced));
+        let request = Request {
+            method,
+            since: Instant::now(),
+            has_rung: false,
+            span,
+            branches: HashMap::new(),
+        };
+        self.open.insert(context, request);
+    }
+
+    fn branch(&mut self, (context, branch): (ContextId, BranchId), trace: Option<Trace>, hop: Hop) {
+        let (Some(request), Some(trace)) = (self.open.get_mut(&context), trace) else {
+            return;
+        };
+        let (transport, target) = match &hop {
+            Hop::Flow(flow) => (flow.transport.via_name(), Pii(flow.remote).to_string()),
+            Hop::Edge { node, .. } => ("TLS", node.to_string()),
+        };
+        let span = identified(trace.trace_id, trace.span_id, || {
+            tracing::info_span!(
+                parent: &request.span,
+                "branch",
+                otel.name = format!("{} branch", request.method.label()),
+                otel.kind = "client",
+                network.protocol.name = "sip",
+                network.transport = transport.to_ascii_lowercase(),
+                network.peer.address = target,
+                sip.request.method = request.method.as_str(),
+                sip.response.status_code = field::Empty,
+            )
+        });
+        request.branches.insert(branch, Branch { span, hop });
+    }
+
+    fn progressed(&mut self, context: ContextId, status: u16) {
+        let Some(request) = self.open.get_mut(&context) else {
+            return;
+        };
+        tracing::info!(parent: &request.span, status, "progress");
+        if request.method == Method::Invite && !request.has_rung {
+            request.has_rung = true;
+            self.metrics.rings(request.since.elapsed());
+        }
+    }
+
+    fn answered(&mut self, context: ContextId, status: u16) {
+        let Some(request) = self.open.remove(&context) else {
+            return;
+        };
+        let Request {
+            method,
+            since,
+            has_rung,
+            span,
+            branches,
+        } = request;
+        self.metrics.answered(&method, status, since.elapsed(), has_rung);
+        span.record("sip.response.status_code", status);
+        // Those that are being cancelled have no end of their own that anyone would wait for.
+        for branch in branches.into_values() {
+            end(branch.span);
+        }
+        end(span);
+    }
+}
+
+fn request_span(method: &Method, flow: &Flow, traced: &Traced) -> Span {
+    let Traced {
+        trace,
+        call_id,
+        cseq,
+        user_agent,
+    } = traced;
+    identified(trace.trace_id, trace.span_id, || {
+        let span = tracing::info_span!(
+            parent: None,
+            "request",
+            otel.name = format!("{} request", method.label()),
+            otel.kind = "server",
+            network.protocol.name = "sip",
+            network.transport = flow.transport.via_name().to_ascii_lowercase(),
+            network.peer.address = %Pii(flow.remote),
+            sip.request.method = method.as_str(),
+            sip.call_id = call_id,
+            sip.cseq = cseq,
+            user_agent.original = user_agent,
+            sip.response.status_code = field::Empty,
+        );
+        let parent = trace.parent.map(|parent| traceparent(trace.trace_id, parent));
+        rpc::set_parent(&span, &parent.unwrap_or_default());
+        span
+    })
+}
+
+/// Ends a span now: one that was entered would end where it was left last.
+fn end(span: Span) {
+    drop(span.entered());
+}
+
+/// W3C Trace Context §3.2: version, trace, parent, sampled.
+fn traceparent(trace_id: [u8; 16], parent: [u8; 8]) -> String {
+    format!("00-{}-{}-01", TraceId::from_bytes(trace_id), SpanId::from_bytes(parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_is_written_as_the_standard_wants_it() {
+        let text = traceparent([0xab; 16], [1; 8]);
+        assert_eq!(text, "00-abababababababababababababababab-0101010101010101-01");
+    }
+}
