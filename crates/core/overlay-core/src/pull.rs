@@ -1,5 +1,8 @@
 //! Pull before act: while its range is unconfirmed, an owner asks the other holders for a resource before it serves it.
 //!
+//! So does one whose next successor names another predecessor, which stands between them: that peer may be cut off from
+//! this one alone, have taken this range over, and store at the same holders.
+//!
 //! An older value is a worse answer than none, so both next successors are asked whatever is on the own disk, and what
 //! they have is merged. They answer from what they hold and ask nobody. A holder that is lost meanwhile is replaced by
 //! the next one.
@@ -9,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use chord::Range;
 use wire::{Body, ErrorCode, NodeId, Now, ResourceId};
 
 use crate::core::Core;
@@ -43,6 +47,24 @@ impl Pulls {
 }
 
 impl Core {
+    /// Whether what is on the own disk is the whole truth about a resource.
+    pub(crate) fn is_certain(&self, resource: ResourceId) -> bool {
+        self.ranges.is_confirmed(resource) && !self.is_contested()
+    }
+
+    /// Whether the next successor knows a peer between itself and this one.
+    fn is_contested(&self) -> bool {
+        let next = self.chord.replicas().first().copied();
+        let seen = next.and_then(|next| self.chord.range_of(next));
+        seen.is_some_and(|seen| {
+            let between = Range {
+                after: self.own(),
+                until: seen.until,
+            };
+            seen.after != self.own() && seen.after != seen.until && between.contains(seen.after.into())
+        })
+    }
+
     /// Asks the other holders for a resource, then carries the request out.
     pub(crate) fn pull_first(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
         if self.pulls.open.len() >= MOST_PULLS && !self.pulls.open.contains_key(&resource) {
@@ -135,7 +157,7 @@ impl Core {
             .open
             .keys()
             .copied()
-            .filter(|resource| self.ranges.is_confirmed(*resource))
+            .filter(|resource| self.is_certain(*resource))
             .collect();
         for resource in confirmed {
             self.pull_done(now, resource);

@@ -146,7 +146,7 @@ impl Core {
     }
 
     fn act_or_pull(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
-        if self.ranges.is_confirmed(resource) {
+        if self.is_certain(resource) {
             self.act(now, resource, waiting);
         } else {
             self.pull_first(now, resource, waiting);
