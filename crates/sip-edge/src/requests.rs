@@ -149,7 +149,7 @@ impl Requests {
         let Some(request) = self.open.get_mut(&context) else {
             return;
         };
-        tracing::info!(parent: &request.span, status, "progress");
+        tracing::debug!(parent: &request.span, status, "progress");
         if request.method == Method::Invite && !request.has_rung {
             request.has_rung = true;
             self.metrics.rings(request.since.elapsed());

@@ -1,8 +1,7 @@
 //! `dev`: a whole overlay in one process, one call through it, and then room for phones.
 //!
 //! [`overlay`] starts and ends the peers, each made by [`peer`] out of what it enrolled with in a [`folder`]; [`call`] makes the
-//! demonstration call with two built-in phones ([`phone`]), [`record`] listens to it and [`ladder`] draws it; [`operator`]
-//! is the socket for `status` and `lookup`.
+//! demonstration call with two built-in phones ([`phone`]), [`record`] listens to it and [`ladder`] draws it.
 
 mod call;
 mod folder;

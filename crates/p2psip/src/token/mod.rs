@@ -32,7 +32,7 @@ pub(crate) enum Command {
         /// A name to list and revoke it by [default: a random one]
         #[arg(long, value_name = "ID")]
         id: Option<String>,
-        /// Where the new host enrolls, such as https://a.example.org:8443 [default: those of the overlay's document]
+        /// Where the new host enrolls, such as <https://a.example.org:8443> [default: those of the overlay's document]
         #[arg(long = "server", value_name = "URL")]
         servers: Vec<String>,
     },
