@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use cargo_metadata::MetadataCommand;
 
 use crate::step::{Done, Step};
-use crate::{arch, clauses, packages, sim, tools};
+use crate::{arch, clauses, image, packages, sim, tools};
 
 /// Runs all steps and prints what each took.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -21,8 +21,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
     done.push(clippy().run()?);
     done.push(unit_tests().run_tests()?);
     done.push(sim::step(&sim::Arguments::default()).run_tests()?);
-    done.push(phones_build().run()?);
-    done.push(phones(None).run_tests()?);
+    let program = image::static_program(&target)?;
+    if image::has_docker() {
+        done.push(image::build(&program)?);
+    } else {
+        eprintln!("\n=== image: skipped, Docker does not run here; so will be the tests with containers");
+    }
+    done.push(phones(&program, None).run_tests()?);
     done.push(documentation().run()?);
     done.push(licences(&target)?);
 
@@ -33,8 +38,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Real phones against the program, as it is shipped.
 pub(crate) fn end_to_end(filter: Option<&str>) -> anyhow::Result<()> {
     packages::install()?;
-    phones_build().run()?;
-    let done = phones(filter).run_tests()?;
+    let program = image::static_program(&folders()?.target)?;
+    let done = phones(&program, filter).run_tests()?;
     summary(std::slice::from_ref(&done), done.took);
     Ok(())
 }
@@ -107,20 +112,18 @@ fn unit_tests() -> Step {
     ])
 }
 
-/// The phones' tests look for the program beside themselves, so both are built in one profile.
-fn phones_build() -> Step {
-    Step::cargo("build", &["build", "--release", "--locked", "--package", "p2psip"])
-}
-
-/// One after the other: they listen to audio, and a busy machine would drop some.
-fn phones(filter: Option<&str>) -> Step {
+/// Real phones against the program that is in the image too. One test after the other: they listen to audio, and a busy machine
+/// would drop some.
+fn phones(program: &Path, filter: Option<&str>) -> Step {
     let (runner, serial): (&[&str], &[&str]) = if tools::has_cargo("nextest") {
         (&["nextest", "run"], &["--test-threads", "1"])
     } else {
         (&["test"], &["--", "--test-threads", "1"])
     };
-    let step = Step::cargo("e2e", runner).arguments(["--release", "--locked", "--package", "p2psip-e2e"]);
-    step.arguments(filter).arguments(serial.iter().copied())
+    let step = Step::cargo("e2e", runner).arguments(["--locked", "--package", "p2psip-e2e"]);
+    step.environment("P2PSIP_PROGRAM", &program.to_string_lossy())
+        .arguments(filter)
+        .arguments(serial.iter().copied())
 }
 
 fn documentation() -> Step {

@@ -1,21 +1,35 @@
 //! The container image, without any registry: a static program built here, in the last stage of the Dockerfile.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::Context as _;
 
-use crate::step::Step;
+use crate::step::{Done, Step};
 
-/// What compose and Kubernetes call the image.
-pub(crate) const TAG: &str = "p2psip:latest";
+/// What the compose file calls the image.
+const TAG: &str = "p2psip:latest";
 
 /// Builds the program and the image around it.
 pub(crate) fn run() -> anyhow::Result<()> {
     let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec()?;
-    let root = PathBuf::from(&metadata.workspace_root);
     let program = static_program(metadata.target_directory.as_std_path())?;
+    build(&program).map(drop)
+}
+
+/// Whether an image can be built here.
+pub(crate) fn has_docker() -> bool {
+    let mut command = std::process::Command::new("docker");
+    command.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Builds the image around a static program.
+pub(crate) fn build(program: &Path) -> anyhow::Result<Done> {
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec()?;
+    let root = PathBuf::from(&metadata.workspace_root);
     let context = PathBuf::from(&metadata.target_directory).join("image");
-    fill(&context, &program).with_context(|| context.display().to_string())?;
+    fill(&context, program).with_context(|| context.display().to_string())?;
 
     let path = root.join("deploy/docker/Dockerfile");
     let dockerfile = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -23,8 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     std::fs::write(context.join("Dockerfile"), stage)?;
     Step::new("image", "docker", &["build", "--quiet", "--tag", TAG, "."])
         .folder(&context)
-        .run()?;
-    Ok(())
+        .run()
 }
 
 /// A program that needs no libraries. An explicit target keeps the static linking from the build scripts and macros, which must

@@ -36,8 +36,11 @@ pub fn sip_port(n: u16) -> u16 {
     5060 + 10 * (n - 1)
 }
 
-/// The program under test, built beside this test.
+/// The program under test: the one that the environment names, or one built beside this test.
 pub fn program() -> PathBuf {
+    if let Some(program) = std::env::var_os("P2PSIP_PROGRAM") {
+        return program.into();
+    }
     let test = std::env::current_exe().expect("a running test has a path");
     let folder = test
         .ancestors()
