@@ -65,6 +65,17 @@ impl Caller {
         self.phone(&self.aor, from)?.call(callee)
     }
 
+    /// Calls once; a phone that is busy with another call was reached too.
+    ///
+    /// # Errors
+    /// The status code.
+    fn reach(&self, from: u16, callee: &str) -> Result<(), u16> {
+        match self.call(from, callee) {
+            Err(BUSY) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     /// A phone of a user at the edge of a peer.
     fn phone(&self, aor: &str, peer: u16) -> Result<Agent, u16> {
         let edge = (self.edges)(peer).ok_or(503_u16)?;
@@ -105,21 +116,21 @@ impl Crew {
     /// With what was last seen.
     pub fn all_are_callable(&self, from: &[u16], limit: Duration) {
         let end = Instant::now() + limit;
-        let registered = self.registered();
         std::thread::scope(|scope| {
-            for peer in from {
-                for Registered { aor, peer: at } in &registered {
-                    let caller = self.caller.clone();
-                    scope.spawn(move || {
-                        while let Err(code) = caller.call(*peer, aor) {
+            for Registered { aor, peer: at } in self.registered() {
+                let caller = self.caller.clone();
+                scope.spawn(move || {
+                    for peer in from {
+                        while let Err(code) = caller.reach(*peer, &aor) {
                             let is_late = Instant::now() > end;
                             assert!(
                                 !is_late,
                                 "{aor} at peer {at} not called from peer {peer} within {limit:?}: {code}"
                             );
+                            std::thread::sleep(RETRY);
                         }
-                    });
-                }
+                    }
+                });
             }
         });
     }
@@ -157,7 +168,7 @@ impl Crew {
             let callee = &registered[n as usize % registered.len()];
             // Each time another peer than the callee's.
             let from = (callee.peer + (n / 5 % 4) as u16) % 5 + 1;
-            (vec![from, callee.peer], caller.call(from, &callee.aor))
+            (vec![from, callee.peer], caller.reach(from, &callee.aor))
         });
         Load {
             pacers: vec![
@@ -175,12 +186,22 @@ impl Load {
     ///
     /// # Panics
     /// When a pacer did.
-    pub fn end(self) -> Tally {
+    pub fn end(mut self) -> Tally {
+        self.stop();
+        self.tally.lock().expect("no counter panics").clone()
+    }
+
+    fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for pacer in self.pacers {
+        for pacer in self.pacers.drain(..) {
             pacer.join().expect("no pacer panics");
         }
-        self.tally.lock().expect("no counter panics").clone()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -229,3 +250,9 @@ fn pace(stop: &AtomicBool, period: Duration, work: impl Fn(u32) + Send + Sync) {
         }
     });
 }
+
+/// RFC 3261 §21.4.24.
+const BUSY: u16 = 486;
+
+/// Between two tries of one call.
+const RETRY: Duration = Duration::from_millis(100);

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use crate::{Namespace, PASSWORD};
+use crate::{Namespace, PASSWORD, eventually};
 
 /// How a SIPp phone speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub enum Transport {
 #[derive(Debug)]
 pub struct Scenario {
     command: Command,
+    /// Shows the UDP sockets of the namespace, as proc(5) lists them.
+    sockets: Command,
+    port: u16,
     log: PathBuf,
     name: String,
 }
@@ -53,8 +57,12 @@ impl Scenario {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .current_dir(folder);
+        let mut sockets = namespace.command("cat");
+        sockets.arg("/proc/net/udp");
         Self {
             command,
+            sockets,
+            port: local,
             log,
             name: name.to_owned(),
         }
@@ -86,22 +94,35 @@ impl Scenario {
         }
     }
 
-    /// Starts it.
+    /// Starts a phone on UDP and waits until it has its port: a call before that would be told that nobody is there.
+    ///
+    /// # Panics
+    /// When it does not get it.
     pub fn start(mut self) -> Running {
-        let child = self.command.spawn().expect("sipp (package sip-tester) starts");
-        Running {
-            child,
-            log: self.log,
-            name: self.name,
-        }
+        let port = format!(":{:04X} ", self.port);
+        let running = self.spawn();
+        eventually("the phone has its port", Duration::from_secs(10), || {
+            let listed = self.sockets.output().map_err(|error| error.to_string())?;
+            let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+            if listed.contains(&port) { Ok(()) } else { Err(listed) }
+        });
+        running
     }
 
     /// Runs it to its end.
     ///
     /// # Panics
     /// When the scenario fails, with SIPp's own words.
-    pub fn run(self) {
-        self.start().succeeds();
+    pub fn run(mut self) {
+        self.spawn().succeeds();
+    }
+
+    fn spawn(&mut self) -> Running {
+        Running {
+            child: self.command.spawn().expect("sipp (package sip-tester) starts"),
+            log: self.log.clone(),
+            name: self.name.clone(),
+        }
     }
 }
 

@@ -112,11 +112,15 @@ fn scripted_phones_meet_every_outcome_of_a_call() {
         .calls("bob")
         .run();
     phone.succeeds();
+    // One that has gone: its host says so, and nobody waits.
+    bench.scenario("call_offline", 7010, 1).user("alice").calls("bob").run();
+    let phone = bench.scenario("phone_silent", 7100, 2).start();
     bench
         .scenario("call_no_answer", 7009, 1)
         .user("alice")
         .calls("bob")
         .run();
+    drop(phone);
 
     // Two phones of one user at two peers: both ring, one answers, the other is cancelled.
     bench.register("bob", 3, 7200, Transport::Udp);
