@@ -187,8 +187,8 @@ impl Component for Renewal {
 
 impl Component for sip_edge::Server {
     type Error = sip_edge::Failure;
-    /// What is left after this are transactions kept for repetitions: the calls themselves end with this process anyway.
-    const GRACE: Duration = Duration::from_secs(2);
+    /// RFC 3261 §17.1.1.2: no transaction waits longer, 64 times T1.
+    const GRACE: Duration = Duration::from_secs(32);
 
     async fn join(&mut self) -> Result<(), Self::Error> {
         Self::join(self).await

@@ -67,7 +67,7 @@ impl Enrollment<'_> {
     }
 
     async fn token(&self) -> Result<Token, Failure> {
-        let text = self.place.token(self.component).await?;
+        let text = self.place.token(|| self.component.clone()).await?;
         let text = text.ok_or_else(|| {
             let message = "this node is not enrolled and has no token: `p2psip join TOKEN` brings it into an overlay";
             Failure::new(ExitCode::Credentials, anyhow::anyhow!(message))

@@ -68,7 +68,7 @@ impl Place {
     }
 
     /// The token, unless the peer has none. It waits while the folder is not there: a bootstrap service elsewhere makes it.
-    pub(crate) async fn token(&self, component: &Component) -> Result<Option<String>, Failure> {
+    pub(crate) async fn token(&self, component: impl FnOnce() -> Component) -> Result<Option<String>, Failure> {
         self.made(component).await;
         let path = self.folder.join(TOKEN);
         match fs::read_to_string(&path) {
@@ -79,7 +79,11 @@ impl Place {
     }
 
     /// The certificate of a component; it waits like [`token`](Self::token).
-    pub(crate) async fn identity(&self, role: Role, component: &Component) -> Result<ComponentIdentity, Failure> {
+    pub(crate) async fn identity(
+        &self,
+        role: Role,
+        component: impl FnOnce() -> Component,
+    ) -> Result<ComponentIdentity, Failure> {
         self.made(component).await;
         let loaded = ComponentIdentity::load(&self.folder.join(role.name()));
         loaded.map_err(|error| match error {
@@ -88,13 +92,13 @@ impl Place {
         })
     }
 
-    async fn made(&self, component: &Component) {
+    async fn made(&self, component: impl FnOnce() -> Component) {
         if self.exists() {
             return;
         }
         let folder = self.folder.display();
         warn!(%folder, "waiting for the folder of this peer (key peer.folder)");
-        component.tell(waiting(format!("waiting for {folder}")));
+        component().tell(waiting(format!("waiting for {folder}")));
         while !self.exists() {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -146,11 +150,11 @@ mod tests {
         let place = Place::at(&folder.path().join("peer"));
         place.make(&token(), true).unwrap();
         let component = Monitor::new().component("test", "");
-        let kept = place.token(&component).await.unwrap().unwrap();
+        let kept = place.token(|| component.clone()).await.unwrap().unwrap();
         assert_eq!(kept.parse(), Ok(token()));
         assert!(place.is_founder());
         for role in ROLES {
-            assert_eq!(place.identity(role, &component).await.unwrap().role(), role);
+            assert_eq!(place.identity(role, || component.clone()).await.unwrap().role(), role);
         }
     }
 
@@ -161,7 +165,7 @@ mod tests {
         let monitor = Monitor::new();
         let waits = tokio::spawn({
             let (place, component) = (place.clone(), monitor.component("storage", ""));
-            async move { place.identity(Role::Storage, &component).await }
+            async move { place.identity(Role::Storage, || component).await }
         });
         while !monitor
             .health()

@@ -167,8 +167,9 @@ impl<'a> Start<'a> {
         match address {
             Address::Unix(_) => Ok(None),
             Address::Tcp { .. } => {
-                let component = self.monitor.component(role.name(), "");
-                self.place.identity(role, &component).await.map(Some)
+                // Told of only while it waits: it may be ready by then.
+                let component = || self.monitor.component(role.name(), "");
+                self.place.identity(role, component).await.map(Some)
             }
         }
     }
