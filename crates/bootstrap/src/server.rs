@@ -23,7 +23,6 @@ use crate::{state, users};
 /// The running bootstrap service.
 pub struct Server {
     served: Served,
-    handler: Handler,
     tasks: Tasks,
     draining: CancellationToken,
     streams: TaskTracker,
@@ -96,7 +95,6 @@ impl Server {
         info!(overlay, "bootstrap service started");
         Ok(Server {
             served,
-            handler,
             tasks,
             draining,
             streams,
@@ -116,12 +114,6 @@ impl Server {
     #[must_use]
     pub fn served(&self) -> Served {
         self.served.clone()
-    }
-
-    /// Adds the service to another server, which may hold those of other components too.
-    #[must_use]
-    pub fn add_to(&self, builder: rpc::Builder) -> rpc::Builder {
-        builder.service(BootstrapServer::new(self.handler.clone()))
     }
 
     /// Returns the name of the overlay.
