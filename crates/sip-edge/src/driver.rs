@@ -340,7 +340,7 @@ impl Driver {
 
     fn finish_drain(&mut self) {
         if self.drained.is_some()
-            && self.proxy.is_idle()
+            && self.proxy.under_way() == 0
             && let Some(drained) = self.drained.take()
         {
             let _ = drained.send(());

@@ -58,6 +58,7 @@ impl Requests {
                 method,
                 flow,
                 traced,
+                ..
             } => self.open(context, method, &flow, traced.as_deref()),
             Event::Repeated(context) => {
                 if let Some(request) = self.open.get(&context) {

@@ -261,6 +261,17 @@ pub struct Traced {
     pub user_agent: String,
 }
 
+/// A call that an INVITE asks for: who wants to talk to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its Call-ID.
+    pub call_id: String,
+    /// The AOR in From; the URI as it stands where that is no AOR.
+    pub from: String,
+    /// The AOR in To, likewise.
+    pub to: String,
+}
+
 /// What happened, for logs, spans, counters and the ladder of a call.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -272,6 +283,8 @@ pub enum Event {
         method: Method,
         /// Where it came from.
         flow: Flow,
+        /// The call that it asks for; unset unless it is an INVITE outside a dialog.
+        call: Option<Box<Call>>,
         /// What its span tells; unset if nobody records it.
         traced: Option<Box<Traced>>,
     },

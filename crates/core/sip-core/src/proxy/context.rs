@@ -15,6 +15,13 @@ use crate::transaction::{Class, ServerId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContextId(pub(super) u64);
 
+impl ContextId {
+    /// Returns its number, which no other context of this proxy has or had.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What becomes of P-Asserted-Identity (RFC 3325 §5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asserted {

@@ -157,10 +157,10 @@ impl Core {
         self.draining = retry_after;
     }
 
-    /// Tells whether nothing is under way. Transactions that only absorb repeats do not count: what they would absorb,
+    /// Counts the transactions under way. Those that only absorb repeats do not count: what they would absorb,
     /// another life of this edge, or nobody, may answer as well.
-    pub fn is_idle(&self) -> bool {
-        self.layer.is_idle()
+    pub fn under_way(&self) -> usize {
+        self.layer.under_way()
     }
 
     /// Tells whether new work is refused.

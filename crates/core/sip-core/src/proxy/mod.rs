@@ -24,7 +24,7 @@ mod settings;
 mod trace;
 
 pub use self::api::{
-    Answer, AuthenticateId, Authenticated, Event, Outcome, Output, Query, RegisterId, ResolveId, Resolved, Scope,
+    Answer, AuthenticateId, Authenticated, Call, Event, Outcome, Output, Query, RegisterId, ResolveId, Resolved, Scope,
     Target, Trace, Traced,
 };
 pub use self::branch::BranchId;

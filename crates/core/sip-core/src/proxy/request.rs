@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::api::{Answer, Event, Output, Query};
+use super::api::{Answer, Call, Event, Output, Query};
 use super::context::{Asserted, Context, ContextId, Retry, class_of};
 use super::core::{Core, LooseAck, Waiting, reply};
 use super::route::Next;
 use super::trace::traced;
 use crate::flow::{Flow, FlowKind, Hop};
-use crate::message::{Acting, Edit, Fault, Message, Method, Name, ReplyTarget, Via};
+use crate::message::{Acting, Address, Edit, Fault, Message, Method, Name, ReplyTarget, Via};
 use crate::token;
 use crate::transaction::{AckVerdict, Class, ServerId, ServerKey};
 
@@ -94,6 +94,7 @@ impl Core {
             flow: flow.clone(),
             request,
         };
+        let call = self.call_of(&context.request);
         let traced = traced(trace, &context.request);
         self.contexts.insert(id, context);
         self.by_server.insert(server, id);
@@ -101,9 +102,27 @@ impl Core {
             context: id,
             method,
             flow,
+            call,
             traced,
         });
         id
+    }
+
+    /// The call that a request asks for. RFC 3261 §14: an INVITE with a To tag changes a call that stands.
+    fn call_of(&self, request: &Message) -> Option<Box<Call>> {
+        let asks_for_one = request.method() == Method::Invite && request.to_tag().is_none();
+        let user = |address: Option<Address<'_>>| {
+            let uri = address.map(|address| address.uri).unwrap_or_default();
+            let aor = self.settings.domains.aor(uri);
+            aor.map_or_else(|_| uri.to_owned(), |aor| aor.to_string())
+        };
+        asks_for_one.then(|| {
+            Box::new(Call {
+                call_id: request.call_id().unwrap_or_default().to_owned(),
+                from: user(request.from()),
+                to: user(request.to()),
+            })
+        })
     }
 
     /// Tells in which part a request is judged: REGISTER and OPTIONS to the edge itself are answered here.

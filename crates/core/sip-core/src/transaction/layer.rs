@@ -88,9 +88,11 @@ impl Layer {
         (self.clients.len(), self.servers.len())
     }
 
-    /// Tells whether nobody waits for anything: what is left only absorbs repeats.
-    pub fn is_idle(&self) -> bool {
-        self.clients.values().all(Client::is_done) && self.servers.values().all(Server::is_done)
+    /// Counts those that somebody waits for; what is left beside them only absorbs repeats.
+    pub fn under_way(&self) -> usize {
+        let clients = self.clients.values().filter(|client| !client.is_done());
+        let servers = self.servers.values().filter(|server| !server.is_done());
+        clients.count() + servers.count()
     }
 
     /// Takes out the next event.

@@ -347,6 +347,18 @@ fn a_strict_router_is_understood() {
     assert_eq!(heard[0].request_uri().unwrap(), BOB.contact());
 }
 
+#[test]
+fn a_call_is_told_by_its_first_invite_at_each_edge() {
+    let mut scene = Scene::new(2, &[ALICE, BOB]);
+    let (invite, success) = answered(&mut scene, ALICE, BOB);
+    let call = ["alice", "bob"].map(|user| format!("{user}@{DOMAIN}"));
+    assert_eq!(scene.calls, [call.clone(), call.clone()]);
+    scene.say(ALICE, &in_dialog("INVITE", 2, &invite, &success, true));
+    scene.run(100);
+    assert_eq!(scene.names(BOB), ["INVITE"]);
+    assert_eq!(scene.calls, [call.clone(), call]);
+}
+
 /// Sets up a call and returns the INVITE as sent and the 200 as received.
 fn answered(scene: &mut Scene, caller: Phone, callee: Phone) -> (Message, Message) {
     let invite = invite(caller, callee.user);

@@ -171,11 +171,11 @@ fn a_draining_edge_takes_no_new_work_and_finishes_the_old() {
     scene.say(ALICE, &invite(ALICE, "carol"));
     scene.run(100);
     scene.edges[0].set_draining(Some(10));
-    assert!(!scene.edges[0].is_idle());
+    assert_eq!(scene.edges[0].under_way(), 2, "the INVITE on both its sides");
     let offered = scene.heard(CAROL);
     scene.answer(CAROL, &offered[0], 200);
     scene.run(100);
-    assert!(scene.edges[0].is_idle());
+    assert_eq!(scene.edges[0].under_way(), 0);
     let heard = scene.heard(ALICE);
     let success = heard.last().unwrap();
     assert_eq!(name_of(success), "200");
@@ -191,10 +191,10 @@ fn a_draining_edge_takes_no_new_work_and_finishes_the_old() {
     assert_eq!(refused.iter().map(name_of).collect::<Vec<_>>(), ["503", "503"]);
     assert_eq!(refused[0].header(Name::RetryAfter), Some("10"));
     // The refused INVITE waits for its ACK.
-    assert!(!scene.edges[0].is_idle());
+    assert_ne!(scene.edges[0].under_way(), 0);
     scene.say(CAROL, &ack_for(&invite(CAROL, "alice"), &refused[0]));
     scene.run(10);
-    assert!(!scene.edges[0].is_idle(), "the BYE is not answered yet");
+    assert_ne!(scene.edges[0].under_way(), 0, "the BYE is not answered yet");
 }
 
 #[test]

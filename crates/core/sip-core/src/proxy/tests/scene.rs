@@ -83,6 +83,8 @@ pub(super) struct Scene {
     pub(super) silent: Vec<NodeId>,
     pub(super) forgotten: Vec<(Aor, NodeId)>,
     pub(super) dropped: Vec<&'static str>,
+    /// Calls that were asked for, as from and to.
+    pub(super) calls: Vec<[String; 2]>,
     pub(super) between: Vec<Message>,
 }
 
@@ -106,6 +108,7 @@ impl Scene {
             silent: Vec::new(),
             forgotten: Vec::new(),
             dropped: Vec::new(),
+            calls: Vec::new(),
             between: Vec::new(),
         };
         for edge in 0..edges {
@@ -254,6 +257,7 @@ impl Scene {
             Output::Forget { aor, node } => self.forgotten.push((aor, node)),
             Output::EdgeSilent(node) => self.silent.push(node),
             Output::Event(Event::Dropped { why, .. }) => self.dropped.push(why),
+            Output::Event(Event::Received { call: Some(call), .. }) => self.calls.push([call.from, call.to]),
             Output::Event(_) | Output::Abandon(_) => {}
             Output::Timeout(_) => unreachable!("ends the round"),
         }
