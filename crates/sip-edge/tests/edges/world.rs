@@ -1,13 +1,4 @@
-//! Two real edges over real sockets and TLS, on a stub of the overlay; phones are scripted agents.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops at the first surprise"
-)]
-
-mod stub;
+//! What enrollment would give, the users, and phones with real sockets.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,22 +15,22 @@ use tokio::net::UdpSocket;
 use usage::user::{Hashes, Public, RecordKey, Secret, State};
 use wire::{NodeId, ResourceId, TransactionId};
 
-use stub::Stub;
+use crate::stub::Stub;
 
-const DOMAIN: &str = "overlay.example.org";
-const PASSWORD: &str = "secret";
+pub(crate) const DOMAIN: &str = "overlay.example.org";
+pub(crate) const PASSWORD: &str = "secret";
 
 /// Everything that enrollment would give.
-struct World {
+pub(crate) struct World {
     ca: Authority,
     now_ms: u64,
     document: SignedDocument,
     record_key: RecordKey,
-    stub: Stub,
+    pub(crate) stub: Stub,
 }
 
 impl World {
-    fn new(users: &[&str]) -> Self {
+    pub(crate) fn new(users: &[&str]) -> Self {
         let now_ms = u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
         let serial = || Serial::generate().unwrap();
         let root = configuration_root(&Key::generate().unwrap(), now_ms, serial()).unwrap();
@@ -98,7 +89,7 @@ impl World {
         self.stub.store(&signed.contents, &signed.security);
     }
 
-    fn credentials(&self) -> Credentials {
+    pub(crate) fn credentials(&self) -> Credentials {
         let node = random_node_id().unwrap();
         let delegated = Key::generate().unwrap();
         let certificate = issue(&self.ca, Class::DelegatedSigner, node, None, (&delegated, self.now_ms));
@@ -110,7 +101,18 @@ impl World {
         }
     }
 
-    async fn edge(&self, credentials: Credentials, folder: &Path, bind: SocketAddr) -> Server {
+    pub(crate) async fn edge(&self, credentials: Credentials, folder: &Path, bind: SocketAddr) -> Server {
+        let monitor = runtime::Monitor::new();
+        self.monitored_edge(credentials, folder, bind, &monitor).await
+    }
+
+    pub(crate) async fn monitored_edge(
+        &self,
+        credentials: Credentials,
+        folder: &Path,
+        bind: SocketAddr,
+        monitor: &runtime::Monitor,
+    ) -> Server {
         let config = Config {
             bind: vec![bind],
             edge_bind: "127.0.0.1:0".parse().unwrap(),
@@ -118,7 +120,7 @@ impl World {
             ..Config::default()
         };
         let overlay = rpc::Channel::direct(self.stub.served(), rpc::Role::SipEdge);
-        let component = runtime::Monitor::new().component("sip-edge", "");
+        let component = monitor.component("sip-edge", "");
         Server::bind(config, credentials, self.document.clone(), overlay, component)
             .await
             .unwrap()
@@ -150,17 +152,17 @@ fn signer(authority: &Authority, class: Class, node_id: NodeId, user: Option<&st
 }
 
 /// A scripted phone with a real socket.
-struct Phone {
-    agent: Agent,
+pub(crate) struct Phone {
+    pub(crate) agent: Agent,
     socket: UdpSocket,
 }
 
 impl Phone {
-    async fn new(user: &str, password: &str, edge: SocketAddr) -> Self {
+    pub(crate) async fn new(user: &str, password: &str, edge: SocketAddr) -> Self {
         Self::bound(user, password, edge, "127.0.0.1:0").await
     }
 
-    async fn bound(user: &str, password: &str, edge: SocketAddr, local: &str) -> Self {
+    pub(crate) async fn bound(user: &str, password: &str, edge: SocketAddr, local: &str) -> Self {
         let socket = UdpSocket::bind(local).await.unwrap();
         let local = socket.local_addr().unwrap();
         let settings = Settings {
@@ -179,7 +181,7 @@ impl Phone {
     }
 
     /// Runs the phone until it reports what `is_wanted` accepts.
-    async fn until(&mut self, is_wanted: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn until(&mut self, is_wanted: impl Fn(&Event) -> bool) -> Event {
         let limit = Instant::now() + Duration::from_secs(15);
         let mut buffer = vec![0; 65_536];
         loop {
@@ -205,7 +207,7 @@ impl Phone {
         }
     }
 
-    async fn register(&mut self) {
+    pub(crate) async fn register(&mut self) {
         self.agent.register(Instant::now()).unwrap();
         let event = self
             .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
@@ -215,7 +217,7 @@ impl Phone {
 }
 
 /// A call from one phone to another, from INVITE to BYE.
-async fn call(caller: &mut Phone, callee: &mut Phone, to: &str) {
+pub(crate) async fn call(caller: &mut Phone, callee: &mut Phone, to: &str) {
     caller
         .agent
         .call(Instant::now(), &format!("sip:{to}@{DOMAIN}"))
@@ -226,13 +228,13 @@ async fn call(caller: &mut Phone, callee: &mut Phone, to: &str) {
     hang_up(caller, callee).await;
 }
 
-async fn hang_up(one: &mut Phone, other: &mut Phone) {
+pub(crate) async fn hang_up(one: &mut Phone, other: &mut Phone) {
     one.agent.hang_up(Instant::now()).unwrap();
     let is_over = |event: &Event| *event == Event::Ended;
     tokio::join!(one.until(is_over), other.until(is_over));
 }
 
-async fn fails(caller: &mut Phone, to: &str) -> u16 {
+pub(crate) async fn fails(caller: &mut Phone, to: &str) -> u16 {
     caller
         .agent
         .call(Instant::now(), &format!("sip:{to}@{DOMAIN}"))
@@ -246,122 +248,11 @@ async fn fails(caller: &mut Phone, to: &str) -> u16 {
     }
 }
 
-fn localhost() -> SocketAddr {
+pub(crate) fn localhost() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn phones_of_two_edges_call_each_other() {
-    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let one = world
-        .edge(world.credentials(), &folder.path().join("1"), localhost())
-        .await;
-    let other = world
-        .edge(world.credentials(), &folder.path().join("2"), localhost())
-        .await;
-    let mut alice = Phone::new("alice", PASSWORD, one.addresses()[0]).await;
-    let mut bob = Phone::new("bob", PASSWORD, other.addresses()[0]).await;
-
-    assert_eq!(fails(&mut alice, "nobody").await, 404);
-    alice.register().await;
-    bob.register().await;
-    assert_eq!(world.stub.registrations("bob@overlay.example.org"), 1);
-    call(&mut alice, &mut bob, "bob").await;
-    call(&mut bob, &mut alice, "alice").await;
-    // And over the connection that exists.
-    call(&mut alice, &mut bob, "bob").await;
-
-    bob.agent.unregister(Instant::now()).unwrap();
-    bob.until(|event| *event == Event::Unregistered).await;
-    eventually(|| world.stub.registrations("bob@overlay.example.org") == 0).await;
-    one.shutdown(Duration::from_secs(1)).await;
-    other.shutdown(Duration::from_secs(1)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn phones_of_one_edge_call_each_other() {
-    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let edge = world
-        .edge(world.credentials(), folder.path(), "[::1]:0".parse().unwrap())
-        .await;
-    let edge_v6 = edge.addresses()[0];
-    let mut alice = Phone::bound("alice", PASSWORD, edge_v6, "[::1]:0").await;
-    let mut bob = Phone::bound("bob", PASSWORD, edge_v6, "[::1]:0").await;
-    alice.register().await;
-    bob.register().await;
-    call(&mut alice, &mut bob, "bob").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_without_a_phone_is_not_reached() {
-    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
-    let mut alice = Phone::new("alice", PASSWORD, edge.addresses()[0]).await;
-    assert_eq!(fails(&mut alice, "bob").await, 480);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_phone_whose_port_is_closed_is_given_up_by_the_systems_word() {
-    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
-    let mut alice = Phone::new("alice", PASSWORD, edge.addresses()[0]).await;
-    let mut bob = Phone::new("bob", PASSWORD, edge.addresses()[0]).await;
-    bob.register().await;
-    drop(bob);
-    // A silent phone would end as 408.
-    assert_eq!(fails(&mut alice, "bob").await, 480);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_is_refused() {
-    let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
-    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
-    let mut alice = Phone::new("alice", "wrong", edge.addresses()[0]).await;
-    alice.agent.register(Instant::now()).unwrap();
-    let event = alice
-        .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
-        .await;
-    assert_eq!(event, Event::RegisterFailed { code: 401 });
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_outlives_the_restart_of_its_edge() {
-    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
-    let credentials = world.credentials();
-    let again = Credentials {
-        link: credentials.link.clone(),
-        delegated: Authority::new(
-            credentials.delegated.key().clone(),
-            credentials.delegated.certificate().clone(),
-        )
-        .unwrap(),
-        values: credentials.values.clone(),
-        record_keys: credentials.record_keys.clone(),
-    };
-    let first = world.edge(credentials, &folder.path().join("1"), localhost()).await;
-    let address = first.addresses()[0];
-    let other = world
-        .edge(world.credentials(), &folder.path().join("2"), localhost())
-        .await;
-    let mut alice = Phone::new("alice", PASSWORD, address).await;
-    let mut bob = Phone::new("bob", PASSWORD, other.addresses()[0]).await;
-    alice.register().await;
-    bob.register().await;
-    alice.agent.call(Instant::now(), "sip:bob@overlay.example.org").unwrap();
-    let is_up = |event: &Event| *event == Event::Established;
-    tokio::join!(alice.until(is_up), bob.until(is_up));
-
-    first.shutdown(Duration::ZERO).await;
-    let second = world.edge(again, &folder.path().join("1"), address).await;
-    assert_eq!(second.addresses()[0], address);
-    eventually(|| world.stub.attachments() == 3).await;
-    // Both ways: the caller's edge knows its phone by the binding on disk.
-    hang_up(&mut bob, &mut alice).await;
-    call(&mut bob, &mut alice, "alice").await;
-    call(&mut alice, &mut bob, "bob").await;
-}
-
-async fn eventually(is_so: impl Fn() -> bool) {
+pub(crate) async fn eventually(is_so: impl Fn() -> bool) {
     let limit = Instant::now() + Duration::from_secs(10);
     while !is_so() {
         assert!(Instant::now() < limit, "waited in vain");
