@@ -5,6 +5,7 @@
 
 mod links;
 mod lookups;
+mod operator;
 mod registrations;
 
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use identity::Verifier;
 use kv::{Batch, Store};
 use overlay_config::SignedDocument;
-use runtime::{Component, Pulse, State};
+use runtime::{Component, Pulse};
 use sip_core::aor::{Aor, Domains};
 use sip_core::flow::{Flow, FlowKind, Hop};
 use sip_core::location::Table;
 use sip_core::proxy::{self, Answer, AuthenticateId, Output, RegisterId, ResolveId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 use usage::sip::{Found, Registrant};
 use wire::{NodeId, Now};
@@ -29,7 +31,9 @@ use crate::config::Credentials;
 use crate::directory::{Directory, Need};
 use crate::edges::Edges;
 use crate::entries::{Entries, Job};
+use crate::feed::{Feed, Listed, TooMany};
 use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
+use crate::listed::{Call, Registration};
 use crate::minter::Minter;
 use crate::requests::Requests;
 use crate::throttle::Throttle;
@@ -48,20 +52,22 @@ pub(crate) const COMMANDS: usize = 16;
 /// What the driver is told from inside the component.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Takes no new work; answers when the last transaction has ended.
-    Drain(oneshot::Sender<()>),
+    /// Says how many transactions are under way.
+    UnderWay(oneshot::Sender<usize>),
+    /// Answers when none is.
+    Idle(oneshot::Sender<()>),
     /// Certificates of the edge were renewed.
     Renewed(Box<Credentials>),
-    /// Lists the bindings.
-    Registrations(oneshot::Sender<Vec<Registration>>),
-}
-
-/// One binding, as the operator sees it.
-#[derive(Debug, Clone)]
-pub(crate) struct Registration {
-    pub(crate) aor: String,
-    pub(crate) binding: sip_core::location::Binding,
-    pub(crate) is_stored: bool,
+    /// Lists the bindings, by AOR, and goes on with their changes if they are followed.
+    Registrations {
+        follow: bool,
+        answer: oneshot::Sender<Result<Listed<Vec<Registration>>, TooMany>>,
+    },
+    /// Lists the calls that are being set up, likewise.
+    Calls {
+        follow: bool,
+        answer: oneshot::Sender<Result<Listed<Call>, TooMany>>,
+    },
 }
 
 /// The state of an edge.
@@ -89,7 +95,9 @@ pub(crate) struct Driver {
     pub(crate) requests: Requests,
     pub(crate) component: Component,
     pub(crate) throttle: Throttle,
-    pub(crate) drained: Option<oneshot::Sender<()>>,
+    /// Those who follow the bindings.
+    pub(crate) followers: Feed<Aor, Vec<Registration>>,
+    pub(crate) idle: Option<oneshot::Sender<()>>,
 }
 
 /// The overlay peer, as the driver knows it.
@@ -108,6 +116,8 @@ pub(crate) struct Inbox {
     pub(crate) home: mpsc::Receiver<HomeEvent>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) pulse: Pulse,
+    /// Asks the edge to take no new work.
+    pub(crate) draining: CancellationToken,
 }
 
 /// What waits for a look-up in the directory.
@@ -166,9 +176,15 @@ impl Driver {
         let mut arrivals = Vec::new();
         loop {
             let due = self.settle(now());
+            self.tell_followers(now());
             self.finish_drain();
             tokio::select! {
                 biased;
+                () = inbox.draining.cancelled(), if !self.proxy.is_draining() => {
+                    // RFC 3261 §21.5.4: when to come back; a restart is over by then.
+                    self.proxy.set_draining(Some(10));
+                    self.tell_health();
+                }
                 command = inbox.commands.recv() => match command {
                     Some(command) => self.handle_command(now(), command),
                     None => break,
@@ -282,6 +298,7 @@ impl Driver {
 
     fn handle_tick(&mut self, now: Now) {
         for (aor, change) in self.locations.expire(now.unix_ms) {
+            self.followers.touch(&aor);
             self.note_change(now, &aor, change.is_last);
         }
         for job in self.entries.due(now.unix_ms) {
@@ -292,58 +309,14 @@ impl Driver {
             self.publish(now, job);
         }
         self.hub.retire(|_, until_ms| until_ms <= now.unix_ms);
+        if self.proxy.is_draining() {
+            self.tell_health();
+        }
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let metrics = &self.requests.metrics;
         metrics.registrations.set(gauge(self.locations.bindings_len()));
         for (end, number) in self.hub.flows() {
             metrics.flows.get_or_create(&[("end", end)]).set(gauge(number));
-        }
-    }
-
-    fn handle_command(&mut self, now: Now, command: Command) {
-        match command {
-            Command::Drain(drained) => {
-                // RFC 3261 §21.5.4: when to come back; a restart is over by then.
-                self.proxy.set_draining(Some(10));
-                self.drained = Some(drained);
-                self.tell_health();
-            }
-            Command::Renewed(credentials) => {
-                let Credentials {
-                    link,
-                    delegated,
-                    values,
-                    record_keys,
-                } = *credentials;
-                self.component.certificate("edge_link", link.until_ms());
-                let signer = delegated.certificate().not_after_ms();
-                self.component.certificate("delegated_signer", signer);
-                self.attacher.link = Arc::new(link);
-                self.minter.renew(delegated, values);
-                self.users.add_keys(record_keys);
-            }
-            Command::Registrations(answer) => {
-                let list = self.locations.iter().flat_map(|(aor, _)| {
-                    let is_stored = !self.entries.is_new(aor.as_str());
-                    let bindings = self.locations.bindings(now.unix_ms, aor);
-                    bindings.map(move |binding| Registration {
-                        aor: aor.to_string(),
-                        binding: binding.clone(),
-                        is_stored,
-                    })
-                });
-                // Who asked may have gone.
-                let _ = answer.send(list.collect());
-            }
-        }
-    }
-
-    fn finish_drain(&mut self) {
-        if self.drained.is_some()
-            && self.proxy.under_way() == 0
-            && let Some(drained) = self.drained.take()
-        {
-            let _ = drained.send(());
         }
     }
 
@@ -377,26 +350,6 @@ impl Driver {
         }
         let record = self.directory.record(now.instant, aor.as_str()).flatten();
         disk::put_bindings(batch, now.unix_ms, aor, &self.locations, record);
-    }
-
-    /// Tells the process how this edge is.
-    pub(crate) fn tell_health(&self) {
-        let reasons: Vec<String> = [
-            (self.proxy.is_draining(), "draining"),
-            (!self.home.is_attached, "not attached to the overlay"),
-            (!self.is_serving(), "the overlay does not serve"),
-        ]
-        .into_iter()
-        .filter(|(is_so, _)| *is_so)
-        .map(|(_, reason)| reason.to_owned())
-        .collect();
-        self.component.tell(State {
-            // Calls between its own phones go on whatever the overlay does.
-            is_serving: !self.proxy.is_draining(),
-            is_ready: reasons.is_empty(),
-            reasons,
-            ring: None,
-        });
     }
 
     /// Whether the overlay can be asked: joined, not isolated, and reachable.

@@ -4,15 +4,18 @@
 //! is done for it meanwhile (look-ups, AppAttach, the overlay's hops) runs inside its span, so that one call is one trace.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use runtime::telemetry::{Pii, identified};
 use sip_core::flow::{Flow, Hop, NodeId};
 use sip_core::message::Method;
-use sip_core::proxy::{BranchId, ContextId, Event, Trace, Traced};
+use sip_core::proxy::{self, BranchId, ContextId, Event, Trace, Traced};
 use tracing::{Span, field};
+use wire::Now;
 
+use crate::driver::now;
+use crate::feed::{Feed, Listed, TooMany};
+use crate::listed::{Call, source, target};
 use crate::metrics::Metrics;
 
 /// Requests under way at most that are followed; further ones go without, which costs nothing but the picture.
@@ -23,12 +26,17 @@ const OPEN: usize = 16_384;
 pub(crate) struct Requests {
     pub(crate) metrics: Metrics,
     open: HashMap<ContextId, Request>,
+    /// Those who follow the calls.
+    followers: Feed<ContextId, Call>,
 }
 
 #[derive(Debug)]
 struct Request {
     method: Method,
-    since: Instant,
+    /// The call that it asks for.
+    call: Option<Box<proxy::Call>>,
+    flow: Flow,
+    since: Now,
     /// Whether a provisional response other than 100 went back.
     has_rung: bool,
     /// Disabled if nobody records it.
@@ -47,6 +55,7 @@ impl Requests {
         Self {
             metrics,
             open: HashMap::new(),
+            followers: Feed::default(),
         }
     }
 
@@ -57,9 +66,21 @@ impl Requests {
                 context,
                 method,
                 flow,
+                call,
                 traced,
-                ..
-            } => self.open(context, method, &flow, traced.as_deref()),
+            } => {
+                let span = traced.map_or_else(Span::none, |traced| request_span(&method, &flow, &traced));
+                let request = Request {
+                    method,
+                    call,
+                    flow,
+                    since: now(),
+                    has_rung: false,
+                    span,
+                    branches: HashMap::new(),
+                };
+                self.open(context, request);
+            }
             Event::Repeated(context) => {
                 if let Some(request) = self.open.get(&context) {
                     tracing::info!(parent: &request.span, "request came again");
@@ -81,6 +102,7 @@ impl Requests {
                     span.record("sip.response.status_code", status);
                     end(span);
                 }
+                self.followers.touch(&context);
             }
             Event::Progressed { context, status } => self.progressed(context, status),
             Event::Answered { context, status } => self.answered(context, status),
@@ -99,51 +121,45 @@ impl Requests {
     /// The span of a branch toward an edge: a connection to it is made for the first request that needs it.
     pub(crate) fn span_toward(&self, edge: NodeId) -> Span {
         let branches = self.open.values().flat_map(|request| request.branches.values());
-        let leads_there = |branch: &&Branch| branch.hop.edge() == Some(edge);
+        let leads_there = |branch: &&Branch| !branch.span.is_none() && branch.hop.edge() == Some(edge);
         branches
             .into_iter()
             .find(leads_there)
             .map_or_else(Span::none, |branch| branch.span.clone())
     }
 
-    fn open(&mut self, context: ContextId, method: Method, flow: &Flow, traced: Option<&Traced>) {
-        self.metrics.received(&method);
-        if self.open.len() >= OPEN {
-            return;
+    /// Lists the calls, for somebody who will follow them or not.
+    ///
+    /// # Errors
+    /// When too many follow.
+    pub(crate) fn list(&mut self, follow: bool) -> Result<Listed<Call>, TooMany> {
+        let calls = self.open.iter().filter_map(|(context, request)| {
+            let call = request.call(*context)?;
+            Some((*context, call))
+        });
+        self.followers.list(calls.collect(), follow)
+    }
+
+    /// Tells those who follow the calls what is new.
+    pub(crate) fn tell_followers(&mut self) {
+        self.followers.tell(|context| self.open.get(context)?.call(*context));
+    }
+
+    fn open(&mut self, context: ContextId, request: Request) {
+        self.metrics.received(&request.method);
+        if self.open.len() < OPEN {
+            self.open.insert(context, request);
+            self.followers.touch(&context);
         }
-        let span = traced.map_or_else(Span::none, |traced| request_span(&method, flow, traced));
-        let request = Request {
-            method,
-            since: Instant::now(),
-            has_rung: false,
-            span,
-            branches: HashMap::new(),
-        };
-        self.open.insert(context, request);
     }
 
     fn branch(&mut self, (context, branch): (ContextId, BranchId), trace: Option<Trace>, hop: Hop) {
-        let (Some(request), Some(trace)) = (self.open.get_mut(&context), trace) else {
+        let Some(request) = self.open.get_mut(&context) else {
             return;
         };
-        let (transport, target) = match &hop {
-            Hop::Flow(flow) => (flow.transport.via_name(), Pii(flow.remote).to_string()),
-            Hop::Edge { node, .. } => ("TLS", node.to_string()),
-        };
-        let span = identified(trace.trace_id, trace.span_id, || {
-            tracing::info_span!(
-                parent: &request.span,
-                "branch",
-                otel.name = format!("{} branch", request.method.label()),
-                otel.kind = "client",
-                network.protocol.name = "sip",
-                network.transport = transport.to_ascii_lowercase(),
-                network.peer.address = target,
-                sip.request.method = request.method.as_str(),
-                sip.response.status_code = field::Empty,
-            )
-        });
+        let span = trace.map_or_else(Span::none, |trace| branch_span(request, trace, &hop));
         request.branches.insert(branch, Branch { span, hop });
+        self.followers.touch(&context);
     }
 
     fn progressed(&mut self, context: ContextId, status: u16) {
@@ -153,7 +169,8 @@ impl Requests {
         tracing::debug!(parent: &request.span, status, "progress");
         if request.method == Method::Invite && !request.has_rung {
             request.has_rung = true;
-            self.metrics.rings(request.since.elapsed());
+            self.metrics.rings(request.since.instant.elapsed());
+            self.followers.touch(&context);
         }
     }
 
@@ -167,8 +184,11 @@ impl Requests {
             has_rung,
             span,
             branches,
+            ..
         } = request;
-        self.metrics.answered(&method, status, since.elapsed(), has_rung);
+        self.followers.touch(&context);
+        let took = since.instant.elapsed();
+        self.metrics.answered(&method, status, took, has_rung);
         span.record("sip.response.status_code", status);
         // Those that are being cancelled have no end of their own that anyone would wait for.
         for branch in branches.into_values() {
@@ -176,6 +196,45 @@ impl Requests {
         }
         end(span);
     }
+}
+
+impl Request {
+    /// The call that it asks for, as the operator sees it.
+    fn call(&self, context: ContextId) -> Option<Call> {
+        let proxy::Call { call_id, from, to } = &**self.call.as_ref()?;
+        let mut targets: Vec<_> = self.branches.values().map(|branch| target(&branch.hop)).collect();
+        targets.sort();
+        Some(Call {
+            id: context.number(),
+            call_id: call_id.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            is_ringing: self.has_rung,
+            since_ms: self.since.unix_ms,
+            source: source(&self.flow),
+            targets,
+        })
+    }
+}
+
+fn branch_span(request: &Request, trace: Trace, hop: &Hop) -> Span {
+    let (transport, target) = match hop {
+        Hop::Flow(flow) => (flow.transport.via_name(), Pii(flow.remote).to_string()),
+        Hop::Edge { node, .. } => ("TLS", node.to_string()),
+    };
+    identified(trace.trace_id, trace.span_id, || {
+        tracing::info_span!(
+            parent: &request.span,
+            "branch",
+            otel.name = format!("{} branch", request.method.label()),
+            otel.kind = "client",
+            network.protocol.name = "sip",
+            network.transport = transport.to_ascii_lowercase(),
+            network.peer.address = target,
+            sip.request.method = request.method.as_str(),
+            sip.response.status_code = field::Empty,
+        )
+    })
 }
 
 fn request_span(method: &Method, flow: &Flow, traced: &Traced) -> Span {

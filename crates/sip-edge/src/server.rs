@@ -15,6 +15,7 @@ use sip_core::proxy::{self, BranchTimers};
 use sip_core::token::TokenKey;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use usage::sip::Registrant;
 use wire::NodeId;
@@ -48,6 +49,7 @@ const CACHE: u64 = 16 << 20;
 pub struct Server {
     served: rpc::Served,
     commands: mpsc::Sender<Command>,
+    draining: CancellationToken,
     tasks: JoinSet<Result<(), Fatal>>,
     phones: Vec<SocketAddr>,
     edges: SocketAddr,
@@ -183,22 +185,34 @@ impl Server {
             handle.watch(home_events).await;
             std::future::pending().await
         };
+        let draining = CancellationToken::new();
         let inbox = Inbox {
             arrivals,
             home: home_inbox,
             commands: commands_inbox,
             pulse,
+            draining: draining.clone(),
         };
+        let service = SipEdgeServer::new(Service::new(commands.clone(), draining.clone()));
+        let served = rpc::Served::builder().service(service).build();
+        served.set_health(SERVICE, true).await;
+        let telling = {
+            let (served, draining) = (served.clone(), draining.clone());
+            async move {
+                draining.cancelled().await;
+                served.set_health(SERVICE, false).await;
+                std::future::pending().await
+            }
+        };
+        tasks.spawn(telling.in_current_span());
         tasks.spawn(attaching.in_current_span());
         tasks.spawn(watching.in_current_span());
         tasks.spawn(run(driver, inbox).in_current_span());
-        let service = SipEdgeServer::new(Service::new(commands.clone()));
-        let served = rpc::Served::builder().service(service).build();
-        served.set_health(SERVICE, true).await;
         tracing::info!(node_id = %node.short(), ?phones, %edges, "edge listens");
         Ok(Self {
             served,
             commands,
+            draining,
             tasks,
             phones,
             edges,
@@ -247,10 +261,10 @@ impl Server {
 
     /// Takes no new work, lets transactions end for at most `grace`, and stops.
     pub async fn shutdown(mut self, grace: Duration) {
-        self.served.set_health(SERVICE, false).await;
-        let (drained, is_drained) = oneshot::channel();
-        if self.commands.send(Command::Drain(drained)).await.is_ok() {
-            let _ = tokio::time::timeout(grace, is_drained).await;
+        self.draining.cancel();
+        let (idle, is_idle) = oneshot::channel();
+        if self.commands.send(Command::Idle(idle)).await.is_ok() {
+            let _ = tokio::time::timeout(grace, is_idle).await;
         }
         self.served.close(CLOSE_TIME.min(grace)).await;
         drop(self.commands);
@@ -375,7 +389,8 @@ impl Start {
             requests: Requests::new(Metrics::new(&component)),
             component,
             throttle: crate::throttle::Throttle::default(),
-            drained: None,
+            followers: crate::feed::Feed::default(),
+            idle: None,
         };
         Ok((driver, arrivals))
     }

@@ -1,23 +1,33 @@
 //! What the operator may ask of an edge, over gRPC.
 
+use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use rpc::proto::sip_edge::v1::{
-    DrainRequest, DrainResponse, RegistrationsRequest, RegistrationsResponse, sip_edge_server::SipEdge,
+    CallState, CallsRequest, CallsResponse, DrainRequest, DrainResponse, Event, RegistrationsRequest,
+    RegistrationsResponse, sip_edge_server::SipEdge,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::driver::{Command, Registration};
+use crate::driver::Command;
+use crate::feed::{Change, Listed, TooMany};
+use crate::listed::{Call, Registration, difference};
 
 /// Passes the operator's questions to the driver.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     commands: mpsc::Sender<Command>,
+    draining: CancellationToken,
 }
 
+type Items<T> = BoxStream<'static, Result<T, Status>>;
+
 impl Service {
-    pub(crate) fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands }
+    /// A service of the driver that reads `commands` and drains when `draining` says so.
+    pub(crate) fn new(commands: mpsc::Sender<Command>, draining: CancellationToken) -> Self {
+        Self { commands, draining }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Status> {
@@ -26,47 +36,131 @@ impl Service {
         self.commands.send(command(answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
     }
+
+    /// Makes messages of a list and, if it is followed, of its mark and its changes.
+    fn stream<T, R>(
+        &self,
+        listed: Listed<T>,
+        listed_mark: R,
+        tell: impl Fn(Change<T>) -> Vec<R> + Send + 'static,
+    ) -> Items<R>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let Listed { items, changes } = listed;
+        let whole = |item| Change {
+            before: None,
+            after: Some(item),
+        };
+        let Some(changes) = changes else {
+            let list = items.into_iter().flat_map(move |item| tell(whole(item)));
+            return stream::iter(list.map(Ok).collect::<Vec<_>>()).boxed();
+        };
+        let list: Vec<R> = items.into_iter().flat_map(|item| tell(whole(item))).collect();
+        let list = stream::iter(list.into_iter().chain([listed_mark]));
+        let changes = ReceiverStream::new(changes).take_until(self.draining.clone().cancelled_owned());
+        let changes = changes.flat_map(move |change| stream::iter(tell(change)));
+        let draining = self.draining.clone();
+        let end = stream::once(async move {
+            Err(Status::unavailable(match draining.is_cancelled() {
+                true => "draining",
+                false => "the edge stops, or this reader lags too far behind",
+            }))
+        });
+        list.chain(changes).map(Ok).chain(end).boxed()
+    }
 }
 
 #[tonic::async_trait]
 impl SipEdge for Service {
-    type RegistrationsStream = BoxStream<'static, Result<RegistrationsResponse, Status>>;
+    type RegistrationsStream = Items<RegistrationsResponse>;
+    type CallsStream = Items<CallsResponse>;
 
     async fn registrations(
         &self,
         request: Request<RegistrationsRequest>,
     ) -> Result<Response<Self::RegistrationsStream>, Status> {
-        let wanted = request.into_inner().aor;
-        let list = self.ask(Command::Registrations).await?;
-        let list = list
-            .into_iter()
-            .filter(move |registration| wanted.is_empty() || registration.aor == wanted);
-        Ok(Response::new(Box::pin(stream::iter(
-            list.map(|registration| Ok(registration.into())),
-        ))))
+        let RegistrationsRequest { aor, follow } = request.into_inner();
+        let listed = self.ask(|answer| Command::Registrations { follow, answer }).await?;
+        let listed_mark = RegistrationsResponse {
+            event: Event::Listed.into(),
+            ..RegistrationsResponse::default()
+        };
+        let tell = move |change: Change<Vec<Registration>>| {
+            let (before, after) = (change.before.unwrap_or_default(), change.after.unwrap_or_default());
+            let (gone, other) = difference(&before, &after);
+            let gone = gone.map(|registration| (Event::Gone, registration));
+            let all = gone.chain(other.map(|registration| (Event::Held, registration)));
+            all.filter(|(_, registration)| aor.is_empty() || registration.aor == aor)
+                .map(registration_response)
+                .collect()
+        };
+        Ok(Response::new(self.stream(listed?, listed_mark, tell)))
+    }
+
+    async fn calls(&self, request: Request<CallsRequest>) -> Result<Response<Self::CallsStream>, Status> {
+        let CallsRequest { follow } = request.into_inner();
+        let listed = self.ask(|answer| Command::Calls { follow, answer }).await?;
+        let listed_mark = CallsResponse {
+            event: Event::Listed.into(),
+            ..CallsResponse::default()
+        };
+        let tell = |Change { before, after }| {
+            let event = if after.is_some() { Event::Held } else { Event::Gone };
+            let call: Option<Call> = after.or(before);
+            call.into_iter().map(|call| calls_response(event, call)).collect()
+        };
+        Ok(Response::new(self.stream(listed?, listed_mark, tell)))
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
-        self.ask(Command::Drain).await?;
-        Ok(Response::new(DrainResponse {}))
+        self.draining.cancel();
+        let left = self.ask(Command::UnderWay).await?;
+        let transactions = u64::try_from(left).unwrap_or(u64::MAX);
+        Ok(Response::new(DrainResponse { transactions }))
     }
 }
 
-impl From<Registration> for RegistrationsResponse {
-    fn from(registration: Registration) -> Self {
-        let Registration {
-            aor,
-            binding,
-            is_stored,
-        } = registration;
-        Self {
-            aor,
-            contact: binding.contact.to_string(),
-            transport: binding.transport.via_name().to_ascii_lowercase(),
-            remote: binding.remote.to_string(),
-            reachable: binding.flow().is_some(),
-            expires_unix_ms: binding.expires_ms,
-            stored: is_stored,
-        }
+fn registration_response((event, registration): (Event, &Registration)) -> RegistrationsResponse {
+    let Registration {
+        aor,
+        binding,
+        is_stored,
+    } = registration;
+    RegistrationsResponse {
+        aor: aor.clone(),
+        contact: binding.contact.to_string(),
+        transport: binding.transport.via_name().to_ascii_lowercase(),
+        remote: binding.remote.to_string(),
+        reachable: binding.flow().is_some(),
+        expires_unix_ms: binding.expires_ms,
+        stored: *is_stored,
+        event: event.into(),
+    }
+}
+
+fn calls_response(event: Event, call: Call) -> CallsResponse {
+    let state = if call.is_ringing {
+        CallState::Ringing
+    } else {
+        CallState::Trying
+    };
+    CallsResponse {
+        event: event.into(),
+        id: call.id,
+        call_id: call.call_id,
+        from: call.from,
+        to: call.to,
+        state: state.into(),
+        since_unix_ms: call.since_ms,
+        source: call.source,
+        targets: call.targets,
+    }
+}
+
+impl From<TooMany> for Status {
+    fn from(_: TooMany) -> Self {
+        Self::resource_exhausted("too many follow this list")
     }
 }

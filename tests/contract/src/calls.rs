@@ -17,6 +17,7 @@ use rpc::proto::storage::v1::storage_client::StorageClient;
 use rpc::{Channel, Duplex, Role, unbounded};
 use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use wire::{Destination, Encode as _, MessageContents, PingReq, ResourceId};
 
@@ -88,9 +89,13 @@ impl Service {
             Self::Storage => session(channel, document()).await?,
             Self::Bootstrap => feed(channel).await?,
             Self::SipEdge => {
-                let mut client = HealthClient::new(channel.clone());
-                let states = client.watch(unbounded(HealthCheckRequest::default())).await?;
-                states.into_inner().map_ok(drop).boxed()
+                let mut client = SipEdgeClient::new(channel.clone());
+                let request = sip_edge::RegistrationsRequest {
+                    follow: true,
+                    ..sip_edge::RegistrationsRequest::default()
+                };
+                let registrations = client.registrations(unbounded(request)).await?;
+                registrations.into_inner().map_ok(drop).boxed()
             }
         };
         match tokio::time::timeout(PATIENCE, stream.try_next()).await {
@@ -131,13 +136,38 @@ impl Service {
                 client.create_token(within(patience, request)).await.map(drop)
             }
             Self::SipEdge => {
-                let request = sip_edge::RegistrationsRequest { aor: filling };
+                let request = sip_edge::RegistrationsRequest {
+                    aor: filling,
+                    follow: false,
+                };
                 let mut client = SipEdgeClient::new(channel);
                 let listed = client.registrations(within(patience, request)).await?;
                 listed.into_inner().try_for_each(|_| async { Ok(()) }).await
             }
         }
     }
+}
+
+/// Asks an edge to drain; says how many transactions are left.
+///
+/// # Errors
+/// What the seam says.
+pub async fn drain(channel: &Channel) -> Result<u64, Status> {
+    let mut client = SipEdgeClient::new(channel.clone());
+    let drained = client.drain(within(PATIENCE, sip_edge::DrainRequest {})).await?;
+    Ok(drained.into_inner().transactions)
+}
+
+/// What the health service says of an edge.
+///
+/// # Errors
+/// What the seam says.
+pub async fn edge_health(channel: &Channel) -> Result<ServingStatus, Status> {
+    let request = HealthCheckRequest {
+        service: "p2psip.sip_edge.v1.SipEdge".into(),
+    };
+    let mut client = HealthClient::new(channel.clone());
+    Ok(client.check(within(PATIENCE, request)).await?.into_inner().status())
 }
 
 fn within<T>(patience: Duration, message: T) -> Request<T> {

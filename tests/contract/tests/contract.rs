@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use p2psip_contract::calls::{PATIENCE, Stream};
+use p2psip_contract::calls::{self, PATIENCE, Stream};
 use p2psip_contract::fault::{self, Fault};
 use p2psip_contract::{Callee, Service, Wiring};
 use rpc::{Channel, Deadline};
 use tokio::time::timeout;
 use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
 
 /// Makes a test of each case for each service on each wiring.
 macro_rules! suite {
@@ -51,6 +52,19 @@ macro_rules! on {
 
 suite!(overlay: Overlay, storage: Storage, bootstrap: Bootstrap, sip_edge: SipEdge);
 
+/// What an edge promises beside what all do.
+mod drain {
+    mod direct {
+        on!(SipEdge, Direct, [a_drain_is_begun_and_told]);
+    }
+    mod unix {
+        on!(SipEdge, Unix, [a_drain_is_begun_and_told]);
+    }
+    mod tcp {
+        on!(SipEdge, Tcp, [a_drain_is_begun_and_told]);
+    }
+}
+
 async fn a_killed_callee_is_unavailable(mut callee: Callee) {
     let service = callee.service;
     let (channel, mut stream) = ready(&callee).await;
@@ -64,10 +78,7 @@ async fn a_killed_callee_is_unavailable(mut callee: Callee) {
     callee.kill().await;
 
     assert_unavailable(&call.await);
-    // The edge's stream is that of health, which on the direct wiring is the seam's and ends with the whole process.
-    if callee.wiring != Wiring::Direct || service != Service::SipEdge {
-        assert_unavailable(&ended(&mut stream).await);
-    }
+    assert_unavailable(&ended(&mut stream).await);
     assert_unavailable(&service.call(&channel, PATIENCE).await);
     callee.restart().await;
     let channel = callee.again(channel, service.caller());
@@ -163,6 +174,25 @@ async fn open_streams_end_at_shutdown(mut callee: Callee) {
     callee.restart().await;
     let channel = callee.again(channel, service.caller());
     service.call(&channel, PATIENCE).await.unwrap();
+}
+
+async fn a_drain_is_begun_and_told(callee: Callee) {
+    let (channel, mut stream) = ready(&callee).await;
+    assert_eq!(calls::edge_health(&channel).await.unwrap(), ServingStatus::Serving);
+    assert_eq!(calls::drain(&channel).await.unwrap(), 0);
+
+    let told = ended(&mut stream).await;
+    assert_unavailable(&told);
+    assert_eq!(told.unwrap_err().message(), "draining");
+    let not_serving = async {
+        while calls::edge_health(&channel).await.unwrap() != ServingStatus::NotServing {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, not_serving).await.unwrap();
+    // What is there can still be looked at, and asking again does no harm.
+    callee.service.call(&channel, PATIENCE).await.unwrap();
+    assert_eq!(calls::drain(&channel).await.unwrap(), 0);
 }
 
 /// A channel over which a call has been answered, and an open stream.

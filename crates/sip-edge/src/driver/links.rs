@@ -134,7 +134,9 @@ impl Driver {
                 }
             }
             FlowKind::Phone | FlowKind::Stranger { .. } => {
-                self.locations.close(connection);
+                for aor in self.locations.close(connection) {
+                    self.followers.touch(&aor);
+                }
                 self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow.clone()));
             }
         }

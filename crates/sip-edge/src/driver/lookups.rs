@@ -168,6 +168,7 @@ impl Driver {
             .is_some_and(|record| record.public().state != State::Active || !record.public().allows(self.node));
         if has_bindings && is_barred {
             self.locations.remove(aor);
+            self.followers.touch(aor);
             let mut batch = Batch::new();
             disk::put_bindings(&mut batch, now.unix_ms, aor, &self.locations, None);
             self.entries.release(now.unix_ms, aor.as_str());

@@ -145,6 +145,7 @@ impl Driver {
                 return self.proxy.handle_registered(now.instant, id, &answer);
             }
         };
+        self.followers.touch(&aor);
         if change.kept.is_empty() || !self.entries.is_new(aor.as_str()) {
             return self.acknowledge(now, id, &aor, &change);
         }
@@ -241,6 +242,9 @@ impl Driver {
                 &job.aor,
                 is_kept.then(|| self.entries.of(&job.aor)).flatten(),
             );
+        }
+        if let Ok(aor) = Aor::parse(&job.aor) {
+            self.followers.touch(&aor);
         }
         match self.unstored.settle(job, is_stored) {
             Concerned::Stored(aor, waiting) => {

@@ -8,5 +8,6 @@
 )]
 
 mod calls;
+mod operator;
 mod stub;
 mod world;

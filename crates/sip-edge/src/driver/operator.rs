@@ -1,0 +1,98 @@
+//! What the component and its operator ask of an edge, and what it tells them.
+
+use std::sync::Arc;
+
+use runtime::State;
+use sip_core::aor::Aor;
+use sip_core::location::Table;
+use wire::Now;
+
+use super::{Command, Driver};
+use crate::config::Credentials;
+use crate::entries::Entries;
+use crate::listed::Registration;
+
+impl Driver {
+    /// Carries out what the component or the operator wants.
+    pub(super) fn handle_command(&mut self, now: Now, command: Command) {
+        match command {
+            // Who asked may have gone; likewise below.
+            Command::UnderWay(answer) => drop(answer.send(self.proxy.under_way())),
+            Command::Idle(idle) => self.idle = Some(idle),
+            Command::Renewed(credentials) => {
+                let Credentials {
+                    link,
+                    delegated,
+                    values,
+                    record_keys,
+                } = *credentials;
+                self.component.certificate("edge_link", link.until_ms());
+                let signer = delegated.certificate().not_after_ms();
+                self.component.certificate("delegated_signer", signer);
+                self.attacher.link = Arc::new(link);
+                self.minter.renew(delegated, values);
+                self.users.add_keys(record_keys);
+            }
+            Command::Registrations { follow, answer } => {
+                let each = self.locations.iter().filter_map(|(aor, _)| {
+                    let registrations = registrations(&self.locations, &self.entries, now, aor)?;
+                    Some((aor.clone(), registrations))
+                });
+                drop(answer.send(self.followers.list(each.collect(), follow)));
+            }
+            Command::Calls { follow, answer } => drop(answer.send(self.requests.list(follow))),
+        }
+    }
+
+    /// Tells those who follow the bindings or the calls what is new.
+    pub(super) fn tell_followers(&mut self, now: Now) {
+        self.followers
+            .tell(|aor| registrations(&self.locations, &self.entries, now, aor));
+        self.requests.tell_followers();
+    }
+
+    /// Answers whoever waits for the end of the last transaction.
+    pub(super) fn finish_drain(&mut self) {
+        if self.idle.is_some()
+            && self.proxy.under_way() == 0
+            && let Some(idle) = self.idle.take()
+        {
+            let _ = idle.send(());
+        }
+    }
+
+    /// Tells the process how this edge is.
+    pub(super) fn tell_health(&self) {
+        let drain = self.proxy.is_draining().then(|| {
+            let left = self.proxy.under_way();
+            format!("draining, {left} transactions left")
+        });
+        let lacks = [
+            (!self.home.is_attached, "not attached to the overlay"),
+            (!self.is_serving(), "the overlay does not serve"),
+        ]
+        .into_iter()
+        .filter(|(is_so, _)| *is_so)
+        .map(|(_, reason)| reason.to_owned());
+        let reasons: Vec<String> = drain.into_iter().chain(lacks).collect();
+        self.component.tell(State {
+            // Calls between its own phones go on whatever the overlay does.
+            is_serving: !self.proxy.is_draining(),
+            is_ready: reasons.is_empty(),
+            reasons,
+            ring: None,
+        });
+    }
+}
+
+/// The bindings of an AOR, if it has any.
+fn registrations(locations: &Table, entries: &Entries, now: Now, aor: &Aor) -> Option<Vec<Registration>> {
+    let is_stored = !entries.is_new(aor.as_str());
+    let bindings = locations.bindings(now.unix_ms, aor);
+    let registrations = bindings.map(|binding| Registration {
+        aor: aor.to_string(),
+        binding: binding.clone(),
+        is_stored,
+    });
+    Some(registrations.collect()).filter(|all: &Vec<_>| !all.is_empty())
+}
