@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{cert, config, health, ping, registrations, token, users};
+use crate::{calls, cert, config, drain, health, ping, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -95,6 +95,12 @@ pub(crate) enum Command {
     /// Show the phones that the peer's edge serves, and over which connection
     #[command(after_help = REGISTRATIONS_EXAMPLES)]
     Registrations(registrations::Arguments),
+    /// Show the calls that are being set up at the peer's edge
+    #[command(after_help = CALLS_EXAMPLES)]
+    Calls(calls::Arguments),
+    /// Let the peer's edge begin nothing new and end what is under way, before it is stopped
+    #[command(after_help = DRAIN_EXAMPLES)]
+    Drain(drain::Arguments),
     /// Administer users
     #[command(subcommand)]
     Users(users::Command),
@@ -266,9 +272,27 @@ const REGISTRATIONS_EXAMPLES: &str = "\
 Examples:
   p2psip registrations
   p2psip registrations alice
+  p2psip registrations --follow                        the list, then each change
   p2psip -o json registrations | jq -r '.registrations[] | select(.reachable | not) | .contact'
 
-The exit code is 1 when the user that was asked for has no phone here; `p2psip lookup` finds him elsewhere.";
+The exit code is 1 when the user that was asked for has no phone here; `p2psip lookup` finds him elsewhere. With --follow
+JSON has a line for the list and a line for each change; it ends with 5 when the edge drains or stops.";
+
+const CALLS_EXAMPLES: &str = "\
+Examples:
+  p2psip calls
+  p2psip calls --follow                                the list, then each change
+  p2psip -o json calls | jq '.calls | length'
+
+A call is shown from its INVITE to its answer: an edge keeps no state of a call that was answered.";
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  p2psip drain                                         begin, and tell how many transactions are left
+  p2psip drain --wait                                  return when none is
+
+New registrations and calls get 503, what is under way goes on, calls that stand are not touched. The edge drains until it is
+started anew; meanwhile `p2psip health` and the page /readyz say so.";
 
 const HEALTH_EXAMPLES: &str = "\
 Examples:

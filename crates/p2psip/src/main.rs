@@ -3,6 +3,7 @@
 //! This file only chooses the command and turns its outcome into an exit code. [`cli`] says what can be asked, [`setup`] makes
 //! peers, [`node`] runs one or a component of it, [`dev`] runs a whole overlay; the others are commands that only ask.
 
+mod calls;
 mod cert;
 mod cli;
 mod clock;
@@ -10,8 +11,10 @@ mod config;
 mod connect;
 mod decode;
 mod dev;
+mod drain;
 mod enroll;
 mod failure;
+mod follow;
 mod health;
 mod lookup;
 mod names;
@@ -68,6 +71,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Lookup { aors } => asynchronously(lookup::run(&aors, &cli.global, printer)),
         Command::Ping(arguments) => asynchronously(ping::run(&arguments, &cli.global, printer)),
         Command::Registrations(arguments) => asynchronously(registrations::run(&arguments, &cli.global, printer)),
+        Command::Calls(arguments) => asynchronously(calls::run(&arguments, &cli.global, printer)),
+        Command::Drain(arguments) => asynchronously(drain::run(&arguments, &cli.global, printer)),
         Command::Users(command) => asynchronously(users::run(&command, &cli.global, printer)),
         Command::Token(command) => asynchronously(token::run(&command, &cli.global, printer)),
         Command::Cert(command) => cert::run(&command, printer),

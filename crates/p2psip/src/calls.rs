@@ -1,0 +1,195 @@
+//! `calls`: the calls that are being set up at a peer's edge.
+
+use clap::Args;
+use rpc::proto::sip_edge::v1::sip_edge_client::SipEdgeClient;
+use rpc::proto::sip_edge::v1::{CallState, CallsRequest, CallsResponse, Event};
+use rpc::{Role, unbounded};
+use runtime::ExitCode;
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::clock::{distance, now_ms, utc};
+use crate::connect::Peer;
+use crate::failure::Failure;
+use crate::follow::follow;
+use crate::output::{Printer, table};
+
+/// How calls are shown.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Go on with each call that comes, rings, is tried elsewhere, or has its answer
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Prints the calls of the edge.
+pub(crate) async fn run(arguments: &Arguments, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+    let peer = Peer::of(global, Role::SipEdge)?;
+    let mut client = SipEdgeClient::new(peer.channel.clone());
+    let opening = client.calls(unbounded(CallsRequest {
+        follow: arguments.follow,
+    }));
+    if arguments.follow {
+        let is_end = |told: &CallsResponse| told.event() == Event::Listed;
+        let (calls, mut changes) = follow(&peer, global.timeout, opening, is_end).await?;
+        printer.result(&Report::new(calls), |report| report.table(now_ms()))?;
+        loop {
+            let change = Change::new(changes.next().await?, now_ms());
+            printer.result(&change, Change::line)?;
+        }
+    }
+    let spinner = printer.spinner(format!("asking {}", peer.name));
+    let calls = peer.all(global.timeout, opening).await;
+    spinner.finish_and_clear();
+    printer.result(&Report::new(calls?), |report| report.table(now_ms()))?;
+    Ok(ExitCode::Ok)
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: &'static str,
+    calls: Vec<Call>,
+}
+
+/// What is printed of a change.
+#[derive(Debug, Serialize)]
+struct Change {
+    schema: &'static str,
+    at: String,
+    event: &'static str,
+    #[serde(flatten)]
+    call: Call,
+}
+
+#[derive(Debug, Serialize)]
+struct Call {
+    id: u64,
+    call_id: String,
+    from: String,
+    to: String,
+    state: &'static str,
+    since: String,
+    #[serde(skip)]
+    since_ms: u64,
+    source: String,
+    targets: Vec<String>,
+}
+
+impl Report {
+    fn new(calls: Vec<CallsResponse>) -> Self {
+        Self {
+            schema: "p2psip.calls/v1",
+            calls: calls.into_iter().map(Call::from).collect(),
+        }
+    }
+
+    fn table(&self, now_ms: u64) -> String {
+        let rows = self.calls.iter().map(|call| {
+            [
+                call.from.clone(),
+                call.to.clone(),
+                call.state.to_owned(),
+                distance(call.since_ms, now_ms),
+                call.source.clone(),
+                call.targets.join(", "),
+            ]
+        });
+        table(["FROM", "TO", "STATE", "SINCE", "SOURCE", "TARGETS"], rows)
+    }
+}
+
+impl Change {
+    fn new(told: CallsResponse, now_ms: u64) -> Self {
+        Self {
+            schema: "p2psip.call/v1",
+            at: utc(now_ms),
+            event: match told.event() {
+                Event::Gone => "gone",
+                _ => "held",
+            },
+            call: told.into(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { at, event, call, .. } = self;
+        let targets = call.targets.join(", ");
+        let state = if *event == "gone" { event } else { &call.state };
+        let line = format!("{at}  {state:7}  {} to {}  {targets}", call.from, call.to);
+        line.trim_end().to_owned() + "\n"
+    }
+}
+
+impl From<CallsResponse> for Call {
+    fn from(told: CallsResponse) -> Self {
+        Self {
+            state: match told.state() {
+                CallState::Ringing => "ringing",
+                CallState::Trying | CallState::Unspecified => "trying",
+            },
+            id: told.id,
+            call_id: told.call_id,
+            from: told.from,
+            to: told.to,
+            since: utc(told.since_unix_ms),
+            since_ms: told.since_unix_ms,
+            source: told.source,
+            targets: told.targets,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_795_809_668_000;
+
+    fn ringing() -> CallsResponse {
+        CallsResponse {
+            event: Event::Held.into(),
+            id: 7,
+            call_id: "c".to_owned(),
+            from: "alice@a.test".to_owned(),
+            to: "bob@a.test".to_owned(),
+            state: CallState::Ringing.into(),
+            since_unix_ms: NOW - 5000,
+            source: "udp:10.0.0.9:5080".to_owned(),
+            targets: vec!["ab".repeat(16)],
+        }
+    }
+
+    #[test]
+    fn a_call_is_a_row() {
+        let report = Report::new(vec![ringing()]);
+        let expected = "\
+FROM          TO          STATE    SINCE    SOURCE             TARGETS
+alice@a.test  bob@a.test  ringing  5 s ago  udp:10.0.0.9:5080  abababababababababababababababab
+";
+        assert_eq!(report.table(NOW), expected);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["calls"][0]["since"], "2026-11-27T20:01:03Z");
+    }
+
+    #[test]
+    fn a_change_is_a_line() {
+        let target = "ab".repeat(16);
+        let line = Change::new(ringing(), NOW).line();
+        assert_eq!(
+            line,
+            format!("2026-11-27T20:01:08Z  ringing  alice@a.test to bob@a.test  {target}\n")
+        );
+        let gone = CallsResponse {
+            event: Event::Gone.into(),
+            targets: Vec::new(),
+            ..ringing()
+        };
+        let gone = Change::new(gone, NOW);
+        assert_eq!(
+            gone.line(),
+            "2026-11-27T20:01:08Z  gone     alice@a.test to bob@a.test\n"
+        );
+        assert_eq!(serde_json::to_value(&gone).unwrap()["event"], "gone");
+    }
+}
