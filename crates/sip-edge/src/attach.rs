@@ -1,4 +1,4 @@
-//! AppAttach between edges (RFC 6940 §6.5.2, RFC 7904 §5): how two of them get a direct connection.
+//! AppAttach between edges (RFC 6940 §6.5.2, RFC 7904 §5): how two of them get a direct connection; and whatever else arrives for an edge.
 //!
 //! No ICE, one host candidate. The asking edge is the passive side and TLS server (RFC 6940 §6.5.1.13), so the answering edge dials at once and the
 //! asking one can send as soon as the handshake is done.
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use identity::{Sign, Use, Verifier};
 use wire::{
     AppAttachAns, AppAttachReq, Body, CandidateType, Decode as _, Destination, Encode as _, ErrorCode, ErrorResponse,
-    IceCandidate, MessageContents, NodeId, OverlayLink, TransactionId,
+    IceCandidate, MessageContents, NodeId, OverlayLink, PingAns, TransactionId,
 };
 
 use crate::home::{CallError, Home, Incoming, Reply, Request};
@@ -42,8 +42,8 @@ pub(crate) enum Verdict {
         node: NodeId,
         candidates: Vec<SocketAddr>,
     },
-    /// Send this answer.
-    Refuse(Reply),
+    /// Send this answer, and that is all.
+    Answer(Reply),
     /// Nothing that can be answered.
     Ignore,
 }
@@ -104,17 +104,19 @@ impl Attacher {
         };
         let body = MessageContents::from_bytes(&incoming.contents).and_then(|contents| contents.body());
         let (id, transaction_id) = (incoming.id, incoming.transaction_id);
+        let answer = |body| Verdict::Answer(self.sign(id, transaction_id, &body));
         let refuse = |code, info| {
-            Verdict::Refuse(self.sign(
-                id,
-                transaction_id,
-                &Body::Error(ErrorResponse {
-                    code,
-                    info: Bytes::from_static(info),
-                }),
-            ))
+            answer(Body::Error(ErrorResponse {
+                code,
+                info: Bytes::from_static(info),
+            }))
         };
         match body {
+            // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
+            Ok(Body::PingReq(_)) => answer(Body::PingAns(PingAns {
+                response_id: crate::random::number(),
+                time: now_ms,
+            })),
             Ok(Body::AppAttachReq(request)) if !matches!(request.application, SIP | SIPS) => {
                 refuse(ErrorCode::NotFound, b"no such application here")
             }
@@ -144,7 +146,7 @@ impl Attacher {
                     candidates,
                 }
             }
-            Ok(_) | Err(_) => refuse(ErrorCode::InvalidMessage, b"an edge answers AppAttach only"),
+            Ok(_) | Err(_) => refuse(ErrorCode::InvalidMessage, b"an edge answers AppAttach and Ping only"),
         }
     }
 

@@ -159,6 +159,10 @@ fn the_overlay_is_seen_from_one_peer() {
     assert_eq!((&ping["node_id"], &ping["answered"]), (&neighbor.into(), &2.into()));
     assert_eq!(ping["attempts"][0]["answer"]["responder"], neighbor);
     let lookup = office.json(&["lookup", "alice"]);
+    let edge = status["edges"][0].as_str().unwrap();
+    let ping = office.json(&["ping", "-c", "1", edge]);
+    assert_eq!(ping["attempts"][0]["answer"]["responder"], edge);
+
     let ping = office.json(&["ping", "-c", "1", "alice"]);
     assert_eq!(ping["resource_id"], lookup["resource_id"]);
     assert_eq!(ping["attempts"][0]["answer"]["responder"], lookup["responsible_peer"]);

@@ -180,7 +180,7 @@ impl Driver {
                             Done::Dialed(node, attach::dial(&endpoint, node, &candidates).await.map(Box::new))
                         });
                     }
-                    Judgement::Refuse(reply) => self.reply(reply),
+                    Judgement::Answer(reply) => self.reply(reply),
                     Judgement::Ignore => {}
                 }
             }

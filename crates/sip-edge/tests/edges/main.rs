@@ -9,5 +9,6 @@
 
 mod calls;
 mod operator;
+mod requests;
 mod stub;
 mod world;

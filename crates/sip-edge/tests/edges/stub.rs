@@ -117,7 +117,8 @@ impl Stub {
         (body, certificates)
     }
 
-    async fn app_attach(&self, node: NodeId, request: proto::CallRequest) -> Option<proto::Reply> {
+    /// Brings a request to an attached edge and waits for what it answers.
+    pub(crate) async fn ask(&self, node: NodeId, request: proto::CallRequest) -> Option<proto::Reply> {
         let down = self.0.edges.lock().unwrap().get(&node).cloned()?;
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (reply, replied) = oneshot::channel();
@@ -160,7 +161,7 @@ impl Overlay for Stub {
             ),
             (Body::FetchReq(_), _) => self.fetch(&contents),
             (_, Destination::Node(node)) => {
-                response.result = Some(match self.app_attach(node, request).await {
+                response.result = Some(match self.ask(node, request).await {
                     Some(reply) => proto::call_response::Result::Contents(reply.contents),
                     None => proto::call_response::Result::Refusal(proto::Refusal {
                         code: 3,

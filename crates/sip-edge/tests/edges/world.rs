@@ -65,6 +65,19 @@ impl World {
         world
     }
 
+    pub(crate) fn overlay(&self) -> &'static str {
+        DOMAIN
+    }
+
+    pub(crate) fn trust(&self) -> identity::Trust {
+        self.document.document().trust()
+    }
+
+    /// When it was made.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     fn add_user(&self, user: &str, writer: NodeId) {
         let aor = format!("{user}@{DOMAIN}");
         let public = Public {
