@@ -241,7 +241,7 @@ Examples:
   P2PSIP__SIP_EDGE__OVERLAY=tcp:peer1-overlay:7400 p2psip sip-edge
 
 Settings come from the file, then from variables P2PSIP__SECTION__KEY. `config print --default` explains each.
-SIGTERM ends it in order: no new calls, transactions end, data is handed over, the ring is left. A second one at once.";
+SIGTERM ends it in order: not ready, no new calls, transactions end, data is handed over, the ring is left. A second one at once.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:

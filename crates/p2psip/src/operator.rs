@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use tonic::server::NamedService;
 #[derive(Debug)]
 pub(crate) struct Operator {
     served: Served,
-    path: PathBuf,
     task: AbortOnDropHandle<()>,
 }
 
@@ -55,14 +54,8 @@ impl Operator {
         });
         Ok(Self {
             served,
-            path: path.to_owned(),
             task: AbortOnDropHandle::new(task),
         })
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Waits until it fails.

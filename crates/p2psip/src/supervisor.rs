@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::time::Duration;
 
+use runtime::{Monitor, admin};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use crate::operator::Operator;
 #[derive(Debug, Default)]
 pub(crate) struct Supervisor {
     groups: Vec<Group>,
+    monitors: Vec<Monitor>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,22 @@ impl Supervisor {
         });
     }
 
+    /// Opens the pages that show `monitor`, in a group of that name. The monitor is the first to learn that all is to end.
+    ///
+    /// # Errors
+    /// When their address cannot be had.
+    pub(crate) async fn pages(
+        &mut self,
+        name: &str,
+        config: &admin::Config,
+        monitor: &Monitor,
+    ) -> Result<(), admin::BindError> {
+        let pages = admin::Server::bind(config, monitor.clone()).await?;
+        self.run(name, pages);
+        self.monitors.push(monitor.clone());
+        Ok(())
+    }
+
     /// Waits for a component that ends by itself.
     ///
     /// # Cancel safety
@@ -98,8 +116,11 @@ impl Supervisor {
         .await
     }
 
-    /// Ends all components, group after group, and tells what failed on the way.
+    /// Ends all components, group after group, and tells what failed on the way. Nothing is ready any more before the first ends.
     pub(crate) async fn stop(&mut self) -> Result<(), ComponentError> {
+        for monitor in &self.monitors {
+            monitor.stop();
+        }
         let mut outcome = Ok(());
         while let Some(mut group) = self.groups.pop() {
             group.stop.cancel();
@@ -137,7 +158,7 @@ impl Component for storage::Server {
     }
 }
 
-impl Component for runtime::admin::Server {
+impl Component for admin::Server {
     type Error = runtime::Failure;
 
     async fn join(&mut self) -> Result<(), Self::Error> {
@@ -259,6 +280,38 @@ mod tests {
         }
         supervisor.stop().await.unwrap();
         assert_eq!(*told.lock().unwrap(), ["edge", "overlay", "storage", "storage"]);
+    }
+
+    /// Notes what the page says while it ends.
+    struct Watched(Monitor, Arc<Mutex<Option<runtime::Readiness>>>);
+
+    impl Component for Watched {
+        type Error = Infallible;
+
+        async fn join(&mut self) -> Result<(), Infallible> {
+            std::future::pending().await
+        }
+
+        async fn shutdown(self, _: Duration) -> Result<(), Infallible> {
+            *self.1.lock().unwrap() = Some(self.0.readiness());
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_ready_when_the_first_component_ends() {
+        let (monitor, mut supervisor) = (Monitor::new(), Supervisor::default());
+        let config = admin::Config {
+            bind: "127.0.0.1:0".parse().unwrap(),
+        };
+        supervisor.pages("pages", &config, &monitor).await.unwrap();
+        monitor.component("edge", "").tell(runtime::State::ready());
+        assert!(monitor.readiness().ready);
+        let seen = Arc::default();
+        supervisor.run("edge", Watched(monitor, Arc::clone(&seen)));
+        supervisor.stop().await.unwrap();
+        let seen = seen.lock().unwrap().take().unwrap();
+        assert_eq!((seen.ready, seen.reasons), (false, vec!["stopping".to_owned()]));
     }
 
     #[tokio::test]

@@ -8,7 +8,19 @@ use tokio::sync::watch;
 /// The health of a process; clones share it.
 #[derive(Clone, Debug)]
 pub struct Health {
-    components: watch::Sender<BTreeMap<&'static str, State>>,
+    process: watch::Sender<Process>,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    components: BTreeMap<&'static str, State>,
+    is_stopping: bool,
+}
+
+impl Process {
+    fn is_ready(&self) -> bool {
+        !self.is_stopping && !self.components.is_empty() && self.components.values().all(|state| state.is_ready)
+    }
 }
 
 /// The health of one component.
@@ -70,7 +82,7 @@ impl Health {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            components: watch::Sender::new(BTreeMap::new()),
+            process: watch::Sender::default(),
         }
     }
 
@@ -85,26 +97,31 @@ impl Health {
         reporter
     }
 
-    /// Whether every component is ready. A process without any is not.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        let components = self.components.borrow();
-        !components.is_empty() && components.values().all(|state| state.is_ready)
+    /// Notes that the process ends: it is not ready from now on, whatever its components say.
+    pub(crate) fn stop(&self) {
+        self.process.send_modify(|process| process.is_stopping = true);
     }
 
-    /// Why the process is not ready, as `component: reason`.
+    /// Whether every component is ready and the process goes on. A process without any component is not ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.process.borrow().is_ready()
+    }
+
+    /// Why the process is not ready: as `component: reason`, or that it ends.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
-        let components = self.components.borrow();
-        let each = components.iter().filter(|(_, state)| !state.is_ready);
-        each.flat_map(|(name, state)| state.reasons.iter().map(move |reason| format!("{name}: {reason}")))
-            .collect()
+        let process = self.process.borrow();
+        let stopping = process.is_stopping.then(|| "stopping".to_owned());
+        let each = process.components.iter().filter(|(_, state)| !state.is_ready);
+        let each = each.flat_map(|(name, state)| state.reasons.iter().map(move |reason| format!("{name}: {reason}")));
+        stopping.into_iter().chain(each).collect()
     }
 
     /// What each component says.
     #[must_use]
     pub fn components(&self) -> BTreeMap<&'static str, State> {
-        self.components.borrow().clone()
+        self.process.borrow().components.clone()
     }
 
     /// Waits until every component is ready.
@@ -112,7 +129,7 @@ impl Health {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn ready(&self) {
-        let mut changes = self.components.subscribe();
+        let mut changes = self.process.subscribe();
         while !self.is_ready() {
             // This value holds a sender, so the channel does not close.
             let _ = changes.changed().await;
@@ -129,7 +146,7 @@ impl Default for Health {
 impl Reporter {
     /// Tells the component's health; only a change wakes anybody.
     pub(crate) fn set(&self, state: State) {
-        self.health.components.send_if_modified(|components| {
+        self.health.process.send_if_modified(|Process { components, .. }| {
             let is_changed = components.get(self.component) != Some(&state);
             if is_changed {
                 tracing::debug!(component = self.component, ready = state.is_ready, reasons = ?state.reasons, "health");
@@ -155,6 +172,15 @@ mod tests {
         assert_eq!(health.reasons(), ["storage: starting"]);
         storage.set(State::ready());
         assert!(health.is_ready() && health.reasons().is_empty());
+    }
+
+    #[test]
+    fn a_process_that_ends_is_not_ready_though_its_components_are() {
+        let health = Health::new();
+        health.component("overlay").set(State::ready());
+        health.stop();
+        assert!(!health.is_ready());
+        assert_eq!(health.reasons(), ["stopping"]);
     }
 
     #[tokio::test]

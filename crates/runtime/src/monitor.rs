@@ -81,6 +81,12 @@ impl Monitor {
         }
     }
 
+    /// Notes that the process is about to end. It is not ready from now on, so that whoever sends it work stops before its parts
+    /// do.
+    pub fn stop(&self) {
+        self.health.stop();
+    }
+
     /// What the components say of themselves.
     #[must_use]
     pub fn health(&self) -> &Health {

@@ -98,15 +98,11 @@ impl Session<'_> {
         };
         spinner.finish_and_clear();
         let outcome = match started {
-            Ok(Some(mut overlay)) => {
-                let outcome = tokio::select! {
-                    outcome = self.live(&overlay, &folder) => outcome,
-                    error = supervisor.failure() => Err(Failure::internal(error)),
-                    () = asked.cancelled() => Ok(ExitCode::Ok),
-                };
-                overlay.close_socket().await;
-                outcome
-            }
+            Ok(Some(overlay)) => tokio::select! {
+                outcome = self.live(&overlay, &folder) => outcome,
+                error = supervisor.failure() => Err(Failure::internal(error)),
+                () = asked.cancelled() => Ok(ExitCode::Ok),
+            },
             Ok(None) => Ok(ExitCode::Ok),
             Err(failure) => Err(failure),
         };
@@ -123,8 +119,8 @@ impl Session<'_> {
         spinner: &ProgressBar,
     ) -> Result<Overlay, Failure> {
         let (bind, peers) = (self.arguments.bind, self.arguments.peers);
-        let mut overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
-        overlay.open_socket(&socket_path(folder)?).await?;
+        let overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
+        overlay.open_socket(&socket_path(folder)?, supervisor).await?;
         spinner.set_message("the edges attach to their peers");
         overlay.attached().await?;
         spinner.set_message("storing the users");
@@ -143,7 +139,7 @@ impl Session<'_> {
         }
         let edges: Vec<_> = overlay.peers.iter().map(|peer| peer.ports.sip).collect();
         let kept = self.arguments.data.as_ref().map(|_| folder.path());
-        self.printer.guide(&guide::guide(&edges, overlay.socket(), kept))?;
+        self.printer.guide(&guide::guide(&edges, &socket_path(folder)?, kept))?;
         std::future::pending().await
     }
 

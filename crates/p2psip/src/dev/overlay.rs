@@ -27,7 +27,6 @@ use crate::supervisor::Supervisor;
 pub(crate) struct Overlay {
     pub(crate) peers: Vec<Peer>,
     bootstrap: Channel,
-    operator: Option<Operator>,
 }
 
 impl Overlay {
@@ -95,11 +94,7 @@ impl Overlay {
             edge.edge(&mut peer, supervisor).await?;
             peers.push(peer);
         }
-        Ok(Self {
-            peers,
-            bootstrap,
-            operator: None,
-        })
+        Ok(Self { peers, bootstrap })
     }
 
     /// Waits until every edge is attached to its peer. The peers may still be copying to each other.
@@ -145,7 +140,7 @@ impl Overlay {
     }
 
     /// Opens the operator's socket of peer 1.
-    pub(crate) async fn open_socket(&mut self, path: &Path) -> Result<(), Failure> {
+    pub(crate) async fn open_socket(&self, path: &Path, supervisor: &mut Supervisor) -> Result<(), Failure> {
         let Some(first) = self.peers.first() else { return Ok(()) };
         let channels = Channels {
             overlay: first.overlay.clone(),
@@ -154,7 +149,7 @@ impl Overlay {
             bootstrap: Some(self.bootstrap.clone()),
         };
         let opened = Operator::open(path, channels).await;
-        self.operator = Some(opened.map_err(Failure::cannot_start)?);
+        supervisor.run(OPERATOR, opened.map_err(Failure::cannot_start)?);
         Ok(())
     }
 
@@ -170,18 +165,6 @@ impl Overlay {
                 .map(|(index, peer)| (peer.edge_id.to_string(), number(index)))
                 .collect(),
             ..Cast::default()
-        }
-    }
-
-    /// Where the operator's socket is.
-    pub(crate) fn socket(&self) -> &Path {
-        self.operator.as_ref().map_or(Path::new(""), Operator::path)
-    }
-
-    /// Ends the operator's socket.
-    pub(crate) async fn close_socket(&mut self) {
-        if let Some(operator) = self.operator.take() {
-            operator.close().await;
         }
     }
 }
@@ -303,6 +286,8 @@ impl From<PortError> for Failure {
     }
 }
 
+/// Name of the group that is the operator's socket.
+const OPERATOR: &str = "operator's socket";
 /// A peer on the same machine joins in less than a second; more than this is a fault worth telling.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// In seconds; it is used at once.

@@ -46,8 +46,8 @@ impl Start<'_> {
             ..storage::Config::default()
         };
         let pages = admin::Config { bind: self.ports.admin };
-        let pages = admin::Server::bind(&pages, self.monitor.clone()).await;
-        supervisor.run(ADMIN, pages.map_err(Failure::cannot_start)?);
+        let pages = supervisor.pages(ADMIN, &pages, &self.monitor).await;
+        pages.map_err(Failure::cannot_start)?;
         let component = self.monitor.component("storage", &peer_id.short());
         let storage = storage::Server::bind(config, Some(peer_id), component).await?;
         let stored = storage.served();

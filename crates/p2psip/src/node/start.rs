@@ -1,7 +1,7 @@
 //! Components started from settings, in one process or each in its own.
 
 use rpc::{Address, Channel, ComponentIdentity, Listener, Role, Served};
-use runtime::{ExitCode, Monitor, admin};
+use runtime::{ExitCode, Monitor};
 
 use super::doors::Door;
 use super::place::Place;
@@ -32,8 +32,8 @@ impl<'a> Start<'a> {
 
     /// Starts one component with its door, or all of them behind the operator's socket.
     pub(crate) async fn part(mut self, part: Part) -> Result<(), Failure> {
-        let pages = admin::Server::bind(&self.settings.admin, self.monitor.clone()).await;
-        self.supervisor.run(ADMIN, pages.map_err(Failure::cannot_start)?);
+        let pages = self.supervisor.pages(ADMIN, &self.settings.admin, self.monitor).await;
+        pages.map_err(Failure::cannot_start)?;
         match part {
             Part::Peer => self.peer().await,
             Part::Storage => {
