@@ -13,6 +13,9 @@ use usage::user::Record;
 const RECORD_FRESH: Duration = Duration::from_secs(300);
 /// Without the overlay a record is used for so long.
 const RECORD_USABLE: Duration = Duration::from_secs(24 * 3600);
+/// A record whose password did not fit is fetched anew at most once in so long: a user who has just changed it is served at once, and who guesses makes
+/// no load.
+const AGAIN: Duration = Duration::from_secs(5);
 /// "No such user" is believed for so long.
 const NOBODY: Duration = Duration::from_secs(30);
 /// Routes are used for so long.
@@ -42,6 +45,8 @@ struct Entry<W> {
     is_fetching: bool,
     waiting: Vec<W>,
     asked_at: Instant,
+    /// When a record that was known was last fetched because it did not fit.
+    again_at: Option<Instant>,
 }
 
 /// What a question needs.
@@ -95,6 +100,29 @@ impl<W> Directory<W> {
             self.fetches += 1;
         }
         (answer, fetches)
+    }
+
+    /// Asks for a newer record of `aor`, because the known one did not fit; the second value says whether to fetch it now. What is known has to do when
+    /// that was done a moment ago.
+    pub(crate) fn ask_again(&mut self, now: Instant, aor: &str, waiter: W) -> (Answer<W>, bool) {
+        let is_full = self.fetches >= FETCHES;
+        let Some(entry) = self.entries.get_mut(aor) else {
+            return (Answer::Known(waiter), false);
+        };
+        let is_due = entry
+            .again_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= AGAIN);
+        let fetches = !entry.is_fetching && is_due && !is_full;
+        if entry.waiting.len() >= WAITING || !(fetches || entry.is_fetching) {
+            return (Answer::Known(waiter), false);
+        }
+        entry.waiting.push(waiter);
+        if fetches {
+            entry.again_at = Some(now);
+            entry.is_fetching = true;
+            self.fetches += 1;
+        }
+        (Answer::Waits, fetches)
     }
 
     /// Takes what a Fetch has brought and returns who waited for it.
@@ -186,6 +214,7 @@ impl<W> Entry<W> {
             is_fetching: false,
             waiting: Vec::new(),
             asked_at: now,
+            again_at: None,
         }
     }
 
@@ -256,5 +285,20 @@ mod tests {
         assert_eq!(directory.ask(now, AOR, Need::Record, 0), (Answer::Refused(0), false));
         directory.failed("0@example.org");
         assert_eq!(directory.ask(now, AOR, Need::Record, 0), (Answer::Waits, true));
+    }
+
+    #[test]
+    fn a_record_that_did_not_fit_is_fetched_again_once_in_a_while() {
+        let (mut directory, now) = (Directory::new(), Instant::now());
+        assert_eq!(directory.ask_again(now, AOR, 0), (Answer::Known(0), false));
+        directory.ask(now, AOR, Need::Record, 1);
+        directory.found(now, AOR, nothing());
+
+        assert_eq!(directory.ask_again(now, AOR, 2), (Answer::Waits, true));
+        assert_eq!(directory.ask_again(now, AOR, 3), (Answer::Waits, false));
+        assert_eq!(directory.failed(AOR), [2, 3]);
+        let soon = now + AGAIN / 2;
+        assert_eq!(directory.ask_again(soon, AOR, 4), (Answer::Known(4), false));
+        assert_eq!(directory.ask_again(now + AGAIN, AOR, 5), (Answer::Waits, true));
     }
 }

@@ -1,4 +1,5 @@
-//! How many look-ups of unknown users one address may cause: a flood of REGISTERs must not become a flood in the overlay.
+//! How many look-ups one address may cause, by names that are not known here and passwords that do not fit: a flood of REGISTERs must not become a
+//! flood in the overlay.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -41,6 +41,8 @@ pub(crate) enum Judged {
     Right(String),
     /// The nonce is too old: it is challenged anew.
     Stale(Answer),
+    /// The password does not fit the record: it is challenged again.
+    Wrong(Answer),
     /// It is answered so; with the reason, from a short list.
     Refused(Answer, &'static str),
 }
@@ -107,10 +109,7 @@ impl Users {
             }
             Verdict::Right => Judged::Right(secret.display_name),
             Verdict::Stale => Judged::Stale(self.challenge(now, &asked.request, asked.realm(), true)),
-            Verdict::Wrong => {
-                let challenge = self.challenge(now, &asked.request, asked.realm(), false);
-                Judged::Refused(challenge, "wrong_credentials")
-            }
+            Verdict::Wrong => Judged::Wrong(self.challenge(now, &asked.request, asked.realm(), false)),
         }
     }
 

@@ -96,8 +96,9 @@ fn users_come_and_go() {
     assert_eq!(office.said(&["users", "add", "carol", "--password-file", &old]).0, 1);
 
     office.json(&["users", "passwd", "carol", "--password-file", &new]);
-    // An edge believes a record for five minutes; this one has not seen it yet.
+    // At an edge that has not seen the user yet, and at the one that knows the old password.
     office.register(3, "carol", "new-secret");
+    office.register(2, "carol", "new-secret");
 
     let disabled = office.json(&["users", "disable", &format!("carol@{DOMAIN}")]);
     assert_eq!(disabled["state"], "disabled");

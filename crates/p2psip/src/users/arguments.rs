@@ -99,7 +99,8 @@ Examples:
   p2psip users passwd alice
   p2psip users passwd alice --password-file alice.txt
 
-Edges know the new password within five minutes at the latest; phones that are registered stay so.";
+The new password works at once at every edge; one where nobody has used it yet may take the old one for five minutes more.
+Phones that are registered stay so.";
 
 const RM_EXAMPLES: &str = "\
 Examples:

@@ -20,6 +20,17 @@ use crate::home::{CallError, Request};
 /// A Fetch takes at most so long: the overlay's own retransmissions end before.
 const FETCH: Duration = Duration::from_secs(4);
 
+/// What the directory's knowledge of an AOR rests on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Basis<'a> {
+    /// On earlier days.
+    Kept,
+    /// On a Fetch that has just come back.
+    Fetched,
+    /// A Fetch was made and failed; on what is left.
+    Failed(&'a CallError),
+}
+
 impl Driver {
     /// Answers the proxy's question where a request may go.
     pub(super) fn resolve(&mut self, now: Now, id: ResolveId, query: Query) {
@@ -76,11 +87,10 @@ impl Driver {
     pub(super) fn ask_directory(&mut self, now: Now, aor: &Aor, need: Need, waiter: Waiter) {
         let (answer, fetches) = self.directory.ask(now.instant, aor.as_str(), need, waiter);
         if fetches {
-            let (fetch, aor) = (self.fetching(aor.as_str()), aor.clone());
-            self.start(async move { Done::Fetched(aor, fetch.await) });
+            self.fetch(aor);
         }
         match answer {
-            Known::Known(waiter) => self.go_on(now, aor, waiter, None),
+            Known::Known(waiter) => self.go_on(now, aor, waiter, Basis::Kept),
             Known::Waits => {}
             Known::Refused(Waiter::Credentials(purpose, ..)) => {
                 self.refuse(now, purpose, unavailable("Too Many Look-ups"))
@@ -93,16 +103,30 @@ impl Driver {
         }
     }
 
-    fn go_on(&mut self, now: Now, aor: &Aor, waiter: Waiter, failed: Option<&CallError>) {
+    /// Asks for a newer record than the one that the credentials do not fit; says whether they wait for it now.
+    pub(super) fn ask_again(&mut self, now: Now, aor: &Aor, waiter: Waiter) -> bool {
+        let (answer, fetches) = self.directory.ask_again(now.instant, aor.as_str(), waiter);
+        if fetches {
+            self.fetch(aor);
+        }
+        matches!(answer, Known::Waits)
+    }
+
+    fn fetch(&mut self, aor: &Aor) {
+        let (fetch, aor) = (self.fetching(aor.as_str()), aor.clone());
+        self.start(async move { Done::Fetched(aor, fetch.await) });
+    }
+
+    fn go_on(&mut self, now: Now, aor: &Aor, waiter: Waiter, basis: Basis<'_>) {
         match waiter {
-            Waiter::Credentials(purpose, flow, asked) => self.judge(now, (purpose, flow), *asked, failed),
-            Waiter::Resolve(id) => self.resolved(now, aor, id, failed),
+            Waiter::Credentials(purpose, flow, asked) => self.judge(now, (purpose, flow), *asked, basis),
+            Waiter::Resolve(id) => self.resolved(now, aor, id, basis),
             Waiter::OwnEntry => {}
         }
     }
 
     /// Gives the proxy the edges that serve an AOR.
-    fn resolved(&mut self, now: Now, aor: &Aor, id: ResolveId, failed: Option<&CallError>) {
+    fn resolved(&mut self, now: Now, aor: &Aor, id: ResolveId, basis: Basis<'_>) {
         let own = self.node;
         // Without the overlay a cached entry serves until its own end.
         let routes = self.directory.routes(now.unix_ms, aor.as_str());
@@ -116,11 +140,11 @@ impl Driver {
                 home: route.home.map(node_of),
             })
             .collect();
-        let outcome = match failed {
+        let outcome = match basis {
             _ if !targets.is_empty() => Outcome::Complete { is_known: true },
-            Some(CallError::TimedOut) => Outcome::TimedOut,
-            Some(_) => Outcome::Unavailable,
-            None => Outcome::Complete {
+            Basis::Failed(CallError::TimedOut) => Outcome::TimedOut,
+            Basis::Failed(_) => Outcome::Unavailable,
+            Basis::Kept | Basis::Fetched => Outcome::Complete {
                 is_known: self.is_known(now, aor),
             },
         };
@@ -150,8 +174,9 @@ impl Driver {
                 (self.directory.failed(aor.as_str()), Some(error))
             }
         };
+        let basis = failed.as_ref().map_or(Basis::Fetched, Basis::Failed);
         for waiter in waiting {
-            self.go_on(now, aor, waiter, failed.as_ref());
+            self.go_on(now, aor, waiter, basis);
         }
     }
 
@@ -182,7 +207,7 @@ impl Driver {
         let (verifier, own) = (Arc::clone(&self.verifier), self.node);
         let writer = self.document.document().user_signer().unwrap_or(NodeId::ZERO);
         async move {
-            let answer = home.call(fetch(&aor), FETCH).await?;
+            let answer = home.call(request(&aor), FETCH).await?;
             let judge = Judge {
                 verifier: &verifier,
                 writer,
@@ -197,7 +222,7 @@ impl Driver {
 }
 
 /// Asks for all that the overlay knows of an AOR; the home peer signs it.
-fn fetch(aor: &str) -> Request {
+fn request(aor: &str) -> Request {
     let request = usage::sip::fetch(aor);
     let destinations = vec![Destination::Resource(request.resource)];
     Request {

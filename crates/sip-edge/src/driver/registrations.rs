@@ -13,6 +13,7 @@ use sip_core::proxy::{Answer, AuthenticateId, Authenticated, RegisterId};
 use usage::sip::{SIGNS_REGISTRATION, SIGNS_TOMBSTONE};
 use wire::Now;
 
+use super::lookups::Basis;
 use super::{Done, Driver, Purpose, Waiter};
 use crate::directory;
 use crate::disk;
@@ -87,17 +88,11 @@ impl Driver {
         self.ask_directory(now, &aor, directory::Need::Record, waiter);
     }
 
-    /// Judges credentials by the record that the directory has; `failed` says why it may have none.
-    pub(super) fn judge(
-        &mut self,
-        now: Now,
-        (purpose, flow): (Purpose, Flow),
-        asked: Asked,
-        failed: Option<&CallError>,
-    ) {
+    /// Judges credentials by the record that the directory has.
+    pub(super) fn judge(&mut self, now: Now, (purpose, flow): (Purpose, Flow), asked: Asked, basis: Basis<'_>) {
         let Some(record) = self.directory.record(now.instant, asked.aor.as_str()) else {
-            let answer = match failed {
-                Some(CallError::TimedOut) => Answer::new(504).reason("User Look-up Timed Out"),
+            let answer = match basis {
+                Basis::Failed(CallError::TimedOut) => Answer::new(504).reason("User Look-up Timed Out"),
                 _ => unavailable("User Look-up Not Possible"),
             };
             return self.refuse(now, purpose, answer);
@@ -106,6 +101,18 @@ impl Driver {
             (Judged::Right(display), Purpose::Proxy(id)) => self.allow(now, id, &flow, (asked.aor, display)),
             (Judged::Right(_), Purpose::Register(id)) => self.bind(now, id, &flow, asked),
             (Judged::Stale(answer), purpose) => self.refuse(now, purpose, answer),
+            (Judged::Wrong(answer), purpose) => {
+                // The record may be older than the password.
+                let may_ask = matches!(basis, Basis::Kept)
+                    && self.is_serving()
+                    && self.throttle.allows(now.instant, flow.remote.ip());
+                let aor = asked.aor.clone();
+                let waiter = Waiter::Credentials(purpose, flow, Box::new(asked));
+                if !may_ask || !self.ask_again(now, &aor, waiter) {
+                    self.requests.metrics.refused_credentials("wrong_credentials");
+                    self.refuse(now, purpose, answer);
+                }
+            }
             (Judged::Refused(answer, why), purpose) => {
                 self.requests.metrics.refused_credentials(why);
                 self.refuse(now, purpose, answer);

@@ -9,6 +9,7 @@
 
 mod calls;
 mod operator;
+mod passwords;
 mod requests;
 mod stub;
 mod world;

@@ -26,6 +26,7 @@ pub(crate) struct World {
     now_ms: u64,
     document: SignedDocument,
     record_key: RecordKey,
+    writer: NodeId,
     pub(crate) stub: Stub,
 }
 
@@ -58,9 +59,10 @@ impl World {
             now_ms,
             document,
             record_key: RecordKey::new(1, [9; 32]),
+            writer,
         };
         for user in users {
-            world.add_user(user, writer);
+            world.put_user(user, PASSWORD, 1);
         }
         world
     }
@@ -78,11 +80,12 @@ impl World {
         self.now_ms
     }
 
-    fn add_user(&self, user: &str, writer: NodeId) {
+    /// Stores a user's record; each further one has a greater version.
+    pub(crate) fn put_user(&self, user: &str, password: &str, version: u64) {
         let aor = format!("{user}@{DOMAIN}");
         let public = Public {
             state: State::Active,
-            version: 1,
+            version,
             issued_ms: self.now_ms,
             allowed_edges: Vec::new(),
             record_key_version: 1,
@@ -91,14 +94,20 @@ impl World {
             user: aor.clone(),
             realm: DOMAIN.into(),
             display_name: String::new(),
-            hashes: Hashes::new(&aor, DOMAIN, PASSWORD),
+            hashes: Hashes::new(&aor, DOMAIN, password),
         };
         let record = self
             .record_key
             .seal(DOMAIN, ResourceId::of(aor.as_bytes()), public, &secret, [3; 12])
             .unwrap();
-        let signer = signer(&self.ca, Class::UserRecord, writer, Some(&aor), self.now_ms);
-        let signed = usage::user::store(&signer, DOMAIN, &aor, &record, (self.now_ms, TransactionId(1)));
+        let signer = signer(&self.ca, Class::UserRecord, self.writer, Some(&aor), self.now_ms);
+        let signed = usage::user::store(
+            &signer,
+            DOMAIN,
+            &aor,
+            &record,
+            (self.now_ms + version, TransactionId(version)),
+        );
         self.stub.store(&signed.contents, &signed.security);
     }
 
