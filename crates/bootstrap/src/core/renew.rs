@@ -31,14 +31,18 @@ impl Core {
         if !is_for(place.certificate, &key) {
             return Err(Refused::Stranger(node_id));
         }
-        self.renew_place(now_ms, place.class, (&key, node_id), place.certificate)?;
+        let issue = Issue {
+            now_ms,
+            is_insisted_on: request.anew,
+        };
+        self.renew_place(issue, place.class, (&key, node_id), place.certificate)?;
         let certificate = bytes(place.certificate);
         let signer = match (place.signer, request.signer.is_empty()) {
             (_, true) => Bytes::new(),
             (None, false) => return Err(Refused::NotCovered("a delegated signer")),
             (Some(signer), false) => {
                 let key = public_key("edge's signer", &request.signer)?;
-                self.renew_place(now_ms, Class::DelegatedSigner, (&key, node_id), signer)?;
+                self.renew_place(issue, Class::DelegatedSigner, (&key, node_id), signer)?;
                 bytes(signer)
             }
         };
@@ -53,21 +57,29 @@ impl Core {
         Ok((answer, self.tokens.used(&id, used)))
     }
 
-    /// Issues a certificate anew, unless the present one is for this key and not yet due.
+    /// Issues a certificate anew, unless the present one is for this key and not yet due, and will do.
     fn renew_place(
         &self,
-        now_ms: u64,
+        issue: Issue,
         class: Class,
         (key, node_id): (&PublicKey, NodeId),
         place: &mut Octets,
     ) -> Result<(), Refused> {
         let is_current = Certificate::from_der(&place.0)
-            .is_ok_and(|present| present.public_key() == key.spki() && now_ms < renewal_due_ms(&present));
-        if !is_current {
-            *place = Octets::of(self.service.issue(class, (key, node_id), None, now_ms)?.der());
+            .is_ok_and(|present| present.public_key() == key.spki() && issue.now_ms < renewal_due_ms(&present));
+        if !is_current || issue.is_insisted_on {
+            *place = Octets::of(self.service.issue(class, (key, node_id), None, issue.now_ms)?.der());
         }
         Ok(())
     }
+}
+
+/// When a certificate is issued.
+#[derive(Clone, Copy)]
+struct Issue {
+    now_ms: u64,
+    /// Whether one that is not due yet will not do.
+    is_insisted_on: bool,
 }
 
 /// Where a node's certificates stand.

@@ -42,6 +42,7 @@ async fn delegated_signer_is_renewed_with_a_new_key() {
     let key = Key::generate().unwrap();
     let asked = |signer: &Key| proto::RenewRequest {
         signer: signer.request().unwrap().into(),
+        ..proto::RenewRequest::default()
     };
     let first = world
         .run(|core, now| core.renew(now, &link, &asked(&key)))
@@ -60,6 +61,29 @@ async fn delegated_signer_is_renewed_with_a_new_key() {
     let peer = certificate(&enrolled.peer.unwrap().certificate);
     let refused = world.run(|core, now| core.renew(now, &peer, &asked(&key))).await;
     assert!(matches!(refused, Err(Refused::NotCovered(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_insists_gets_new_certificates_before_they_are_due() {
+    let mut world = World::new().await;
+    let edge = enroll(&mut world).await.edges.remove(0);
+    let link = certificate(&edge.link);
+    world.pass(DAY);
+    let request = proto::RenewRequest {
+        signer: Key::generate().unwrap().request().unwrap().into(),
+        anew: true,
+    };
+    let answer = world.run(|core, now| core.renew(now, &link, &request)).await.unwrap();
+    let renewed = certificate(&answer.node.unwrap().certificate);
+    assert_eq!(
+        (renewed.not_after_ms() - link.not_after_ms()) / 1000,
+        DAY.as_secs(),
+        "{renewed:?}"
+    );
+    assert_eq!(renewed.public_key(), link.public_key());
+    // Also a signer for the same key.
+    let again = world.run(|core, now| core.renew(now, &link, &request)).await.unwrap();
+    assert_ne!(again.signer, answer.signer);
 }
 
 #[tokio::test]
