@@ -107,7 +107,7 @@ pub(crate) enum Command {
     /// Administer the tokens with which further peers enroll
     #[command(subcommand)]
     Token(token::Command),
-    /// Look at certificates
+    /// Look at certificates, and renew them
     #[command(subcommand)]
     Cert(cert::Command),
     /// Check and print settings

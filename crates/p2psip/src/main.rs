@@ -75,7 +75,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Drain(arguments) => asynchronously(drain::run(&arguments, &cli.global, printer)),
         Command::Users(command) => asynchronously(users::run(&command, &cli.global, printer)),
         Command::Token(command) => asynchronously(token::run(&command, &cli.global, printer)),
-        Command::Cert(command) => cert::run(&command, printer),
+        Command::Cert(command) => asynchronously(cert::run(&command, printer)),
         Command::Config(command) => config::run(&command, printer),
         Command::Health(arguments) => asynchronously(health::run(&arguments, &cli.global, printer)),
         Command::Wire(WireCommand::Decode) => decode::run(std::io::stdin().lock(), printer),

@@ -1,6 +1,7 @@
-//! `cert info`: what certificates a folder or file holds, whose they are, and how long they last.
+//! `cert info`: what certificates a folder or file holds, whose they are, and how long they last; `cert renew` for the next ones.
 
 mod files;
+mod renew;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ pub(crate) enum Command {
     /// Show the certificates of this host: what they are for, until when, and when they are renewed
     #[command(after_help = INFO_EXAMPLES)]
     Info(Info),
+    /// Renew the certificates of this host's nodes now: with the enrollment server, by those in force
+    #[command(after_help = RENEW_EXAMPLES)]
+    Renew(renew::Renew),
 }
 
 /// Where to look.
@@ -29,8 +33,16 @@ pub(crate) struct Info {
     paths: Vec<PathBuf>,
 }
 
+/// Runs one of the commands.
+pub(crate) async fn run(command: &Command, printer: &Printer) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Info(arguments) => info(arguments, printer),
+        Command::Renew(arguments) => renew::run(arguments, printer).await,
+    }
+}
+
 /// Prints all certificates that are found; the code says whether all are valid now.
-pub(crate) fn run(Command::Info(info): &Command, printer: &Printer) -> Result<ExitCode, Failure> {
+fn info(info: &Info, printer: &Printer) -> Result<ExitCode, Failure> {
     let default = [PathBuf::from(DATA)];
     let paths = if info.paths.is_empty() {
         &default
@@ -74,3 +86,13 @@ Examples:
   p2psip -o json cert info | jq '.certificates[] | select(.days_left < 14) | .file'
 
 The exit code is 4 when any of them is not valid now. A private key is never read.";
+
+const RENEW_EXAMPLES: &str = "\
+Examples:
+  p2psip cert renew                                    all nodes of this host
+  p2psip cert renew /var/lib/p2psip/overlay            its peer alone
+  p2psip -o json cert renew | jq -r '.certificates[].not_after'
+
+It shows what was renewed and until when; JSON has a line for each node. They renew by themselves when they are due; this is for those who
+cannot wait. A running component takes the new ones over within a minute, a stopped one at its start. The exit code is 4 when the
+certificate in force is not valid any more or the server does not know it, 5 when no server can be reached.";

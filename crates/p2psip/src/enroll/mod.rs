@@ -3,11 +3,13 @@
 //! [`Token`] carries the hash of the configuration root and the addresses of enrollment servers. First the [`document`], from
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
 //! under the document ([`https`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
-//! is asked for with it, so an answer that is lost is asked for again. [`renewal`] keeps certificates from ending.
+//! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
+//! them from ending while a component runs.
 
 mod credentials;
 mod files;
 mod https;
+mod renew;
 mod renewal;
 mod token;
 
@@ -31,6 +33,7 @@ use self::credentials::{LINK, PEER, SIGNER, VALUES, write_record_keys};
 pub(crate) use self::files::CredentialsError;
 use self::files::{Files, certificate_file};
 use self::https::{Client, HttpsError, Server};
+pub(crate) use self::renew::{is_enrolled, renew_now};
 pub(crate) use self::renewal::Renewal;
 pub(crate) use self::token::Token;
 use crate::failure::Failure;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use identity::issue::{Serial, enrollment_ca};
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
@@ -15,7 +16,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
+use wire::NodeId;
 
+use super::renew::When;
+use super::renewal::{RenewError, Shows};
 use super::*;
 
 const OVERLAY: &str = "enroll.p2psip.test";
@@ -144,9 +148,12 @@ async fn a_delegated_signer_is_renewed_with_a_new_key() {
     let world = World::new(7).await;
     let folder = world.folder("edge");
     let first = edge(&folder, &world.token("one").await).await.unwrap();
-    let nothing = renewal::edge(&folder, now_ms()).await.unwrap();
+    let nothing = renew::edge(&folder, When::DueAt(now_ms())).await.unwrap();
     assert!(nothing.is_none());
-    let second = renewal::edge(&folder, now_ms() + 11 * DAY_MS).await.unwrap().unwrap();
+    let second = renew::edge(&folder, When::DueAt(now_ms() + 11 * DAY_MS))
+        .await
+        .unwrap()
+        .unwrap();
     let key = |credentials: &EdgeCredentials| credentials.edge.delegated.certificate().public_key().to_vec();
     assert_ne!(key(&first), key(&second));
     assert_eq!(first.node_id(), second.node_id());
@@ -155,7 +162,10 @@ async fn a_delegated_signer_is_renewed_with_a_new_key() {
     fs::write(folder.join("signer.key"), first.edge.delegated.key().to_pem().unwrap()).unwrap();
     let found = EdgeCredentials::load(&folder, now_ms()).unwrap().unwrap();
     assert_eq!(key(&found), key(&second));
-    let third = renewal::edge(&folder, now_ms() + 11 * DAY_MS).await.unwrap().unwrap();
+    let third = renew::edge(&folder, When::DueAt(now_ms() + 11 * DAY_MS))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(key(&third) != key(&second) && !folder.join("signer.next.key").exists());
 }
 
@@ -164,7 +174,10 @@ async fn a_peer_renews_with_its_certificate_and_a_stranger_does_not() {
     let (world, other) = (World::new(8).await, World::new(9).await);
     let folder = world.folder("peer");
     let known = peer(&folder, &world.token("one").await).await.unwrap();
-    let renewed = renewal::peer(&folder, now_ms() + 31 * DAY_MS).await.unwrap().unwrap();
+    let renewed = renew::peer(&folder, When::DueAt(now_ms() + 31 * DAY_MS))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(renewed.node_id(), known.node_id());
     // A node of another overlay does not even finish the handshake.
     let stranger = peer(&other.folder("peer"), &other.token("one").await).await.unwrap();
@@ -185,6 +198,63 @@ async fn a_peer_renews_with_its_certificate_and_a_stranger_does_not() {
         .await
         .unwrap_err();
     assert!(matches!(refused, HttpsError::Refused { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_when_somebody_wants_it() {
+    let world = World::new(11).await;
+    let token = world.token("one").await;
+    let folders = [world.folder("peer"), world.folder("edge")];
+    peer(&folders[0], &token).await.unwrap();
+    edge(&folders[1], &token).await.unwrap();
+    for (folder, names) in folders.iter().zip([&["peer"][..], &["link", "signer"]]) {
+        let files: Vec<PathBuf> = names.iter().map(|name| folder.join(format!("{name}.der"))).collect();
+        let read = || files.iter().map(|file| fs::read(file).unwrap()).collect::<Vec<_>>();
+        let before = read();
+        let renewed = renew_now(folder).await.unwrap();
+        assert_eq!(renewed.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), files);
+        for ((old, new), (_, told)) in before.iter().zip(read()).zip(&renewed) {
+            assert_ne!(*old, new);
+            assert_eq!(told.der(), &new);
+        }
+    }
+    assert!(renew_now(&world.folder("nobody")).await.unwrap().is_empty());
+}
+
+/// A component that tells when it takes over what is in its folder.
+struct Running(tokio::sync::mpsc::Sender<NodeId>);
+
+impl Shows for Running {
+    const WHOSE: &'static str = "peer";
+    const CERTIFICATES: &'static [&'static str] = &[PEER];
+
+    async fn renew(_: &Path) -> Result<(), EnrollError> {
+        Ok(())
+    }
+
+    async fn take_over(&self, folder: &Path) -> Result<(), RenewError> {
+        let renewed = PeerCredentials::load(folder, now_ms())
+            .map_err(EnrollError::from)?
+            .unwrap();
+        self.0.send(renewed.node_id()).await.unwrap();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_running_component_takes_over_what_somebody_else_has_renewed() {
+    let world = World::new(12).await;
+    let folder = world.folder("peer");
+    let node_id = peer(&folder, &world.token("one").await).await.unwrap().node_id();
+    let (takes, mut taken) = tokio::sync::mpsc::channel(1);
+    let renewal = Renewal::of(folder.clone(), Running(takes));
+    renew_now(&folder).await.unwrap();
+    // From here on a minute is over as soon as there is nothing else to do.
+    tokio::time::pause();
+    assert_eq!(taken.recv().await, Some(node_id));
+    renewal.shutdown(Duration::from_secs(1)).await.unwrap();
+    // Once, and not again.
+    assert_eq!(taken.recv().await, None);
 }
 
 #[tokio::test]
