@@ -25,6 +25,22 @@ pub(super) enum When {
     Now,
 }
 
+impl When {
+    fn has_come_for(self, certificate: &Certificate) -> bool {
+        match self {
+            Self::DueAt(at_ms) => at_ms >= renewal_due_ms(certificate),
+            Self::Now => true,
+        }
+    }
+
+    fn request(self) -> RenewRequest {
+        RenewRequest {
+            anew: matches!(self, Self::Now),
+            ..RenewRequest::default()
+        }
+    }
+}
+
 /// Says whether the folder holds the credentials of a node, a peer's or an edge's.
 pub(crate) fn is_enrolled(folder: &Path) -> bool {
     let files = Files::of(folder);
@@ -150,22 +166,6 @@ impl Answer {
         EnrollError::Answer {
             url: self.url.clone(),
             reason: reason.to_string(),
-        }
-    }
-}
-
-impl When {
-    fn has_come_for(self, certificate: &Certificate) -> bool {
-        match self {
-            Self::DueAt(at_ms) => at_ms >= renewal_due_ms(certificate),
-            Self::Now => true,
-        }
-    }
-
-    fn request(self) -> RenewRequest {
-        RenewRequest {
-            anew: matches!(self, Self::Now),
-            ..RenewRequest::default()
         }
     }
 }
