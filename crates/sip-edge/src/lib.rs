@@ -22,6 +22,7 @@ mod renewer;
 mod requests;
 mod server;
 mod service;
+mod start;
 mod throttle;
 mod transport;
 mod unstored;

@@ -7,37 +7,21 @@ use std::time::Duration;
 use identity::{Sign as _, Verifier};
 use overlay_config::SignedDocument;
 use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
-use runtime::{Component, telemetry};
-use sip_core::aor::Domains;
-use sip_core::digest::{Authenticator, Settings as DigestSettings};
-use sip_core::location::{Limits, Table};
-use sip_core::proxy::{self, BranchTimers};
-use sip_core::token::TokenKey;
+use runtime::Component;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use usage::sip::Registrant;
 use wire::NodeId;
 
-use crate::attach::Attacher;
 use crate::config::{Config, Credentials};
-use crate::directory::Directory;
-use crate::driver::{COMMANDS, Command, Driver, Fatal, HOME_EVENTS, HomeLink, Inbox, now};
-use crate::edges::Edges;
-use crate::entries::Entries;
+use crate::driver::{COMMANDS, Command, Driver, Fatal, HOME_EVENTS, HomeLink, Inbox};
 use crate::home::{Attachment, Home, HomeEvent, REPLIES};
-use crate::metrics::Metrics;
-use crate::minter::Minter;
 use crate::renewer::Renewer;
-use crate::requests::Requests;
 use crate::service::Service;
-use crate::transport::{Arrivals, Bound, Hub};
-use crate::users::Users;
-use crate::{disk, random};
+use crate::start::{Start, endpoint};
+use crate::transport::Bound;
 
-/// RFC 5393 §5.3.3.
-const MAX_BREADTH: u32 = 60;
 const SERVICE: &str = "p2psip.sip_edge.v1.SipEdge";
 /// How long the operator's calls have to end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -294,139 +278,4 @@ async fn run(mut driver: Driver, mut inbox: Inbox) -> Result<(), Fatal> {
         }
     }
     driver.run(inbox).await
-}
-
-/// All that a driver is made of.
-struct Start {
-    config: Config,
-    credentials: Credentials,
-    document: SignedDocument,
-    name: String,
-    node: NodeId,
-    candidate: SocketAddr,
-    store: kv::Store,
-    verifier: Arc<Verifier>,
-    endpoint: Arc<link::Endpoint>,
-    bound: Bound,
-    component: Component,
-}
-
-impl Start {
-    async fn driver(self, home: HomeLink) -> Result<(Driver, Arrivals), BindError> {
-        let Self {
-            config,
-            credentials,
-            document,
-            name,
-            node,
-            candidate,
-            store,
-            verifier,
-            endpoint,
-            bound,
-            component,
-        } = self;
-        let now = now();
-        let unusable = |error: disk::DiskError| BindError::Disk(error.to_string());
-        let home_peer = disk::home(&store)
-            .map_err(|error| unusable(error.into()))?
-            .unwrap_or(NodeId::ZERO);
-        let token_key = disk::token_key(&store).await.map_err(unusable)?;
-        let (mut locations, mut entries, mut directory) =
-            (Table::new(Limits::default()), Entries::default(), Directory::new());
-        disk::load(&store, now, &mut locations, &mut entries, &mut directory)
-            .map_err(|error| unusable(error.into()))?;
-
-        let domains = Arc::new(domains(&config, &name, &bound));
-        let settings = proxy::Settings {
-            node: sip_core::flow::NodeId(*node.as_bytes()),
-            home: sip_core::flow::NodeId(*home_peer.as_bytes()),
-            overlay: name.clone(),
-            domains: Arc::clone(&domains),
-            advertise: config.advertise,
-            token_key: Arc::new(TokenKey::new(&token_key)),
-            seed: random::octets(),
-            transactions: sip_core::transaction::Settings::default(),
-            branches: BranchTimers::default(),
-            max_breadth: MAX_BREADTH,
-            traces: telemetry::sampler(),
-        };
-        let algorithms = config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
-        let digest = DigestSettings {
-            algorithms,
-            ..DigestSettings::default()
-        };
-        let authenticator = Authenticator::new(now.instant, digest, Arc::clone(&domains), &random::octets());
-        let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
-        let (hub, arrivals) = Hub::start(bound, Arc::clone(&endpoint));
-        let driver = Driver {
-            node,
-            proxy: proxy::Core::new(settings),
-            domains,
-            users: Users::new(authenticator, name.clone(), node, credentials.record_keys),
-            locations,
-            entries,
-            directory,
-            edges: Edges::new(sip_core::flow::NodeId(*node.as_bytes())),
-            hub,
-            endpoint,
-            attacher: Attacher {
-                overlay: Arc::from(name.as_str()),
-                link,
-                candidate,
-            },
-            home,
-            minter: Minter::new(credentials.delegated, credentials.values, node, name.clone()),
-            registrant: Registrant {
-                overlay: name,
-                home: home_peer,
-            },
-            verifier,
-            document,
-            store,
-            unstored: crate::unstored::Unstored::default(),
-            jobs: JoinSet::new(),
-            requests: Requests::new(Metrics::new(&component)),
-            component,
-            throttle: crate::throttle::Throttle::default(),
-            followers: crate::feed::Feed::default(),
-            idle: None,
-        };
-        Ok((driver, arrivals))
-    }
-}
-
-fn endpoint(
-    config: &Config,
-    credentials: &Credentials,
-    verifier: &Arc<Verifier>,
-) -> Result<link::Endpoint, link::SetupError> {
-    let endpoint = link::Endpoint::new(
-        Arc::clone(verifier),
-        credentials.link.certificates(),
-        credentials.link.key(),
-    )?;
-    if config.key_log {
-        endpoint.with_key_log()
-    } else {
-        Ok(endpoint)
-    }
-}
-
-/// The overlay's name is the SIP domain; phones may also use a name or an address of this edge.
-fn domains(config: &Config, overlay: &str, bound: &Bound) -> Domains {
-    let domains = config
-        .names
-        .iter()
-        .fold(Domains::new([overlay.to_owned()]), |domains, name| {
-            domains.with_name(name)
-        });
-    let bound = bound
-        .udp
-        .iter()
-        .map(|socket| socket.local().ip())
-        .filter(|ip| !ip.is_unspecified());
-    bound
-        .chain(config.advertise.map(|advertise| advertise.ip))
-        .fold(domains, Domains::with_address)
 }
