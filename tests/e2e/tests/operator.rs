@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use p2psip_e2e::sipp::Scenario;
-use p2psip_e2e::{DOMAIN, Dev, Namespace, program, sip_port};
+use p2psip_e2e::{DOMAIN, Dev, Namespace, eventually, program, sip_port};
 use serde_json::Value;
 
 /// An overlay and its operator.
@@ -148,6 +148,23 @@ fn a_password_is_asked_for_without_being_shown() {
     typist.waits_for("Password for dave@dev.p2psip.test: ");
     typist.types("\u{3}");
     typist.leaves(1);
+}
+
+#[test]
+fn an_edge_is_drained_before_it_is_stopped() {
+    let office = Office::open();
+    assert_eq!(office.json(&["calls"])["calls"], Value::Array(Vec::new()));
+    assert_eq!(office.said(&["health"]).0, 0);
+    assert_eq!(office.json(&["drain", "--wait"])["transactions"], 0);
+    // What is followed ends, what is there can still be looked at, and nobody is sent here any more.
+    let (code, said) = office.said(&["registrations", "--follow"]);
+    assert!(code == 5 && said.contains("draining"), "{code}: {said}");
+    office.json(&["registrations"]);
+    let not_ready = || match office.said(&["health"]) {
+        (3, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("the page tells of the drain", Duration::from_secs(10), not_ready);
 }
 
 #[test]
