@@ -299,6 +299,7 @@ Examples:
   p2psip health
   p2psip health --address http://127.0.0.1:9100
   p2psip health --address unix:/run/p2psip/storage.sock --service p2psip.storage.v1.Storage
+  p2psip health --address unix:/run/p2psip/peer.sock --service p2psip.sip_edge.v1.SipEdge
   HEALTHCHECK CMD [\"/p2psip\", \"health\"]              in a Dockerfile
 
 The exit code is 0 when the process is ready, 3 when it is not, 5 when it cannot be reached.";

@@ -10,18 +10,24 @@ use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
 use rpc::proto::overlay::v1::overlay_server::OverlayServer;
 use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
 use rpc::proto::storage::v1::storage_server::StorageServer;
-use rpc::{Address, BindError, Channel, Listener, Served};
+use rpc::{Address, BindError, Channel, Listener, Served, unbounded};
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 /// The open socket.
 #[derive(Debug)]
 pub(crate) struct Operator {
     served: Served,
     task: AbortOnDropHandle<()>,
+    /// Tell the health of each component; they end with the socket.
+    _health: JoinSet<()>,
 }
 
 /// Ways to the components of one peer, in the operator's role.
@@ -38,14 +44,24 @@ impl Operator {
     /// Opens the socket at `path` and serves.
     pub(crate) async fn open(path: &Path, channels: Channels) -> Result<Self, BindError> {
         let listener = Listener::bind(&Address::Unix(path.to_owned()), None).await?;
+        let mut components = vec![
+            (OverlayServer::<()>::NAME, channels.overlay.clone()),
+            (StorageServer::<()>::NAME, channels.storage.clone()),
+            (SipEdgeServer::<()>::NAME, channels.sip_edge.clone()),
+        ];
         let mut builder = Served::builder()
             .service(Relay::<OverlayServer<()>>::new(channels.overlay))
             .service(Relay::<StorageServer<()>>::new(channels.storage))
             .service(Relay::<SipEdgeServer<()>>::new(channels.sip_edge));
         if let Some(bootstrap) = channels.bootstrap {
+            components.push((BootstrapServer::<()>::NAME, bootstrap.clone()));
             builder = builder.service(Relay::<BootstrapServer<()>>::new(bootstrap));
         }
         let served = builder.build();
+        let mut health = JoinSet::new();
+        for (service, channel) in components {
+            health.spawn(tell_health(channel, service, served.clone()));
+        }
         let serving = served.clone();
         let task = tokio::spawn(async move {
             if let Err(error) = serving.serve(listener).await {
@@ -54,6 +70,7 @@ impl Operator {
         });
         Ok(Self {
             served,
+            _health: health,
             task: AbortOnDropHandle::new(task),
         })
     }
@@ -70,6 +87,21 @@ impl Operator {
         // Only its own end can fail, and that was told above.
         let _ = self.task.await;
     }
+}
+
+/// Says of a component's contract what the component says of it itself.
+async fn tell_health(channel: Channel, service: &'static str, served: Served) {
+    let request = unbounded(HealthCheckRequest {
+        service: service.to_owned(),
+    });
+    if let Ok(states) = HealthClient::new(channel).watch(request).await {
+        let mut states = states.into_inner();
+        while let Ok(Some(state)) = states.message().await {
+            let is_serving = state.status() == ServingStatus::Serving;
+            served.set_health(service, is_serving).await;
+        }
+    }
+    served.set_health(service, false).await;
 }
 
 /// Hands the calls of one contract on to the component that serves it.
@@ -113,3 +145,50 @@ impl<S> Service<Request<Body>> for Relay<S> {
 }
 
 const GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use rpc::{Deadline, Role};
+    use tonic::Status;
+
+    use super::*;
+
+    /// Waits until the health service at a socket says so of a contract.
+    async fn says(channel: &Channel, service: &str, expected: ServingStatus) {
+        let said = rpc::retry(Deadline::after(Duration::from_secs(10)), |_| async {
+            let request = HealthCheckRequest {
+                service: service.to_owned(),
+            };
+            let answer = HealthClient::new(channel.clone()).check(request).await;
+            match answer.map(|answer| answer.into_inner().status()) {
+                Ok(status) if status == expected => Ok(()),
+                other => Err(Status::unavailable(format!("{other:?}"))),
+            }
+        });
+        said.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn each_component_tells_its_health_at_the_socket() {
+        let (overlay, edge) = (Served::builder().build(), Served::builder().build());
+        let (of_overlay, of_edge) = (OverlayServer::<()>::NAME, SipEdgeServer::<()>::NAME);
+        overlay.set_health(of_overlay, true).await;
+        edge.set_health(of_edge, true).await;
+        let direct = |served: &Served| Channel::direct(served.clone(), Role::Operator);
+        let channels = Channels {
+            overlay: direct(&overlay),
+            storage: direct(&Served::builder().build()),
+            sip_edge: direct(&edge),
+            bootstrap: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peer.sock");
+        let operator = Operator::open(&path, channels).await.unwrap();
+        let channel = Channel::connect(&Address::Unix(path), Role::Overlay, None).unwrap();
+        says(&channel, of_edge, ServingStatus::Serving).await;
+        edge.set_health(of_edge, false).await;
+        says(&channel, of_edge, ServingStatus::NotServing).await;
+        says(&channel, of_overlay, ServingStatus::Serving).await;
+        operator.close().await;
+    }
+}
