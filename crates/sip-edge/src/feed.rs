@@ -64,8 +64,14 @@ impl<K: Ord + Clone, T: Followed> Feed<K, T> {
     /// # Errors
     /// When too many follow.
     pub(crate) fn list(&mut self, list: BTreeMap<K, T>, follow: bool) -> Result<Listed<T>, TooMany> {
+        if !follow {
+            return Ok(Listed {
+                items: list.into_values().collect(),
+                changes: None,
+            });
+        }
         let items = list.values().cloned().collect();
-        let changes = follow.then(|| self.follow(list)).transpose()?;
+        let changes = Some(self.follow(list)?);
         Ok(Listed { items, changes })
     }
 

@@ -37,28 +37,22 @@ impl Service {
         answered.await.map_err(|_| gone())
     }
 
-    /// Makes messages of a list and, if it is followed, of its mark and its changes.
-    fn stream<T, R>(
-        &self,
-        listed: Listed<T>,
-        listed_mark: R,
-        tell: impl Fn(Change<T>) -> Vec<R> + Send + 'static,
-    ) -> Items<R>
+    /// Makes messages of a list and, if it is followed, a `mark` at its end and messages of its changes.
+    fn stream<T, R>(&self, listed: Listed<T>, mark: R, tell: impl Fn(Change<T>) -> Vec<R> + Send + 'static) -> Items<R>
     where
         T: Send + 'static,
         R: Send + 'static,
     {
         let Listed { items, changes } = listed;
-        let whole = |item| Change {
+        let came = |item| Change {
             before: None,
             after: Some(item),
         };
+        let list: Vec<R> = items.into_iter().flat_map(|item| tell(came(item))).collect();
+        let list = stream::iter(list);
         let Some(changes) = changes else {
-            let list = items.into_iter().flat_map(move |item| tell(whole(item)));
-            return stream::iter(list.map(Ok).collect::<Vec<_>>()).boxed();
+            return list.map(Ok).boxed();
         };
-        let list: Vec<R> = items.into_iter().flat_map(|item| tell(whole(item))).collect();
-        let list = stream::iter(list.into_iter().chain([listed_mark]));
         let changes = ReceiverStream::new(changes).take_until(self.draining.clone().cancelled_owned());
         let changes = changes.flat_map(move |change| stream::iter(tell(change)));
         let draining = self.draining.clone();
@@ -68,7 +62,11 @@ impl Service {
                 false => "the edge stops, or this reader lags too far behind",
             }))
         });
-        list.chain(changes).map(Ok).chain(end).boxed()
+        list.chain(stream::iter([mark]))
+            .chain(changes)
+            .map(Ok)
+            .chain(end)
+            .boxed()
     }
 }
 
@@ -83,7 +81,7 @@ impl SipEdge for Service {
     ) -> Result<Response<Self::RegistrationsStream>, Status> {
         let RegistrationsRequest { aor, follow } = request.into_inner();
         let listed = self.ask(|answer| Command::Registrations { follow, answer }).await?;
-        let listed_mark = RegistrationsResponse {
+        let mark = RegistrationsResponse {
             event: Event::Listed.into(),
             ..RegistrationsResponse::default()
         };
@@ -96,13 +94,13 @@ impl SipEdge for Service {
                 .map(registration_response)
                 .collect()
         };
-        Ok(Response::new(self.stream(listed?, listed_mark, tell)))
+        Ok(Response::new(self.stream(listed?, mark, tell)))
     }
 
     async fn calls(&self, request: Request<CallsRequest>) -> Result<Response<Self::CallsStream>, Status> {
         let CallsRequest { follow } = request.into_inner();
         let listed = self.ask(|answer| Command::Calls { follow, answer }).await?;
-        let listed_mark = CallsResponse {
+        let mark = CallsResponse {
             event: Event::Listed.into(),
             ..CallsResponse::default()
         };
@@ -111,7 +109,7 @@ impl SipEdge for Service {
             let call: Option<Call> = after.or(before);
             call.into_iter().map(|call| calls_response(event, call)).collect()
         };
-        Ok(Response::new(self.stream(listed?, listed_mark, tell)))
+        Ok(Response::new(self.stream(listed?, mark, tell)))
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
