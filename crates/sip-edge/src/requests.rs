@@ -106,6 +106,12 @@ impl Requests {
             }
             Event::Progressed { context, status } => self.progressed(context, status),
             Event::Answered { context, status } => self.answered(context, status),
+            Event::Unanswered(context) => {
+                if let Some(request) = self.open.remove(&context) {
+                    self.followers.touch(&context);
+                    request.end();
+                }
+            }
             Event::Dropped { flow, why } => {
                 tracing::debug!(network.peer.address = %Pii(flow.remote), why, "message dropped");
             }
@@ -178,23 +184,11 @@ impl Requests {
         let Some(request) = self.open.remove(&context) else {
             return;
         };
-        let Request {
-            method,
-            since,
-            has_rung,
-            span,
-            branches,
-            ..
-        } = request;
         self.followers.touch(&context);
-        let took = since.instant.elapsed();
-        self.metrics.answered(&method, status, took, has_rung);
-        span.record("sip.response.status_code", status);
-        // Those that are being cancelled have no end of their own that anyone would wait for.
-        for branch in branches.into_values() {
-            end(branch.span);
-        }
-        end(span);
+        let took = request.since.instant.elapsed();
+        self.metrics.answered(&request.method, status, took, request.has_rung);
+        request.span.record("sip.response.status_code", status);
+        request.end();
     }
 }
 
@@ -214,6 +208,15 @@ impl Request {
             source: source(&self.flow),
             targets,
         })
+    }
+
+    /// Ends its spans.
+    fn end(self) {
+        // Those that are being cancelled have no end of their own that anyone would wait for.
+        for branch in self.branches.into_values() {
+            end(branch.span);
+        }
+        end(self.span);
     }
 }
 

@@ -324,6 +324,8 @@ pub enum Event {
         /// The status code.
         status: u16,
     },
+    /// The request's transaction ended without a final answer: it is too late for one (RFC 4320 §4.2), or nobody was left to give it.
+    Unanswered(ContextId),
     /// A message was dropped without an answer.
     Dropped {
         /// Where it came from.

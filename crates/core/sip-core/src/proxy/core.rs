@@ -255,7 +255,12 @@ impl Core {
     fn server_ended(&mut self, id: ServerId) {
         let Some(context) = self.by_server.remove(&id) else {
             // It was a REGISTER whose registrar never answered, or something already answered.
-            return self.registers.retain(|_, registering| registering.server != id);
+            let register = self.registers.iter().find(|(_, registering)| registering.server == id);
+            let Some((register, context)) = register.map(|(id, registering)| (*id, registering.context)) else {
+                return;
+            };
+            self.registers.remove(&register);
+            return self.event(Event::Unanswered(context));
         };
         if let Some(context) = self.contexts.get_mut(&context) {
             context.is_server_open = false;
@@ -268,13 +273,16 @@ impl Core {
         let Some(context) = self.contexts.get(&id).filter(|context| context.is_over()) else {
             return;
         };
-        let (resolve, authenticate) = (context.resolve, context.authenticate);
+        let (resolve, authenticate, is_answered) = (context.resolve, context.authenticate, context.is_answered);
         for (branch, state) in &context.branches {
             if let Some(at) = state.deadline {
                 self.deadlines.remove(&(at, id, *branch));
             }
         }
         self.contexts.remove(&id);
+        if !is_answered {
+            self.event(Event::Unanswered(id));
+        }
         if let Some(authenticate) = authenticate {
             self.authentications.remove(&authenticate);
         }

@@ -84,6 +84,8 @@ proptest! {
         for edge in &stage.scene.edges {
             prop_assert_eq!(edge.leftovers(), "");
         }
+        // And each request that was told of came to an end that was told of.
+        prop_assert_eq!(stage.scene.open, Default::default());
     }
 }
 

@@ -11,8 +11,8 @@ use crate::aor::{Aor, Domains};
 use crate::flow::{ConnectionId, Flow, FlowKind, Hop, NodeId, Transport};
 use crate::message::{Message, Name, respond};
 use crate::proxy::{
-    Answer, Authenticated, BranchTimers, Core, Event, Outcome, Output, Query, ResolveId, Resolved, Scope, Settings,
-    Target,
+    Answer, Authenticated, BranchTimers, ContextId, Core, Event, Outcome, Output, Query, ResolveId, Resolved, Scope,
+    Settings, Target,
 };
 use crate::token::{BindingId, TokenKey};
 use crate::transaction;
@@ -83,6 +83,8 @@ pub(super) struct Scene {
     pub(super) silent: Vec<NodeId>,
     pub(super) forgotten: Vec<(Aor, NodeId)>,
     pub(super) dropped: Vec<&'static str>,
+    /// Requests that were told and whose answer was not.
+    pub(super) open: BTreeSet<(usize, ContextId)>,
     /// Calls that were asked for, as from and to.
     pub(super) calls: Vec<[String; 2]>,
     pub(super) between: Vec<Message>,
@@ -108,6 +110,7 @@ impl Scene {
             silent: Vec::new(),
             forgotten: Vec::new(),
             dropped: Vec::new(),
+            open: BTreeSet::new(),
             calls: Vec::new(),
             between: Vec::new(),
         };
@@ -120,6 +123,7 @@ impl Scene {
     /// Restarts an edge: all state in memory is lost, the token key is not.
     pub(super) fn restart(&mut self, edge: usize) {
         self.edges[edge] = core(edge, 2);
+        self.open.retain(|(at, _)| *at != edge);
     }
 
     /// Tells whether nothing is left of what happened.
@@ -257,7 +261,13 @@ impl Scene {
             Output::Forget { aor, node } => self.forgotten.push((aor, node)),
             Output::EdgeSilent(node) => self.silent.push(node),
             Output::Event(Event::Dropped { why, .. }) => self.dropped.push(why),
-            Output::Event(Event::Received { call: Some(call), .. }) => self.calls.push([call.from, call.to]),
+            Output::Event(Event::Received { context, call, .. }) => {
+                self.open.insert((edge, context));
+                self.calls.extend(call.map(|call| [call.from, call.to]));
+            }
+            Output::Event(Event::Answered { context, .. } | Event::Unanswered(context)) => {
+                self.open.remove(&(edge, context));
+            }
             Output::Event(_) | Output::Abandon(_) => {}
             Output::Timeout(_) => unreachable!("ends the round"),
         }
