@@ -233,7 +233,7 @@ impl Driver {
                 // Its answers will find nobody, which the proxy bears.
                 Output::Abandon(_) => {}
                 Output::Forget { aor, .. } => self.directory.drop_routes(aor.as_str()),
-                Output::EdgeSilent(node) => self.handle_unreachable_edge(now, node),
+                Output::EdgeSilent(node) => self.handle_silent_edge(now, node),
                 Output::Event(event) => self.requests.note(event),
                 Output::Timeout(due) => break due,
             }

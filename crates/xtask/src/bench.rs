@@ -304,7 +304,9 @@ impl Server {
 fn middle(mut times: Vec<f64>) -> Option<f64> {
     times.sort_by(f64::total_cmp);
     let quarter = times.len() / 4;
-    let half = times.get(quarter..times.len() - quarter).filter(|half| !half.is_empty())?;
+    let half = times
+        .get(quarter..times.len() - quarter)
+        .filter(|half| !half.is_empty())?;
     #[allow(clippy::cast_precision_loss, reason = "counts of a benchmark are far below 2^52")]
     let count = half.len() as f64;
     Some(half.iter().sum::<f64>() / count)
