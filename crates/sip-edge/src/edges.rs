@@ -142,8 +142,11 @@ impl<I> Edges<I> {
             return Vec::new();
         };
         edge.reaching = None;
-        // A probe that fails late must not put off the next one: the edge may be back by then.
-        let probe = edge.silence.as_ref().map_or(now + PROBE, |silence| silence.probe);
+        // Connections that bring nothing may be all that is broken: they carry no further requests, and another one is tried at once. A probe
+        // that fails late must not put off the next one: the edge may be back by then.
+        let first = if edge.connections.is_empty() { now + PROBE } else { now };
+        edge.connections.clear();
+        let probe = edge.silence.as_ref().map_or(first, |silence| silence.probe);
         edge.silence = Some(Silence {
             until: now + SILENCE,
             probe,
@@ -289,6 +292,21 @@ mod tests {
         edges.connected(OTHER, ConnectionId(1), OTHER);
         edges.not_reached(now + 2 * PROBE, OTHER);
         assert!(!edges.is_silent(OTHER));
+    }
+
+    #[test]
+    fn an_edge_with_a_connection_that_brings_nothing_is_reached_anew_at_once() {
+        let (mut edges, now) = (Edges::new(OWN), Instant::now());
+        edges.send(now, OTHER, Some(HOME), message(1));
+        edges.connected(OTHER, ConnectionId(1), OTHER);
+        edges.silent(now, OTHER);
+        assert_eq!(edges.handle_timeout(now).1, [(OTHER, HOME)]);
+        edges.connected(OTHER, ConnectionId(2), OWN);
+        assert!(!edges.is_silent(OTHER));
+        assert!(matches!(
+            edges.send(now, OTHER, None, message(2)),
+            Verdict::Write(ConnectionId(2), _)
+        ));
     }
 
     #[test]

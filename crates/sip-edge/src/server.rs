@@ -77,11 +77,6 @@ pub enum BindError {
     /// The keys do not serve for TLS.
     #[error("the edge's link certificate does not serve: {0}")]
     Link(String),
-    /// Other edges could not be told where to connect.
-    #[error(
-        "sip_edge.edge_bind is {0}, and this machine has no address: set sip_edge.edge_advertise to what other edges reach"
-    )]
-    Unreachable(SocketAddr),
 }
 
 /// Why a running edge ended by itself.
@@ -119,10 +114,6 @@ impl Server {
         let bound = Bound::bind(&config.bind, config.edge_bind)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
-        let candidate = match config.edge_advertise {
-            Some(candidate) => candidate,
-            None => reachable(edges)?,
-        };
         let node = credentials.link.node_id();
         let store = kv::Store::open(
             &config.data,
@@ -153,7 +144,7 @@ impl Server {
             document,
             name: name.clone(),
             node,
-            candidate,
+            edges,
             store,
             verifier,
             endpoint,
@@ -260,12 +251,6 @@ impl Server {
     }
 }
 
-/// The address that other edges are told.
-fn reachable(bound: SocketAddr) -> Result<SocketAddr, BindError> {
-    let addresses = runtime::addresses::reachable(bound).unwrap_or_default();
-    addresses.first().copied().ok_or(BindError::Unreachable(bound))
-}
-
 /// Runs the driver once the home peer is known: a route without it leads nowhere.
 async fn run(mut driver: Driver, mut inbox: Inbox) -> Result<(), Fatal> {
     while driver.registrant.home == NodeId::ZERO {
@@ -289,7 +274,7 @@ struct Start {
     document: SignedDocument,
     name: String,
     node: NodeId,
-    candidate: SocketAddr,
+    edges: SocketAddr,
     store: kv::Store,
     verifier: Arc<Verifier>,
     endpoint: Arc<link::Endpoint>,
@@ -305,7 +290,7 @@ impl Start {
             document,
             name,
             node,
-            candidate,
+            edges,
             store,
             verifier,
             endpoint,
@@ -359,7 +344,8 @@ impl Start {
             attacher: Attacher {
                 overlay: Arc::from(name.as_str()),
                 link,
-                candidate,
+                advertised: config.edge_advertise,
+                bound: edges,
             },
             home,
             minter: Minter::new(credentials.delegated, credentials.values, node, name.clone()),

@@ -243,6 +243,14 @@ impl Hub {
         }
     }
 
+    /// The flow as it can be used now: where the address that a phone registered at is no longer this machine's, another one of it.
+    pub(crate) fn usable(&self, flow: Flow) -> Flow {
+        if flow.transport.is_reliable() || udp::is_own(flow.local.ip()) {
+            return flow;
+        }
+        self.flow_to(flow.transport, flow.remote).unwrap_or(flow)
+    }
+
     /// The flow to a phone that is known by its address alone: the socket or the connection that reaches it.
     pub(crate) fn flow_to(&self, transport: Transport, remote: SocketAddr) -> Option<Flow> {
         if transport.is_reliable() {
