@@ -198,7 +198,7 @@ fn fuzz_targets(root: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// The files of `tests/e2e/tests`, by what they need.
-const PHONES: [&str; 3] = ["calls", "operator", "traffic"];
+const PHONES: [&str; 4] = ["calls", "operator", "processes", "traffic"];
 const CONTAINERS: &str = "containers";
 
 #[cfg(test)]
