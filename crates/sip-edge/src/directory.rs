@@ -139,6 +139,22 @@ impl<W> Directory<W> {
         (age < limit).then_some(entry.record.as_ref())
     }
 
+    /// Uses a record no more until it is fetched anew. Its version stays the least that counts.
+    pub(crate) fn doubt_record(&mut self, aor: &str) {
+        if let Some(entry) = self.entries.get_mut(aor) {
+            entry.record_at = None;
+        }
+    }
+
+    /// The same with all records for which `is_good` does not hold.
+    pub(crate) fn doubt_records(&mut self, is_good: impl Fn(&Record) -> bool) {
+        for entry in self.entries.values_mut() {
+            if entry.record.as_ref().is_some_and(|record| !is_good(record)) {
+                entry.record_at = None;
+            }
+        }
+    }
+
     /// The edges that serve the user; entries whose life has ended are left out.
     pub(crate) fn routes(&self, now_ms: u64, aor: &str) -> Option<impl Iterator<Item = &Route>> {
         let entry = self.entries.get(aor)?;

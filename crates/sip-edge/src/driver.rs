@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 use usage::sip::{Found, Registrant};
+use usage::user::RecordKey;
 use wire::{NodeId, Now};
 
 use crate::attach::Attacher;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Drain(oneshot::Sender<()>),
     /// Certificates of the edge were renewed.
     Renewed(Box<Credentials>),
+    /// The record keys are others; answers when records are opened under them.
+    RecordKeys(Vec<RecordKey>, oneshot::Sender<()>),
     /// Lists the bindings.
     Registrations(oneshot::Sender<Vec<Registration>>),
 }
@@ -313,14 +316,21 @@ impl Driver {
                     link,
                     delegated,
                     values,
-                    record_keys,
+                    // They have a way of their own, on which newer ones may have come.
+                    record_keys: _,
                 } = *credentials;
                 self.component.certificate("edge_link", link.until_ms());
                 let signer = delegated.certificate().not_after_ms();
                 self.component.certificate("delegated_signer", signer);
                 self.attacher.link = Arc::new(link);
                 self.minter.renew(delegated, values);
-                self.users.add_keys(record_keys);
+            }
+            Command::RecordKeys(keys, done) => {
+                self.users.set_keys(keys);
+                // What is kept under a key that is gone has been sealed again in the overlay.
+                self.directory.doubt_records(|record| self.users.can_open(record));
+                // Who told may have gone.
+                let _ = done.send(());
             }
             Command::Registrations(answer) => {
                 let list = self.locations.iter().flat_map(|(aor, _)| {

@@ -328,13 +328,15 @@ impl Start {
             ..DigestSettings::default()
         };
         let authenticator = Authenticator::new(now.instant, digest, Arc::clone(&domains), &random::octets());
+        let users = Users::new(authenticator, name.clone(), node, credentials.record_keys);
+        directory.doubt_records(|record| users.can_open(record));
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
         let (hub, arrivals) = Hub::start(bound, Arc::clone(&endpoint));
         let driver = Driver {
             node,
             proxy: proxy::Core::new(settings),
             domains,
-            users: Users::new(authenticator, name.clone(), node, credentials.record_keys),
+            users,
             locations,
             entries,
             directory,

@@ -35,6 +35,8 @@ struct World {
     now_ms: u64,
     document: SignedDocument,
     record_key: RecordKey,
+    /// The signer of user records.
+    writer: NodeId,
     stub: Stub,
 }
 
@@ -67,21 +69,22 @@ impl World {
             now_ms,
             document,
             record_key: RecordKey::new(1, [9; 32]),
+            writer,
         };
         for user in users {
-            world.add_user(user, writer);
+            world.put_user(user, &world.record_key, 1);
         }
         world
     }
 
-    fn add_user(&self, user: &str, writer: NodeId) {
+    fn put_user(&self, user: &str, key: &RecordKey, version: u64) {
         let aor = format!("{user}@{DOMAIN}");
         let public = Public {
             state: State::Active,
-            version: 1,
+            version,
             issued_ms: self.now_ms,
             allowed_edges: Vec::new(),
-            record_key_version: 1,
+            record_key_version: key.version(),
         };
         let secret = Secret {
             user: aor.clone(),
@@ -89,11 +92,10 @@ impl World {
             display_name: String::new(),
             hashes: Hashes::new(&aor, DOMAIN, PASSWORD),
         };
-        let record = self
-            .record_key
+        let record = key
             .seal(DOMAIN, ResourceId::of(aor.as_bytes()), public, &secret, [3; 12])
             .unwrap();
-        let signer = signer(&self.ca, Class::UserRecord, writer, Some(&aor), self.now_ms);
+        let signer = signer(&self.ca, Class::UserRecord, self.writer, Some(&aor), self.now_ms);
         let signed = usage::user::store(&signer, DOMAIN, &aor, &record, (self.now_ms, TransactionId(1)));
         self.stub.store(&signed.contents, &signed.security);
     }
@@ -206,11 +208,14 @@ impl Phone {
     }
 
     async fn register(&mut self) {
-        self.agent.register(Instant::now()).unwrap();
-        let event = self
-            .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
-            .await;
+        let event = self.try_to_register().await;
         assert!(matches!(event, Event::Registered { .. }), "{event:?}");
+    }
+
+    async fn try_to_register(&mut self) -> Event {
+        self.agent.register(Instant::now()).unwrap();
+        self.until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
+            .await
     }
 }
 
@@ -317,11 +322,29 @@ async fn a_wrong_password_is_refused() {
     let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
     let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
     let mut alice = Phone::new("alice", "wrong", edge.addresses()[0]).await;
-    alice.agent.register(Instant::now()).unwrap();
-    let event = alice
-        .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
-        .await;
-    assert_eq!(event, Event::RegisterFailed { code: 401 });
+    assert_eq!(alice.try_to_register().await, Event::RegisterFailed { code: 401 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_opened_under_each_key_that_the_edge_holds() {
+    let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
+    let (old, new) = (world.record_key.clone(), RecordKey::new(2, [8; 32]));
+    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
+    let keys = edge.renewer();
+    let mut alice = Phone::new("alice", PASSWORD, edge.addresses()[0]).await;
+    let mut bob = Phone::new("bob", PASSWORD, edge.addresses()[0]).await;
+    world.put_user("bob", &new, 1);
+    alice.register().await;
+    // Neither yes nor no: at 401 the phone would ask for another password, at 403 give up.
+    assert_eq!(bob.try_to_register().await, Event::RegisterFailed { code: 503 });
+    keys.set_record_keys(vec![old, new.clone()]).await;
+    alice.register().await;
+    bob.register().await;
+    // Sealed again; what the edge keeps is still under the old key when that goes.
+    world.put_user("alice", &new, 2);
+    keys.set_record_keys(vec![new]).await;
+    alice.register().await;
+    bob.register().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
