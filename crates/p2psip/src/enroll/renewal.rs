@@ -16,9 +16,9 @@ use runtime::Tasks;
 use super::credentials::{EdgeCredentials, LINK, NEXT_SIGNER, PEER, PeerCredentials, SIGNER};
 use super::files::{Files, certificate_file, key_file};
 use super::https::Client;
-use super::{EnrollError, check, first, now_ms, request_of};
+use super::{EnrollError, check, first, now_ms, record_keys, request_of};
 
-/// The task that renews what one component shows, while it runs.
+/// The tasks that renew what one component was given, while it runs.
 #[derive(Debug)]
 pub(crate) struct Renewal(Tasks);
 
@@ -49,10 +49,14 @@ impl Renewal {
         Self(tasks)
     }
 
-    /// Renews the certificates of a running edge, whose credentials are in `folder`.
-    pub(crate) fn of_edge(folder: PathBuf, renewer: sip_edge::Renewer) -> Self {
+    /// Renews the certificates of a running edge, whose credentials are in `folder`, and asks for its record keys so often.
+    pub(crate) fn of_edge(folder: PathBuf, renewer: sip_edge::Renewer, record_keys_every: Duration) -> Self {
         let mut tasks = Tasks::new();
         let stop = tasks.stop();
+        let (place, keys, until) = (folder.clone(), renewer.clone(), tasks.stop());
+        tasks.spawn("record keys of the edge", async move {
+            record_keys::keep(&place, keys, record_keys_every, until).await;
+        });
         tasks.spawn("renewal of the edge's certificates", async move {
             loop {
                 tell(renew_edge(&folder, &renewer).await);
