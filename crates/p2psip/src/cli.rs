@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{cert, config, health, ping, registrations, token, users};
+use crate::{cert, config, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -101,6 +101,9 @@ pub(crate) enum Command {
     /// Administer the tokens with which further peers enroll
     #[command(subcommand)]
     Token(token::Command),
+    /// Replace the key that seals users' records
+    #[command(subcommand)]
+    RecordKey(record_key::Command),
     /// Look at certificates
     #[command(subcommand)]
     Cert(cert::Command),

@@ -20,6 +20,7 @@ mod operator;
 mod output;
 mod password;
 mod ping;
+mod record_key;
 mod registrations;
 mod reload;
 mod settings;
@@ -70,6 +71,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Registrations(arguments) => asynchronously(registrations::run(&arguments, &cli.global, printer)),
         Command::Users(command) => asynchronously(users::run(&command, &cli.global, printer)),
         Command::Token(command) => asynchronously(token::run(&command, &cli.global, printer)),
+        Command::RecordKey(command) => asynchronously(record_key::run(&command, &cli.global, printer)),
         Command::Cert(command) => cert::run(&command, printer),
         Command::Config(command) => config::run(&command, printer),
         Command::Health(arguments) => asynchronously(health::run(&arguments, &cli.global, printer)),
