@@ -284,6 +284,10 @@ impl Driver {
         match refusal {
             None => {
                 let batch = self.core.acknowledged(id);
+                if self.rotation == Phase::Resealing {
+                    // There is room for the next record, or it was the last.
+                    self.rotate_at = Instant::now();
+                }
                 self.write(batch).await
             }
             Some(refusal) => {

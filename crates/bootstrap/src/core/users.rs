@@ -146,9 +146,10 @@ impl Users {
     pub(super) fn published(&mut self, aor: &str, version: u64, batch: &mut Batch) {
         if let Some(user) = self.by_aor.get_mut(aor) {
             user.published = user.published.max(version);
-            // What waits is always the newest, so this is what was acknowledged.
-            user.published_key = user.record.public().record_key_version;
-            self.resealing.published(aor, user.published_key);
+            if version == user.version() {
+                user.published_key = user.record.public().record_key_version;
+                self.resealing.published(aor, user.published_key);
+            }
             state::put(batch, USERS, aor.as_bytes(), &UserRecord::from(&*user));
         }
     }

@@ -27,12 +27,14 @@ impl Driver {
     /// Brings a rotation of the record key on; returns when to look again.
     pub(super) async fn rotate(&mut self) -> Result<Duration, FlushError> {
         let (phase, batch) = self.core.advance_rotation(unix_ms());
+        let is_moving = !batch.is_empty();
         self.write(batch).await?;
         if phase != self.rotation {
             info!(rotation = phase.as_str_name(), "record key is rotated");
             self.rotation = phase;
         }
         Ok(match phase {
+            _ if is_moving => Duration::ZERO,
             Phase::Settled => REFRESH_EVERY,
             _ => ROTATE_EVERY,
         })
@@ -68,7 +70,7 @@ impl Driver {
 }
 
 const REFRESH_EVERY: Duration = Duration::from_secs(3600);
-/// Edges report within a minute, and the overlay acknowledges within milliseconds.
+/// How soon it is seen that the last edge has reported, or that the certificate of one that had not has ended.
 const ROTATE_EVERY: Duration = Duration::from_secs(1);
 /// More may be due than was signed in one batch.
 const REFRESH_MORE: Duration = Duration::from_secs(1);

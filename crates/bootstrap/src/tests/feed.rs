@@ -16,7 +16,7 @@ use tonic::Code;
 use super::world::{ALICE, OPTIONS, alice, make_overlay};
 use crate::{Config, Server, StartError};
 
-type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
+pub(super) type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
 
 #[tokio::test]
 async fn overlay_gets_the_document_and_the_users_until_it_acknowledges() {
@@ -266,7 +266,7 @@ pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
     BootstrapClient::new(Channel::direct(server.served(), role))
 }
 
-async fn open(server: &Server, document_sequence: u32) -> Feed {
+pub(super) async fn open(server: &Server, document_sequence: u32) -> Feed {
     let mut client = client(server, Role::Overlay);
     let feed = Feed::open(|up| async move { client.feed(up).await }).await.unwrap();
     let open = proto::FeedOpen {
@@ -281,11 +281,11 @@ async fn open(server: &Server, document_sequence: u32) -> Feed {
     feed
 }
 
-async fn next(feed: &mut Feed) -> proto::FeedResponse {
+pub(super) async fn next(feed: &mut Feed) -> proto::FeedResponse {
     feed.receive().await.unwrap().unwrap()
 }
 
-async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
+pub(super) async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
     let message = Message::Acknowledge(proto::Acknowledge { id, refusal });
     feed.send(proto::FeedRequest { message: Some(message) }).await.unwrap();
 }
