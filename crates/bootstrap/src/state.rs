@@ -1,4 +1,4 @@
-//! What is on the disk: one record for each token, user, waiting message and client.
+//! What is on the disk: one record for each token, user, waiting message, client and edge.
 //!
 //! A record is a format version and JSON; byte strings are hex. The folder is readable by its owner
 //! alone, because the keys are in it.

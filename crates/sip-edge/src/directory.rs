@@ -228,12 +228,37 @@ impl<W> Entry<W> {
 
 #[cfg(test)]
 mod tests {
+    use usage::user::{Hashes, Public, RecordKey, Secret, State};
+
     use super::*;
 
     const AOR: &str = "bob@example.org";
 
     fn nothing() -> Found {
         Found::default()
+    }
+
+    fn record(version: u64) -> Found {
+        let public = Public {
+            state: State::Active,
+            version,
+            issued_ms: 0,
+            allowed_edges: Vec::new(),
+            record_key_version: 1,
+        };
+        let secret = Secret {
+            user: AOR.to_owned(),
+            realm: "example.org".to_owned(),
+            display_name: String::new(),
+            hashes: Hashes::new(AOR, "example.org", "secret"),
+        };
+        let key = RecordKey::new(1, [1; 32]);
+        let place = wire::ResourceId::of(AOR.as_bytes());
+        let sealed = key.seal("example.org", place, public, &secret, [0; 12]);
+        Found {
+            record: sealed.ok(),
+            ..Found::default()
+        }
     }
 
     #[test]
@@ -258,6 +283,23 @@ mod tests {
         assert_eq!(directory.failed(AOR), [2]);
         assert_eq!(directory.ask(now + NOBODY, AOR, Need::Record, 3), (Answer::Waits, true));
         assert_eq!(directory.record(now + NOBODY, AOR), None);
+    }
+
+    #[test]
+    fn a_doubted_record_is_fetched_anew_and_stays_the_least_that_counts() {
+        let (mut directory, now) = (Directory::new(), Instant::now());
+        directory.ask(now, AOR, Need::Record, 1);
+        directory.found(now, AOR, record(2));
+        directory.doubt_records(|record| record.public().version != 2);
+        assert_eq!(directory.record(now, AOR), None);
+        assert_eq!(directory.ask(now, AOR, Need::Record, 2), (Answer::Waits, true));
+        directory.found(now, AOR, record(1));
+        let version = |directory: &Directory<i32>| directory.record(now, AOR).flatten().map(|it| it.public().version);
+        assert_eq!(version(&directory), Some(2));
+        directory.doubt_record(AOR);
+        directory.ask(now, AOR, Need::Record, 3);
+        directory.found(now, AOR, record(3));
+        assert_eq!(version(&directory), Some(3));
     }
 
     #[test]

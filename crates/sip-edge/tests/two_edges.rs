@@ -351,16 +351,7 @@ async fn records_are_opened_under_each_key_that_the_edge_holds() {
 async fn a_call_outlives_the_restart_of_its_edge() {
     let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
     let credentials = world.credentials();
-    let again = Credentials {
-        link: credentials.link.clone(),
-        delegated: Authority::new(
-            credentials.delegated.key().clone(),
-            credentials.delegated.certificate().clone(),
-        )
-        .unwrap(),
-        values: credentials.values.clone(),
-        record_keys: credentials.record_keys.clone(),
-    };
+    let again = again(&credentials, credentials.record_keys.clone());
     let first = world.edge(credentials, &folder.path().join("1"), localhost()).await;
     let address = first.addresses()[0];
     let other = world
@@ -382,6 +373,33 @@ async fn a_call_outlives_the_restart_of_its_edge() {
     hang_up(&mut bob, &mut alice).await;
     call(&mut bob, &mut alice, "alice").await;
     call(&mut alice, &mut bob, "bob").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_on_disk_under_a_key_that_is_gone_is_fetched_anew() {
+    let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
+    let (credentials, new) = (world.credentials(), RecordKey::new(2, [8; 32]));
+    let later = again(&credentials, vec![new.clone()]);
+    let first = world.edge(credentials, folder.path(), localhost()).await;
+    let address = first.addresses()[0];
+    let mut alice = Phone::new("alice", PASSWORD, address).await;
+    alice.register().await;
+    first.shutdown(Duration::ZERO).await;
+    world.put_user("alice", &new, 2);
+    let _second = world.edge(later, folder.path(), address).await;
+    eventually(|| world.stub.attachments() == 2).await;
+    alice.register().await;
+}
+
+/// The same edge once more, with these record keys.
+fn again(credentials: &Credentials, record_keys: Vec<RecordKey>) -> Credentials {
+    let (key, certificate) = (credentials.delegated.key(), credentials.delegated.certificate());
+    Credentials {
+        link: credentials.link.clone(),
+        delegated: Authority::new(key.clone(), certificate.clone()).unwrap(),
+        values: credentials.values.clone(),
+        record_keys,
+    }
 }
 
 async fn eventually(is_so: impl Fn() -> bool) {
