@@ -202,6 +202,20 @@ async fn record_keys_follow_a_rotation_from_its_begin_to_its_end() {
 }
 
 #[tokio::test]
+async fn record_keys_are_for_edges_alone() {
+    let world = World::new(13).await;
+    let peer = peer(&world.folder("peer"), &world.token("one").await).await.unwrap();
+    let server = Server::of(&world.url).unwrap();
+    for shown in [None, Some(&peer.signer)] {
+        let client = Client::of(peer.document.document(), shown).unwrap();
+        let refused = client
+            .post(&server, "/.well-known/p2psip/record-keys", Vec::new())
+            .await;
+        assert!(matches!(refused, Err(HttpsError::Refused { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_edge_that_was_left_out_is_refused_and_keeps_what_it_has() {
     let world = World::new(12).await;
     let folder = world.folder("edge");
