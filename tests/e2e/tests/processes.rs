@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fleet::{Fleet, Kind, Settings, Wiring};
-use p2psip_e2e::sipp::Scenario;
+use p2psip_e2e::sipp::{Scenario, answered};
 use p2psip_e2e::{Namespace, eventually, program};
 use serde_json::Value;
 
@@ -167,4 +167,32 @@ fn an_emptied_volume_is_filled_again() {
         assert_eq!(found["edges"].as_array().map(Vec::len), Some(1), "{found}");
     }
     site.call(("bob", 5070), "alice", (7100, 5060));
+}
+
+#[test]
+fn an_edge_without_its_overlay_serves_whom_it_can() {
+    let mut site = Site::open(Wiring::Unix);
+    site.register("alice", 5060, 7100);
+    site.register("bob", 5070, 7101);
+    let answering = site.scenario("phone_answers", 7101, 5070).start();
+    let held = site.scenario("call_long", 7002, 5060).user("alice").calls("bob");
+    let held = held.arguments(["-d", "4000", "-trace_msg"]).start();
+    eventually("the call is answered", Duration::from_secs(20), || {
+        answered(site.folder.path())
+            .then_some(())
+            .ok_or_else(|| "not yet".to_owned())
+    });
+    site.fleet.kill((1, Kind::Overlay)).unwrap();
+    // What is within a call, to an edge that is connected, or to a phone of its own.
+    held.succeeds();
+    answering.succeeds();
+    site.call(("alice", 5060), "bob", (7101, 5070));
+    site.call(("alice", 5060), "alice", (7100, 5060));
+    // Whom it would have to look up.
+    let unserved = |callee| site.scenario("call_unserved", 7001, 5060).user("alice").calls(callee);
+    unserved("somebody").run();
+    site.fleet.start_part((1, Kind::Overlay)).unwrap();
+    site.fleet.wait_ready(1).unwrap();
+    let unknown = site.scenario("call_unknown", 7001, 5060);
+    unknown.user("alice").calls("somebody").run();
 }
