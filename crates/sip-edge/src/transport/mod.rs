@@ -146,7 +146,7 @@ impl Hub {
 
     /// Takes a connection with a node into the table and returns its id, unless the table is full.
     pub(crate) fn add_node(&mut self, connection: link::Connection, kind: FlowKind) -> Option<ConnectionId> {
-        let (local, remote) = (canonical(connection.local()), canonical(connection.remote()));
+        let (local, remote) = (connection.local(), connection.remote());
         let flow = Flow {
             transport: Transport::Tls,
             local,
