@@ -31,7 +31,7 @@ pub(crate) struct Info {
 
 /// Prints all certificates that are found; the code says whether all are valid now.
 pub(crate) fn run(Command::Info(info): &Command, printer: &Printer) -> Result<ExitCode, Failure> {
-    let default = [PathBuf::from(DATA)];
+    let default = [PathBuf::from(crate::settings::DATA)];
     let paths = if info.paths.is_empty() {
         &default
     } else {
@@ -62,9 +62,6 @@ pub(crate) fn run(Command::Info(info): &Command, printer: &Printer) -> Result<Ex
         ExitCode::Credentials
     })
 }
-
-/// Where a peer keeps what it has, unless it is told otherwise.
-const DATA: &str = "/var/lib/p2psip";
 
 const INFO_EXAMPLES: &str = "\
 Examples:
