@@ -12,10 +12,11 @@ const CONTRACTS: [&str; 4] = [
 ];
 
 /// Messages that carry a secret, and the ones that contain them: `lib.rs` gives them a Debug that shows nothing.
-const SECRET: [&str; 7] = [
+const SECRET: [&str; 8] = [
     ".p2psip.bootstrap.v1.EnrollRequest",
     ".p2psip.bootstrap.v1.EnrollRequest.credential",
     ".p2psip.bootstrap.v1.EnrollResponse",
+    ".p2psip.bootstrap.v1.FetchRecordKeysResponse",
     ".p2psip.bootstrap.v1.Password",
     ".p2psip.bootstrap.v1.RecordKey",
     ".p2psip.bootstrap.v1.PutUserRequest",

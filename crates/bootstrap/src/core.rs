@@ -4,9 +4,11 @@
 //! written ends the process, and the next one starts from the disk.
 
 mod enroll;
+mod keys;
 mod limiter;
 mod outbox;
 mod renew;
+mod rotation;
 mod service;
 mod tokens;
 mod users;
@@ -18,13 +20,16 @@ use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 
 use crate::error::{Refused, StartError};
+use keys::RecordKeys;
 use limiter::Limiter;
 use outbox::Outbox;
+use rotation::EdgeKeys;
 use service::Service;
 use tokens::Tokens;
 use users::Users;
 
 pub(crate) use outbox::Waiting;
+pub(crate) use rotation::Phase;
 pub(crate) use tokens::TokenPage;
 pub(crate) use users::UserPage;
 
@@ -37,6 +42,7 @@ pub(crate) struct Core {
     tokens: Tokens,
     users: Users,
     clients: enroll::Clients,
+    edge_keys: EdgeKeys,
     outbox: Outbox,
     limiter: Limiter,
 }
@@ -45,10 +51,15 @@ impl Core {
     /// Reads the state from the disk.
     pub(crate) fn load(store: &Store, now_ms: u64) -> Result<Core, StartError> {
         let service = Service::load(store, now_ms)?;
+        let mut users = Users::load(store)?;
+        if let RecordKeys::Resealing { new, .. } = service.record_keys() {
+            users.reseal_under(new.version());
+        }
         Ok(Core {
             tokens: Tokens::load(store)?,
-            users: Users::load(store)?,
+            users,
             clients: enroll::Clients::load(store)?,
+            edge_keys: EdgeKeys::load(store)?,
             outbox: Outbox::load(store)?,
             limiter: Limiter::default(),
             service,

@@ -1,5 +1,7 @@
 //! The one task that owns the state: it decides, writes, and only then answers.
 
+mod due;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +19,7 @@ use tonic::Status;
 use tracing::{error, info, warn};
 use wire::ErrorCode;
 
-use crate::core::{Core, Outcome, TokenPage, UserPage};
+use crate::core::{Core, Outcome, Phase, TokenPage, UserPage};
 
 /// Where an answer goes; nobody may be waiting any more.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
@@ -38,6 +40,14 @@ pub(crate) enum Command {
     CreateToken(proto::CreateTokenRequest, Reply<proto::CreateTokenResponse>),
     RevokeToken(proto::RevokeTokenRequest, Reply<proto::RevokeTokenResponse>),
     ListTokens(Option<String>, Reply<TokenPage>),
+    RotateRecordKey(proto::RotateRecordKeyRequest, Reply<proto::RotateRecordKeyResponse>),
+    RecordKeys(Reply<proto::RecordKeysResponse>),
+    /// The certificate that an edge showed, verified, and which record keys it holds.
+    FetchRecordKeys(
+        Certificate,
+        proto::FetchRecordKeysRequest,
+        Reply<proto::FetchRecordKeysResponse>,
+    ),
     /// A stream of the overlay begins; its number is the answer.
     Attach(proto::FeedOpen, Down, Reply<u64>),
     Acknowledge {
@@ -59,6 +69,9 @@ pub(crate) struct Driver {
     feed: Option<Feed>,
     feeds: u64,
     retry: Duration,
+    /// How far the rotation of the record key is, and when to look at it.
+    rotation: Phase,
+    rotate_at: Instant,
 }
 
 /// The overlay's stream.
@@ -94,6 +107,8 @@ impl Driver {
             feed: None,
             feeds: 0,
             retry,
+            rotation: Phase::Settled,
+            rotate_at: Instant::now(),
         }
     }
 
@@ -111,7 +126,10 @@ impl Driver {
                 .feed
                 .as_ref()
                 .and_then(|feed| feed.refused.values().map(|retry| retry.at).min());
-            let wake = retry_at.map_or(refresh_at, |at| at.min(refresh_at));
+            let wake = [retry_at, Some(self.rotate_at)]
+                .into_iter()
+                .flatten()
+                .fold(refresh_at, Instant::min);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
@@ -123,6 +141,9 @@ impl Driver {
                 () = tokio::time::sleep_until(wake) => {
                     if Instant::now() >= refresh_at {
                         refresh_at = Instant::now() + self.refresh().await?;
+                    }
+                    if Instant::now() >= self.rotate_at {
+                        self.rotate_at = Instant::now() + self.rotate().await?;
                     }
                     self.retry().await?;
                 }
@@ -175,6 +196,19 @@ impl Driver {
                 let _ = reply.send(Ok(self.core.list_tokens(after.as_deref())));
                 Ok(())
             }
+            Command::RotateRecordKey(request, reply) => {
+                let outcome = self.core.rotate_record_key(&request);
+                self.rotate_at = Instant::now();
+                self.finish("rotate record key", outcome, reply).await
+            }
+            Command::RecordKeys(reply) => {
+                let _ = reply.send(Ok(self.core.record_keys(now_ms)));
+                Ok(())
+            }
+            Command::FetchRecordKeys(shown, request, reply) => {
+                let outcome = self.core.fetch_record_keys(&shown, &request);
+                self.finish("fetch record keys", outcome, reply).await
+            }
             Command::Attach(open, down, reply) => {
                 let _ = reply.send(Ok(self.attach(&open, down)));
                 Ok(())
@@ -191,8 +225,12 @@ impl Driver {
     async fn finish<T>(&mut self, what: &'static str, outcome: Outcome<T>, reply: Reply<T>) -> Result<(), FlushError> {
         let answer = match outcome {
             Ok((answer, batch)) => {
+                // Repetitions and polls are no news.
+                let is_change = !batch.is_empty();
                 self.write(batch).await?;
-                info!(operation = what, "bootstrap operation done");
+                if is_change {
+                    info!(operation = what, "bootstrap operation done");
+                }
                 Ok(answer)
             }
             Err(refused) => Err(Status::from(refused)),
@@ -206,20 +244,6 @@ impl Driver {
             Ok(())
         } else {
             self.store.apply(batch).await
-        }
-    }
-
-    /// Signs old records anew; returns when to look again.
-    async fn refresh(&mut self) -> Result<Duration, FlushError> {
-        match self.core.refresh(unix_ms()) {
-            Ok((count, batch)) => {
-                self.write(batch).await?;
-                Ok(if count == 0 { REFRESH_EVERY } else { REFRESH_MORE })
-            }
-            Err(refused) => {
-                warn!(error = %refused, "user records cannot be signed again");
-                Ok(REFRESH_EVERY)
-            }
         }
     }
 
@@ -260,6 +284,10 @@ impl Driver {
         match refusal {
             None => {
                 let batch = self.core.acknowledged(id);
+                if self.rotation == Phase::Resealing {
+                    // There is room for the next record, or it was the last.
+                    self.rotate_at = Instant::now();
+                }
                 self.write(batch).await
             }
             Some(refusal) => {
@@ -275,34 +303,6 @@ impl Driver {
                 Ok(())
             }
         }
-    }
-
-    /// Tries again what was refused some time ago.
-    async fn retry(&mut self) -> Result<(), FlushError> {
-        let Some(feed) = &mut self.feed else { return Ok(()) };
-        let now = Instant::now();
-        let due: Vec<u64> = feed
-            .refused
-            .iter()
-            .filter(|(_, retry)| retry.at <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            let Some(feed) = &mut self.feed else { return Ok(()) };
-            let Some(retry) = feed.refused.remove(&id) else {
-                continue;
-            };
-            if !retry.is_outdated {
-                // Sent again in its turn: everything after it is in flight or waits behind it.
-                feed.sent = feed.sent.min(id.saturating_sub(1));
-                continue;
-            }
-            match self.core.outdated(unix_ms(), id) {
-                Ok(((), batch)) => self.write(batch).await?,
-                Err(refused) => warn!(error = %refused, "user record cannot be signed again"),
-            }
-        }
-        Ok(())
     }
 
     /// Sends what waits, as far as the window allows.
@@ -354,6 +354,3 @@ pub(crate) const DOWN: usize = WINDOW + 2;
 const DOCUMENT: u64 = 0;
 /// What the overlay refuses is seldom better at once.
 pub(crate) const RETRY: Duration = Duration::from_secs(5);
-const REFRESH_EVERY: Duration = Duration::from_secs(3600);
-/// More may be due than was signed in one batch.
-const REFRESH_MORE: Duration = Duration::from_secs(1);

@@ -124,6 +124,12 @@ pub(crate) enum Refused {
     /// A node that was enrolled elsewhere, or with another key.
     #[error("node {0} was not enrolled here with this key")]
     Stranger(wire::NodeId),
+    /// An edge that was left out of a rotation of the record key.
+    #[error("edge {0} was left out and gets no record key any more: enroll it anew")]
+    LeftOut(wire::NodeId),
+    /// A rotation of the record key to another version goes on.
+    #[error("a rotation of the record key to version {0} goes on")]
+    Rotating(u32),
     /// There is no such thing.
     #[error("there is no {0}")]
     NotFound(String),
@@ -156,8 +162,8 @@ impl From<Refused> for Status {
             Refused::Invalid(_) => Status::invalid_argument(text),
             Refused::Credential => Status::unauthenticated(text),
             Refused::TooManyFailures | Refused::Full { .. } => Status::resource_exhausted(text),
-            Refused::Stranger(_) => Status::permission_denied(text),
-            Refused::NotCovered(_) => Status::failed_precondition(text),
+            Refused::Stranger(_) | Refused::LeftOut(_) => Status::permission_denied(text),
+            Refused::NotCovered(_) | Refused::Rotating(_) => Status::failed_precondition(text),
             Refused::NotFound(_) => Status::not_found(text),
             Refused::Exists(_) => Status::already_exists(text),
             Refused::Version { .. } => Status::aborted(text),

@@ -124,6 +124,7 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
         user_key: Octets::of(user_key.pkcs8()),
         user_signer: Octets::of(user_signer.as_bytes()),
         record_keys: vec![(1, Octets::of(new_secret()?))],
+        resealing: false,
         token_key: Octets::of(new_secret()?),
         root: Octets::of(root.certificate().hash()),
         document: Octets::of(document.xml()),

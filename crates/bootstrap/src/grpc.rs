@@ -115,6 +115,21 @@ impl Bootstrap for Handler {
         self.unary(|reply| Command::RevokeToken(request.into_inner(), reply))
             .await
     }
+
+    async fn rotate_record_key(
+        &self,
+        request: Request<proto::RotateRecordKeyRequest>,
+    ) -> Result<Response<proto::RotateRecordKeyResponse>, Status> {
+        self.unary(|reply| Command::RotateRecordKey(request.into_inner(), reply))
+            .await
+    }
+
+    async fn record_keys(
+        &self,
+        _request: Request<proto::RecordKeysRequest>,
+    ) -> Result<Response<proto::RecordKeysResponse>, Status> {
+        self.unary(Command::RecordKeys).await
+    }
 }
 
 impl Handler {

@@ -1,4 +1,4 @@
-//! What is on the disk: one record for each token, user, waiting message and client.
+//! What is on the disk: one record for each token, user, waiting message, client and edge.
 //!
 //! A record is a format version and JSON; byte strings are hex. The folder is readable by its owner
 //! alone, because the keys are in it.
@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
 
-/// Keys, certificates and the document: one record, written once.
+/// Keys, certificates and the document: one record; a rotation of the record key changes it.
 pub(crate) const SERVICE: Tree = Tree::new("service");
 pub(crate) const TOKENS: Tree = Tree::new("token");
 pub(crate) const USERS: Tree = Tree::new("user");
 pub(crate) const OUTBOX: Tree = Tree::new("outbox");
 pub(crate) const CLIENTS: Tree = Tree::new("client");
+pub(crate) const EDGE_KEYS: Tree = Tree::new("edge-keys");
 /// The key of the only record of [`SERVICE`].
 pub(crate) const SERVICE_KEY: &[u8] = b"service";
 
@@ -57,7 +58,11 @@ pub(crate) struct ServiceRecord {
     /// PKCS#8 of the user signer.
     pub(crate) user_key: Octets,
     pub(crate) user_signer: Octets,
+    /// Oldest first: two while a rotation goes on.
     pub(crate) record_keys: Vec<(u32, Octets)>,
+    /// Whether the newer of two seals. Records that were written before there were rotations have no such field.
+    #[serde(default)]
+    pub(crate) resealing: bool,
     /// Keys the hashes of tokens.
     pub(crate) token_key: Octets,
     /// SHA-256 of the configuration root, on which the document is believed.
@@ -110,9 +115,21 @@ pub(crate) struct UserRecord {
     /// The sealed record as it is stored in the overlay.
     pub(crate) record: Octets,
     pub(crate) published: u64,
+    /// The version of the record key under which the overlay has acknowledged it; 0 in records from before there were rotations.
+    #[serde(default)]
+    pub(crate) published_key: u32,
     /// The last storage_time that was used.
     pub(crate) storage_time: u64,
     pub(crate) signed_ms: u64,
+}
+
+/// What an edge has of the record keys.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EdgeKeysRecord {
+    /// The versions that it reported last, in their order.
+    pub(crate) held: Vec<u32>,
+    /// Whether it gets none any more.
+    pub(crate) left_out: bool,
 }
 
 /// A complete StoreReq that the overlay has not acknowledged.

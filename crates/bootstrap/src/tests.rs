@@ -5,6 +5,7 @@ mod feed;
 mod https;
 mod killed;
 mod renewal;
+mod rotation;
 mod tokens;
 mod users;
 mod world;

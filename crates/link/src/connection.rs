@@ -32,8 +32,8 @@ impl Connection {
     ) -> Self {
         Self {
             peer,
-            remote,
-            local,
+            remote: canonical(remote),
+            local: canonical(local),
             stream,
         }
     }
@@ -93,4 +93,9 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
+}
+
+/// An IPv6 socket that takes IPv4 too names addresses of IPv4 in a form that means nothing to others (RFC 4291 §2.5.5.2).
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -83,6 +83,8 @@ pub(crate) enum Request {
     Renewed(Arc<Signer>),
     /// The names of the bootstrap nodes were resolved.
     Bootstrap(Vec<std::net::SocketAddr>),
+    /// This machine has other addresses.
+    Addresses(Vec<std::net::SocketAddr>),
 }
 
 /// An edge that is attached, as the driver sees it.
@@ -247,6 +249,7 @@ impl Driver {
             Request::Document(document) => self.core.handle_document(now, document),
             Request::Renewed(signer) => self.core.renew(signer),
             Request::Bootstrap(addresses) => self.core.set_bootstrap(now, addresses),
+            Request::Addresses(addresses) => self.core.set_local_addresses(addresses),
         }
     }
 

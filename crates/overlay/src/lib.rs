@@ -5,6 +5,7 @@
 //! service (`feed`). One task owns the core (`driver`) and never waits for anything but its inputs; every queue around
 //! it is bounded. Generated types end in `service`, `edge`, `view`, `storage` and `feed`.
 
+mod addresses;
 mod config;
 mod disk;
 mod driver;

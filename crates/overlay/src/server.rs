@@ -22,7 +22,7 @@ use crate::network::{self, Network};
 use crate::renewer::Renewer;
 use crate::service::Service;
 use crate::view::View;
-use crate::{disk, feed, names, storage};
+use crate::{addresses, disk, feed, names, storage};
 
 /// One peer of an overlay, running.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Server {
         component: Component,
     ) -> Result<Self, Error> {
         let listeners = network::listen(&config.bind).await?;
-        let addresses = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
+        let bound = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
         let mut endpoint = Endpoint::new(Arc::clone(&member.verifier), &member.chain, &member.key)?;
         if member.key_log {
             endpoint = endpoint.with_key_log()?;
@@ -110,9 +110,13 @@ impl Server {
         let (store, kept) = disk::open(&config.data, member.signer.node_id()).await?;
         member.document = disk::newest(member.document, kept.document.clone(), now().unix_ms);
         member.verifier.set_trust(member.document.document().trust());
+        let local_addresses = match config.advertise.as_slice() {
+            [] => addresses::reachable(&bound).map_err(Error::Interfaces)?,
+            advertised => advertised.to_vec(),
+        };
         let settings = Settings {
             membership: kept.membership.clone(),
-            ..settings(&config, &member, &addresses)?
+            ..settings(&config, &member, local_addresses.clone())?
         };
         let node_id = settings.node_id;
         let core = Core::new(now(), settings);
@@ -166,6 +170,10 @@ impl Server {
             "overlay health",
             tell_health(served.clone(), component, watched.clone(), stop.clone()),
         );
+        if config.advertise.is_empty() {
+            let watching = addresses::watch(bound.clone(), local_addresses, requests.clone(), stop.clone());
+            tasks.spawn("own addresses", watching);
+        }
         if let Some(bootstrap) = upstreams.bootstrap {
             tasks.spawn(
                 "bootstrap feed",
@@ -174,7 +182,7 @@ impl Server {
         }
         Ok(Self {
             served,
-            addresses,
+            addresses: bound,
             tasks,
             last_words,
             driver: requests,
@@ -248,13 +256,7 @@ impl Server {
     }
 }
 
-fn settings(config: &Config, member: &Member, bound: &[SocketAddr]) -> Result<Settings, Error> {
-    let local_addresses = if config.advertise.is_empty() {
-        let reachable = |address: &SocketAddr| runtime::addresses::reachable(*address).map_err(Error::Interfaces);
-        bound.iter().map(reachable).collect::<Result<Vec<_>, _>>()?.concat()
-    } else {
-        config.advertise.clone()
-    };
+fn settings(config: &Config, member: &Member, local_addresses: Vec<SocketAddr>) -> Result<Settings, Error> {
     let seed = identity::issue::random_node_id()?.to_u128();
     Ok(Settings {
         node_id: member.signer.node_id(),

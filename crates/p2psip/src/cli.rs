@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{calls, cert, config, drain, health, ping, registrations, token, users};
+use crate::{calls, cert, config, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// Administer the tokens with which further peers enroll
     #[command(subcommand)]
     Token(token::Command),
+    /// Replace the key that seals users' records
+    #[command(subcommand)]
+    RecordKey(record_key::Command),
     /// Look at certificates, and renew them
     #[command(subcommand)]
     Cert(cert::Command),

@@ -79,9 +79,12 @@ pub(crate) fn default_socket() -> Option<PathBuf> {
     Some(PathBuf::from(folder).join("p2psip/dev.sock"))
 }
 
-/// The socket to ask when none is named: that of a running `dev`, or of the peer of this host.
+/// The socket to ask when none is named: that of a running `dev`, or of the peer of this host, by its package or by `init` or `join`.
 fn socket() -> Result<PathBuf, Failure> {
-    let places = default_socket().into_iter().chain([settings::Peer::default().socket]);
+    let places = default_socket().into_iter().chain([
+        settings::Peer::default().socket,
+        PathBuf::from(settings::DATA).join(settings::SOCKET),
+    ]);
     places.into_iter().find(|place| place.exists()).ok_or_else(|| {
         Failure::usage(
             "which peer? none runs at the usual places: give --peer unix:PATH, as `dev`, `init` and `join` print it",

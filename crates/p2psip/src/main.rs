@@ -23,6 +23,7 @@ mod operator;
 mod output;
 mod password;
 mod ping;
+mod record_key;
 mod registrations;
 mod reload;
 mod settings;
@@ -75,6 +76,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Drain(arguments) => asynchronously(drain::run(&arguments, &cli.global, printer)),
         Command::Users(command) => asynchronously(users::run(&command, &cli.global, printer)),
         Command::Token(command) => asynchronously(token::run(&command, &cli.global, printer)),
+        Command::RecordKey(command) => asynchronously(record_key::run(&command, &cli.global, printer)),
         Command::Cert(command) => asynchronously(cert::run(&command, printer)),
         Command::Config(command) => config::run(&command, printer),
         Command::Health(arguments) => asynchronously(health::run(&arguments, &cli.global, printer)),

@@ -58,3 +58,9 @@ impl Settings {
         load(&Sources::of_process(file.map(Path::to_owned))).map_err(|error| Failure::new(ExitCode::Usage, error))
     }
 }
+
+/// Where `init` and `join` put a peer, unless told otherwise.
+pub(crate) const DATA: &str = "/var/lib/p2psip";
+
+/// What the operator's socket is called in there.
+pub(crate) const SOCKET: &str = "peer.sock";

@@ -46,6 +46,7 @@ opaque!(
     bootstrap::v1::EnrollRequest,
     bootstrap::v1::enroll_request::Credential,
     bootstrap::v1::EnrollResponse,
+    bootstrap::v1::FetchRecordKeysResponse,
     bootstrap::v1::Password,
     bootstrap::v1::RecordKey,
     bootstrap::v1::PutUserRequest,

@@ -144,7 +144,7 @@ impl Caller {
 /// Names below it are nobody's in the DNS: `internal` is kept for private use.
 const DOMAIN: &str = ".p2psip.internal";
 
-const METHODS: [(&str, &[Role]); 17] = [
+const METHODS: [(&str, &[Role]); 19] = [
     ("/p2psip.overlay.v1.Overlay/Call", &[Role::SipEdge, Role::Operator]),
     ("/p2psip.overlay.v1.Overlay/Attach", &[Role::SipEdge]),
     ("/p2psip.overlay.v1.Overlay/Watch", &[Role::SipEdge, Role::Operator]),
@@ -159,6 +159,8 @@ const METHODS: [(&str, &[Role]); 17] = [
     ("/p2psip.bootstrap.v1.Bootstrap/CreateToken", &[Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/ListTokens", &[Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/RevokeToken", &[Role::Operator]),
+    ("/p2psip.bootstrap.v1.Bootstrap/RotateRecordKey", &[Role::Operator]),
+    ("/p2psip.bootstrap.v1.Bootstrap/RecordKeys", &[Role::Operator]),
     ("/p2psip.sip_edge.v1.SipEdge/Registrations", &[Role::Operator]),
     ("/p2psip.sip_edge.v1.SipEdge/Calls", &[Role::Operator]),
     ("/p2psip.sip_edge.v1.SipEdge/Drain", &[Role::Operator]),

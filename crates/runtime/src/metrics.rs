@@ -82,6 +82,12 @@ impl Count {
         self.0.inc_by(number);
     }
 
+    /// What it stands at.
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> u64 {
+        self.0.get()
+    }
+
     /// Takes over what somebody else has counted from the same beginning.
     pub fn set_total(&self, number: u64) {
         self.0.inner().fetch_max(number, Ordering::Relaxed);

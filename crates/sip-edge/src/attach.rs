@@ -30,8 +30,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Attacher {
     pub(crate) overlay: Arc<str>,
     pub(crate) link: Arc<dyn Sign>,
-    /// Where other edges reach our edge port.
-    pub(crate) candidate: SocketAddr,
+    /// Where other edges reach our edge port, if the configuration says so.
+    pub(crate) advertised: Option<SocketAddr>,
+    /// What that port is bound to.
+    pub(crate) bound: SocketAddr,
 }
 
 /// What to do about a request of another edge.
@@ -59,7 +61,7 @@ impl Attacher {
             password: Bytes::new(),
             application: SIP,
             role: Bytes::from_static(b"passive"),
-            candidates: vec![self.own_candidate()],
+            candidates: self.own_candidates(),
         });
         let contents = MessageContents::of(&body).to_bytes();
         let transaction_id = TransactionId(crate::random::number());
@@ -138,7 +140,7 @@ impl Attacher {
                     password: Bytes::new(),
                     application: request.application,
                     role: Bytes::from_static(b"active"),
-                    candidates: vec![self.own_candidate()],
+                    candidates: self.own_candidates(),
                 });
                 Verdict::Agree {
                     reply: self.sign(id, transaction_id, &answer),
@@ -156,16 +158,19 @@ impl Attacher {
         Reply { id, contents, security }
     }
 
-    fn own_candidate(&self) -> IceCandidate {
-        IceCandidate {
-            address: self.candidate.into(),
+    /// One, or none while this machine is on no network. It is looked up each time: a machine may get another address.
+    fn own_candidates(&self) -> Vec<IceCandidate> {
+        let own = || runtime::addresses::reachable(self.bound).ok()?.first().copied();
+        let candidate = |address: SocketAddr| IceCandidate {
+            address: address.into(),
             // No framing header follows the handshake: SIP does.
             overlay_link: OverlayLink::TLS_TCP_FH_NO_ICE,
             foundation: Bytes::new(),
             priority: 1,
             candidate_type: CandidateType::Host,
             extensions: Vec::new(),
-        }
+        };
+        self.advertised.or_else(own).map(candidate).into_iter().collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an edge is told at its start.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use identity::issue::Authority;
 use identity::{Key, Signer};
@@ -30,6 +32,7 @@ pub struct Config {
     #[serde(with = "runtime::list")]
     pub names: Vec<String>,
     /// Digest algorithms offered, in this order: `SHA-256`, `MD5`. Some old phones read only the first. Default: both.
+    #[serde(with = "runtime::list")]
     pub algorithms: Vec<Algorithm>,
     /// Whether the secrets of TLS connections go to the file that SSLKEYLOGFILE names; no setting of a file, `dev` asks for it.
     #[serde(skip)]
@@ -43,14 +46,38 @@ pub struct Config {
 }
 
 /// A digest algorithm (RFC 8760).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// SHA-256.
-    #[serde(rename = "SHA-256")]
     Sha256,
     /// MD5.
-    #[serde(rename = "MD5")]
     Md5,
+}
+
+/// A text that names no digest algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the algorithms are SHA-256 and MD5")]
+pub struct UnknownAlgorithm;
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        })
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
+        match text {
+            "SHA-256" => Ok(Self::Sha256),
+            "MD5" => Ok(Self::Md5),
+            _ => Err(UnknownAlgorithm),
+        }
+    }
 }
 
 impl Default for Config {

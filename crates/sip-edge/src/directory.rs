@@ -167,6 +167,22 @@ impl<W> Directory<W> {
         (age < limit).then_some(entry.record.as_ref())
     }
 
+    /// Uses a record no more until it is fetched anew. Its version stays the least that counts.
+    pub(crate) fn doubt_record(&mut self, aor: &str) {
+        if let Some(entry) = self.entries.get_mut(aor) {
+            entry.record_at = None;
+        }
+    }
+
+    /// The same with all records for which `is_good` does not hold.
+    pub(crate) fn doubt_records(&mut self, is_good: impl Fn(&Record) -> bool) {
+        for entry in self.entries.values_mut() {
+            if entry.record.as_ref().is_some_and(|record| !is_good(record)) {
+                entry.record_at = None;
+            }
+        }
+    }
+
     /// The edges that serve the user; entries whose life has ended are left out.
     pub(crate) fn routes(&self, now_ms: u64, aor: &str) -> Option<impl Iterator<Item = &Route>> {
         let entry = self.entries.get(aor)?;
@@ -241,12 +257,37 @@ impl<W> Entry<W> {
 
 #[cfg(test)]
 mod tests {
+    use usage::user::{Hashes, Public, RecordKey, Secret, State};
+
     use super::*;
 
     const AOR: &str = "bob@example.org";
 
     fn nothing() -> Found {
         Found::default()
+    }
+
+    fn record(version: u64) -> Found {
+        let public = Public {
+            state: State::Active,
+            version,
+            issued_ms: 0,
+            allowed_edges: Vec::new(),
+            record_key_version: 1,
+        };
+        let secret = Secret {
+            user: AOR.to_owned(),
+            realm: "example.org".to_owned(),
+            display_name: String::new(),
+            hashes: Hashes::new(AOR, "example.org", "secret"),
+        };
+        let key = RecordKey::new(1, [1; 32]);
+        let place = wire::ResourceId::of(AOR.as_bytes());
+        let sealed = key.seal("example.org", place, public, &secret, [0; 12]);
+        Found {
+            record: sealed.ok(),
+            ..Found::default()
+        }
     }
 
     #[test]
@@ -271,6 +312,23 @@ mod tests {
         assert_eq!(directory.failed(AOR), [2]);
         assert_eq!(directory.ask(now + NOBODY, AOR, Need::Record, 3), (Answer::Waits, true));
         assert_eq!(directory.record(now + NOBODY, AOR), None);
+    }
+
+    #[test]
+    fn a_doubted_record_is_fetched_anew_and_stays_the_least_that_counts() {
+        let (mut directory, now) = (Directory::new(), Instant::now());
+        directory.ask(now, AOR, Need::Record, 1);
+        directory.found(now, AOR, record(2));
+        directory.doubt_records(|record| record.public().version != 2);
+        assert_eq!(directory.record(now, AOR), None);
+        assert_eq!(directory.ask(now, AOR, Need::Record, 2), (Answer::Waits, true));
+        directory.found(now, AOR, record(1));
+        let version = |directory: &Directory<i32>| directory.record(now, AOR).flatten().map(|it| it.public().version);
+        assert_eq!(version(&directory), Some(2));
+        directory.doubt_record(AOR);
+        directory.ask(now, AOR, Need::Record, 3);
+        directory.found(now, AOR, record(3));
+        assert_eq!(version(&directory), Some(3));
     }
 
     #[test]

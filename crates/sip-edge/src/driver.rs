@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 use usage::sip::{Found, Registrant};
+use usage::user::RecordKey;
 use wire::{NodeId, Now};
 
 use crate::attach::Attacher;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Idle(oneshot::Sender<()>),
     /// Certificates of the edge were renewed.
     Renewed(Box<Credentials>),
+    /// The record keys are others; answers when records are opened under them.
+    RecordKeys(Vec<RecordKey>, oneshot::Sender<()>),
     /// Lists the bindings, by AOR, and goes on with their changes if they are followed.
     Registrations {
         follow: bool,
@@ -249,7 +252,7 @@ impl Driver {
                 // Its answers will find nobody, which the proxy bears.
                 Output::Abandon(_) => {}
                 Output::Forget { aor, .. } => self.directory.drop_routes(aor.as_str()),
-                Output::EdgeSilent(node) => self.handle_unreachable_edge(now, node),
+                Output::EdgeSilent(node) => self.handle_silent_edge(now, node),
                 Output::Event(event) => self.requests.note(event),
                 Output::Timeout(due) => break due,
             }

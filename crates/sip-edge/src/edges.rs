@@ -136,17 +136,30 @@ impl<I> Edges<I> {
         }
     }
 
-    /// Notes that `node` could not be reached or does not answer, and returns what waited for it.
+    /// Notes that `node` does not answer, and returns what waited for it.
     pub(crate) fn silent(&mut self, now: Instant, node: NodeId) -> Vec<Outgoing<I>> {
         let Some(edge) = self.table.get_mut(&node) else {
             return Vec::new();
         };
         edge.reaching = None;
+        // Connections that bring nothing may be all that is broken: they carry no further requests, and another one is tried at once. A probe
+        // that fails late must not put off the next one: the edge may be back by then.
+        let first = if edge.connections.is_empty() { now + PROBE } else { now };
+        edge.connections.clear();
+        let probe = edge.silence.as_ref().map_or(first, |silence| silence.probe);
         edge.silence = Some(Silence {
             until: now + SILENCE,
-            probe: now + PROBE,
+            probe,
         });
         std::mem::take(&mut edge.waiting)
+    }
+
+    /// Notes that `node` could not be reached, and returns what waited for it. One that is connected by now was reached in another way.
+    pub(crate) fn not_reached(&mut self, now: Instant, node: NodeId) -> Vec<Outgoing<I>> {
+        if self.is_connected(node) {
+            return Vec::new();
+        }
+        self.silent(now, node)
     }
 
     /// Says whether an AppAttach of ours to `node` is under way; for two at once, RFC 6940 §6.5.1.2 lets the smaller Node-ID yield.
@@ -266,6 +279,34 @@ mod tests {
         assert_eq!(edges.handle_timeout(late + PROBE).1, [(OTHER, HOME)]);
         edges.handle_timeout(late + SILENCE);
         assert!(!edges.is_silent(OTHER));
+    }
+
+    #[test]
+    fn a_probe_that_fails_late_neither_puts_off_the_next_one_nor_ends_a_connection() {
+        let (mut edges, now) = (Edges::new(OWN), Instant::now());
+        edges.send(now, OTHER, Some(HOME), message(1));
+        edges.silent(now, OTHER);
+        assert_eq!(edges.handle_timeout(now + PROBE).1, [(OTHER, HOME)]);
+        edges.not_reached(now + PROBE + PROBE / 2, OTHER);
+        assert_eq!(edges.handle_timeout(now + 2 * PROBE).1, [(OTHER, HOME)]);
+        edges.connected(OTHER, ConnectionId(1), OTHER);
+        edges.not_reached(now + 2 * PROBE, OTHER);
+        assert!(!edges.is_silent(OTHER));
+    }
+
+    #[test]
+    fn an_edge_with_a_connection_that_brings_nothing_is_reached_anew_at_once() {
+        let (mut edges, now) = (Edges::new(OWN), Instant::now());
+        edges.send(now, OTHER, Some(HOME), message(1));
+        edges.connected(OTHER, ConnectionId(1), OTHER);
+        edges.silent(now, OTHER);
+        assert_eq!(edges.handle_timeout(now).1, [(OTHER, HOME)]);
+        edges.connected(OTHER, ConnectionId(2), OWN);
+        assert!(!edges.is_silent(OTHER));
+        assert!(matches!(
+            edges.send(now, OTHER, None, message(2)),
+            Verdict::Write(ConnectionId(2), _)
+        ));
     }
 
     #[test]

@@ -95,12 +95,13 @@ impl Metrics {
 }
 
 /// Why credentials are not accepted.
-const AUTH_FAILURES: [&str; 5] = [
+const AUTH_FAILURES: [&str; 6] = [
     "wrong_credentials",
     "unknown_user",
     "suspended",
     "edge_not_allowed",
     "unreadable_record",
+    "no_record_key",
 ];
 
 /// RFC 3261 §7.2.

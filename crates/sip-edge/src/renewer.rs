@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use identity::{Sign as _, Signer};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use usage::user::RecordKey;
 
 use crate::config::Credentials;
 use crate::driver::Command;
@@ -18,8 +19,8 @@ pub struct Renewer {
 }
 
 impl Renewer {
-    /// Takes over all of them: the link certificate for connections, messages and attachments to come, the delegated signer for
-    /// what is minted from now on, and the record keys beside those known. Open connections stay as they are.
+    /// Takes over the certificates: the link certificate for connections, messages and attachments to come, the delegated signer for
+    /// what is minted from now on. Open connections stay as they are, and so do the record keys.
     ///
     /// # Errors
     /// When key and certificate do not make a link; nothing changes then.
@@ -36,5 +37,19 @@ impl Renewer {
             let _ = commands.send(Command::Renewed(Box::new(credentials))).await;
         }
         Ok(())
+    }
+
+    /// Opens user records under these keys from now on, and under no other: once this returns, the edge holds them.
+    ///
+    /// # Cancel safety
+    /// Dropped on the way, they may be taken over: call it again.
+    pub async fn set_record_keys(&self, keys: Vec<RecordKey>) {
+        let (done, is_done) = oneshot::channel();
+        // An edge that ends needs none any more.
+        if let Some(commands) = self.commands.upgrade()
+            && commands.send(Command::RecordKeys(keys, done)).await.is_ok()
+        {
+            let _ = is_done.await;
+        }
     }
 }

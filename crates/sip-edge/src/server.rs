@@ -63,11 +63,6 @@ pub enum BindError {
     /// The keys do not serve for TLS.
     #[error("the edge's link certificate does not serve: {0}")]
     Link(String),
-    /// Other edges could not be told where to connect.
-    #[error(
-        "sip_edge.edge_bind is {0}, and this machine has no address: set sip_edge.edge_advertise to what other edges reach"
-    )]
-    Unreachable(SocketAddr),
 }
 
 /// Why a running edge ended by itself.
@@ -105,10 +100,6 @@ impl Server {
         let bound = Bound::bind(&config.bind, config.edge_bind)
             .map_err(|(address, source)| BindError::Address { address, source })?;
         let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
-        let candidate = match config.edge_advertise {
-            Some(candidate) => candidate,
-            None => reachable(edges)?,
-        };
         let node = credentials.link.node_id();
         let store = kv::Store::open(
             &config.data,
@@ -139,7 +130,7 @@ impl Server {
             document,
             name: name.clone(),
             node,
-            candidate,
+            edges,
             store,
             verifier,
             endpoint,
@@ -256,12 +247,6 @@ impl Server {
         let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.join_next()).await;
         self.tasks.shutdown().await;
     }
-}
-
-/// The address that other edges are told.
-fn reachable(bound: SocketAddr) -> Result<SocketAddr, BindError> {
-    let addresses = runtime::addresses::reachable(bound).unwrap_or_default();
-    addresses.first().copied().ok_or(BindError::Unreachable(bound))
 }
 
 /// Runs the driver once the home peer is known: a route without it leads nowhere.

@@ -42,7 +42,8 @@ pub(crate) struct Start {
     pub(crate) document: SignedDocument,
     pub(crate) name: String,
     pub(crate) node: NodeId,
-    pub(crate) candidate: SocketAddr,
+    /// What the port for other edges is bound to.
+    pub(crate) edges: SocketAddr,
     pub(crate) store: kv::Store,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) endpoint: Arc<link::Endpoint>,
@@ -62,7 +63,7 @@ impl Start {
             document,
             name,
             node,
-            candidate,
+            edges,
             store,
             verifier,
             endpoint,
@@ -100,13 +101,15 @@ impl Start {
             ..DigestSettings::default()
         };
         let authenticator = Authenticator::new(now.instant, digest, Arc::clone(&domains), &random::octets());
+        let users = Users::new(authenticator, name.clone(), node, credentials.record_keys);
+        directory.doubt_records(|record| users.can_open(record));
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
         let (hub, arrivals) = Hub::start(bound, Arc::clone(&endpoint));
         let driver = Driver {
             node,
             proxy: proxy::Core::new(settings),
             domains,
-            users: Users::new(authenticator, name.clone(), node, credentials.record_keys),
+            users,
             locations,
             entries,
             directory,
@@ -116,7 +119,8 @@ impl Start {
             attacher: Attacher {
                 overlay: Arc::from(name.as_str()),
                 link,
-                candidate,
+                advertised: config.edge_advertise,
+                bound: edges,
             },
             home,
             minter: Minter::new(credentials.delegated, credentials.values, node, name.clone()),

@@ -43,30 +43,38 @@ pub(crate) enum Judged {
     Stale(Answer),
     /// The password does not fit the record: it is challenged again.
     Wrong(Answer),
+    /// The record is sealed under a record key of this version, which this edge does not hold: it can say neither yes nor no.
+    Locked(u32),
     /// It is answered so; with the reason, from a short list.
     Refused(Answer, &'static str),
 }
 
 impl Users {
-    /// Takes the record keys that this edge got at its enrollment.
+    /// Takes the record keys that this edge holds.
     pub(crate) fn new(
         authenticator: Authenticator,
         overlay: String,
         edge: NodeId,
         keys: impl IntoIterator<Item = RecordKey>,
     ) -> Self {
-        let keys = keys.into_iter().map(|key| (key.version(), key)).collect();
-        Self {
+        let mut users = Self {
             authenticator,
             overlay,
             edge,
-            keys,
-        }
+            keys: BTreeMap::new(),
+        };
+        users.set_keys(keys);
+        users
     }
 
-    /// Opens records under these keys too. Records under older ones may still be on their way, or kept.
-    pub(crate) fn add_keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
-        self.keys.extend(keys.into_iter().map(|key| (key.version(), key)));
+    /// Opens records under these keys from now on, and under no other.
+    pub(crate) fn set_keys(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
+        self.keys = keys.into_iter().map(|key| (key.version(), key)).collect();
+    }
+
+    /// Whether this edge holds the key that a record is sealed under.
+    pub(crate) fn can_open(&self, record: &Record) -> bool {
+        self.keys.contains_key(&record.public().record_key_version)
     }
 
     /// Reads the credentials of a request that claims to come from `aor`, as far as this goes without the record.
@@ -91,7 +99,11 @@ impl Users {
             let challenge = self.challenge(now, &asked.request, asked.realm(), false);
             return Judged::Refused(challenge, "unknown_user");
         };
-        let Some(secret) = self.open(&asked.aor, record) else {
+        let version = record.public().record_key_version;
+        let Some(key) = self.keys.get(&version) else {
+            return Judged::Locked(version);
+        };
+        let Some(secret) = self.open(key, &asked.aor, record) else {
             return Judged::Refused(Answer::new(500).reason("User Record Unreadable"), "unreadable_record");
         };
         let verdict = self.authenticator.judge(
@@ -128,13 +140,8 @@ impl Users {
             .fold(answer, |answer, value| answer.header(side.challenge_header(), value))
     }
 
-    fn open(&self, aor: &Aor, record: &Record) -> Option<usage::user::Secret> {
-        let version = record.public().record_key_version;
+    fn open(&self, key: &RecordKey, aor: &Aor, record: &Record) -> Option<usage::user::Secret> {
         let resource = ResourceId::of(aor.as_str().as_bytes());
-        let Some(key) = self.keys.get(&version) else {
-            tracing::error!(version, "no record key of this version; enroll this edge anew");
-            return None;
-        };
         key.open(&self.overlay, resource, record)
             .inspect_err(|error| tracing::error!(%error, resource_id = %resource, "user record cannot be opened"))
             .ok()

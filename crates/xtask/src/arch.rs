@@ -105,7 +105,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "runtime",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["fleet"]),
 ];
 
 /// Crates of others that only one of ours may name.

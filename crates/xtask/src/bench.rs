@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
+use fleet::Wiring;
 use serde::Serialize;
 
 use self::load::{Pace, Sipp, lookups};
-use self::server::Server;
+use self::server::{Form, Server};
 use crate::step::Step;
 
 /// How much to measure.
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Figure {
     schema: &'static str,
-    name: &'static str,
+    name: String,
     value: f64,
     unit: &'static str,
     /// What it should not exceed, where that was said.
@@ -46,17 +47,20 @@ struct Figure {
     wall_seconds: f64,
 }
 
-/// One figure to be: its name, the peers of the overlay it is measured on, and how.
+/// One figure to be: its name, the overlay it is measured on, and how.
 struct Measure {
     name: &'static str,
-    peers: u8,
-    measure: fn(&Bench, &Server) -> anyhow::Result<Measured>,
+    peers: u16,
+    form: Form,
+    measure: fn(&Bench, &Server) -> anyhow::Result<Vec<Measured>>,
     unit: &'static str,
     at_most: Option<f64>,
 }
 
 /// What came out, before it is scaled.
 struct Measured {
+    /// What it is of, where one measure has several figures.
+    of: Option<String>,
     value: f64,
     count: u64,
     cpu_seconds: f64,
@@ -69,64 +73,72 @@ struct Bench {
     folder: PathBuf,
 }
 
-const MEASURES: [Measure; 8] = [
-    Measure {
-        name: "register_refresh",
+/// Each figure of one process that has a bound, then those of separate processes beside their like.
+fn measures() -> Vec<Measure> {
+    let of = |name, measure, unit, at_most| Measure {
+        name,
         peers: 5,
-        measure: Bench::register_refresh,
-        unit: "CPU s / 10 000",
-        at_most: Some(1.5),
-    },
-    Measure {
-        name: "register_refresh_alone",
-        peers: 5,
-        measure: Bench::register_refresh_alone,
-        unit: "CPU s / 10 000",
-        at_most: None,
-    },
-    Measure {
-        name: "call_one_edge",
-        peers: 5,
-        measure: Bench::call_one_edge,
-        unit: "CPU s / 10 000",
-        at_most: Some(10.0),
-    },
-    Measure {
-        name: "call_two_edges",
-        peers: 5,
-        measure: Bench::call_two_edges,
-        unit: "CPU s / 10 000",
-        at_most: Some(20.0),
-    },
-    Measure {
-        name: "lookup_16_peers",
+        form: Form::OneProcess,
+        measure,
+        unit,
+        at_most,
+    };
+    let lookup_16 = Measure {
         peers: 16,
-        measure: Bench::lookup,
-        unit: "CPU s / 1 000",
-        at_most: Some(2.0),
-    },
-    Measure {
-        name: "new_aor_stored_p50",
-        peers: 5,
-        measure: Bench::first_contact,
-        unit: "ms wall",
-        at_most: Some(5.0),
-    },
-    Measure {
-        name: "idle_memory",
-        peers: 5,
-        measure: Bench::idle_memory,
-        unit: "MiB resident",
-        at_most: Some(300.0),
-    },
-    Measure {
-        name: "idle_cpu",
-        peers: 5,
-        measure: Bench::idle_cpu,
-        unit: "CPU s / 60 s",
-        at_most: None,
-    },
-];
+        ..of("lookup_16_peers", Bench::lookup, "CPU s / 1 000", Some(2.0))
+    };
+    let each_form = |names: [&'static str; 3], measure, unit, at_most: Option<f64>| {
+        let forms = [
+            (Form::OneProcess, at_most),
+            (Form::Processes(Wiring::Unix), None),
+            (Form::Processes(Wiring::Tcp), None),
+        ];
+        names
+            .into_iter()
+            .zip(forms)
+            .map(move |(name, (form, at_most))| Measure {
+                form,
+                ..of(name, measure, unit, at_most)
+            })
+    };
+    let mut all = vec![
+        of("register_refresh", Bench::register_refresh, "CPU s / 10 000", Some(1.5)),
+        of(
+            "register_refresh_alone",
+            Bench::register_refresh_alone,
+            "CPU s / 10 000",
+            None,
+        ),
+        lookup_16,
+        of("new_aor_stored_p50", Bench::first_contact, "ms wall", Some(5.0)),
+        of("idle_cpu", Bench::idle_cpu, "CPU s / 60 s", None),
+    ];
+    all.extend(each_form(
+        ["call_one_edge", "call_one_edge_unix", "call_one_edge_tcp"],
+        Bench::call_one_edge,
+        "CPU s / 10 000",
+        Some(10.0),
+    ));
+    all.extend(each_form(
+        ["call_two_edges", "call_two_edges_unix", "call_two_edges_tcp"],
+        Bench::call_two_edges,
+        "CPU s / 10 000",
+        Some(20.0),
+    ));
+    all.extend(each_form(
+        ["lookup_5_peers", "lookup_5_peers_unix", "lookup_5_peers_tcp"],
+        Bench::lookup,
+        "CPU s / 1 000",
+        None,
+    ));
+    all.extend(each_form(
+        ["idle_memory", "idle_memory_unix", "idle_memory_tcp"],
+        Bench::idle_memory,
+        "MiB resident",
+        Some(300.0),
+    ));
+    all
+}
 
 /// Measures and prints.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -134,7 +146,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(program) => std::path::absolute(program)?,
         None => build()?,
     };
-    for measure in MEASURES {
+    for measure in measures() {
         if arguments
             .filter
             .as_ref()
@@ -143,61 +155,69 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             continue;
         }
         let folder = load::folder()?;
-        let server = Server::start(&program, &folder.path().join("overlay"), measure.peers)?;
+        let server = Server::start(&program, &folder.path().join("overlay"), measure.peers, measure.form)?;
         let bench = Bench {
             is_quick: arguments.quick,
             folder: folder.path().to_owned(),
         };
-        let measured = (measure.measure)(&bench, &server).with_context(|| measure.name)?;
-        let figure = Figure {
-            schema: "p2psip.bench/v1",
-            name: measure.name,
-            value: (measured.value * 1e3).round() / 1e3,
-            unit: measure.unit,
-            at_most: measure.at_most,
-            count: measured.count,
-            cpu_seconds: measured.cpu_seconds,
-            wall_seconds: (measured.wall_seconds * 1e3).round() / 1e3,
-        };
-        println!("{}", serde_json::to_string(&figure)?);
+        for measured in (measure.measure)(&bench, &server).with_context(|| measure.name)? {
+            println!("{}", serde_json::to_string(&measure.figure(measured))?);
+        }
     }
     Ok(())
 }
 
+impl Measure {
+    fn figure(&self, measured: Measured) -> Figure {
+        let of = measured.of.map(|of| format!("/{of}")).unwrap_or_default();
+        let rounded = |value: f64| (value * 1e3).round() / 1e3;
+        Figure {
+            schema: "p2psip.bench/v1",
+            name: format!("{}{of}", self.name),
+            value: rounded(measured.value),
+            unit: self.unit,
+            at_most: self.at_most,
+            count: measured.count,
+            cpu_seconds: measured.cpu_seconds,
+            wall_seconds: rounded(measured.wall_seconds),
+        }
+    }
+}
+
 impl Bench {
     /// Phones refresh their registrations at the same time, each with a nonce that it has.
-    fn register_refresh(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn register_refresh(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         self.refreshes(server, PHONES)
     }
 
     /// One phone alone: each refresh pays for a flush of its own.
-    fn register_refresh_alone(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn register_refresh_alone(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         self.refreshes(server, 1)
     }
 
-    fn refreshes(&self, server: &Server, phones: u32) -> anyhow::Result<Measured> {
+    fn refreshes(&self, server: &Server, phones: u32) -> anyhow::Result<Vec<Measured>> {
         // Each round of the scenario is a challenge and 500 refreshes.
         let rounds = self.count(32);
         let measured = server.measure(|| {
-            Sipp::new("refresh", 6001, server.sip_port(1), &self.folder)
+            Sipp::new("refresh", 6001, fleet::sip_port(1), &self.folder)
                 .user("alice")
                 .rounds(rounds, Pace::AtOnce(phones))
                 .run()
         })?;
-        Ok(measured.per(rounds * 500, 10_000))
+        Ok(vec![measured.per(rounds * 500, 10_000)])
     }
 
-    fn call_one_edge(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn call_one_edge(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         self.calls(server, 1)
     }
 
-    fn call_two_edges(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn call_two_edges(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         self.calls(server, 2)
     }
 
     /// Calls from alice at peer 1 to bob at another, challenged, answered and hung up.
-    fn calls(&self, server: &Server, callee: u16) -> anyhow::Result<Measured> {
-        let port = server.sip_port(callee);
+    fn calls(&self, server: &Server, callee: u16) -> anyhow::Result<Vec<Measured>> {
+        let port = fleet::sip_port(callee);
         Sipp::new("register", 6002, port, &self.folder)
             .user("bob")
             .contact(6100)
@@ -209,28 +229,28 @@ impl Bench {
             .rounds(warm + count, CALL_PACE)
             .start()?;
         let call = |rounds| {
-            let caller = Sipp::new("call", 6003, server.sip_port(1), &self.folder);
+            let caller = Sipp::new("call", 6003, fleet::sip_port(1), &self.folder);
             caller.user("alice").calls("bob").rounds(rounds, CALL_PACE).run()
         };
         // The first call looks the callee up and makes the connection between the edges.
         call(warm)?;
         let measured = server.measure(|| call(count))?;
         phone.succeeds()?;
-        Ok(measured.per(count, 10_000))
+        Ok(vec![measured.per(count, 10_000)])
     }
 
     /// Lookups of many different Resource-IDs from one peer.
-    fn lookup(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn lookup(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         let count = self.count(1000);
         lookups(server, 50)?;
         let measured = server.measure(|| lookups(server, count))?;
-        Ok(measured.per(count, 1000))
+        Ok(vec![measured.per(count, 1000)])
     }
 
     /// A phone comes to an edge where its user has not been: the registration is stored on three peers before the 200.
-    fn first_contact(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn first_contact(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         let rounds = self.count(500);
-        let sipp = Sipp::new("first_contact", 6004, server.sip_port(3), &self.folder)
+        let sipp = Sipp::new("first_contact", 6004, fleet::sip_port(3), &self.folder)
             .user("alice")
             .rounds(rounds, Pace::AtOnce(1));
         let mut times = Vec::new();
@@ -238,23 +258,35 @@ impl Bench {
             times = sipp.timed()?;
             Ok(())
         })?;
-        Ok(Measured {
+        Ok(vec![Measured {
             value: middle(times).context("no round was timed")?,
             count: rounds,
             ..measured
-        })
+        }])
     }
 
-    fn idle_memory(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn idle_memory(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         let measured = server.measure(|| self.idle())?;
-        let value = server.resident_mebibytes()?;
-        Ok(Measured { value, ..measured })
+        let processes = server.processes();
+        let is_one = processes.len() == 1;
+        // Those of further peers are like the first one's.
+        let first = processes
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with("peer") || name.starts_with("peer1-"));
+        let each = first.map(|(name, process)| {
+            Ok(Measured {
+                of: (!is_one).then_some(name),
+                value: process.resident_mebibytes()?,
+                ..measured
+            })
+        });
+        each.collect()
     }
 
-    fn idle_cpu(&self, server: &Server) -> anyhow::Result<Measured> {
+    fn idle_cpu(&self, server: &Server) -> anyhow::Result<Vec<Measured>> {
         let measured = server.measure(|| self.idle())?;
         let value = measured.cpu_seconds * 60.0 / measured.wall_seconds;
-        Ok(Measured { value, ..measured })
+        Ok(vec![Measured { value, ..measured }])
     }
 
     /// Long enough for the tables to settle and for periodic work to show.
@@ -292,6 +324,7 @@ impl Server {
         load()?;
         let cpu_seconds = ((self.cpu_seconds()? - before) * 100.0).round() / 100.0;
         Ok(Measured {
+            of: None,
             value: cpu_seconds,
             count: 1,
             cpu_seconds,

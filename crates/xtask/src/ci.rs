@@ -27,9 +27,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
     } else {
         eprintln!("\n=== image: skipped, Docker does not run here; so will be the tests with containers");
     }
-    done.push(phones(&program, None).run_tests()?);
-    done.push(documentation().run()?);
-    done.push(licences(&target)?);
+    done.push(phones(&program).run_tests()?);
+    // Containers wait for each other most of the time: long enough for what is left.
+    let (containers, rest) = std::thread::scope(|scope| {
+        let containers = scope.spawn(|| containers(&program).run_tests());
+        let rest = documentation().run().and_then(|first| Ok([first, licences(&target)?]));
+        (containers.join(), rest)
+    });
+    done.extend(rest?);
+    done.push(containers.map_err(|_| anyhow::anyhow!("the step of the containers panicked"))??);
 
     summary(&done, began.elapsed());
     Ok(())
@@ -39,7 +45,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 pub(crate) fn end_to_end(filter: Option<&str>) -> anyhow::Result<()> {
     packages::install()?;
     let program = image::static_program(&folders()?.target)?;
-    let done = phones(&program, filter).run_tests()?;
+    let done = end_to_end_tests("e2e", &program).arguments(filter).run_tests()?;
     summary(std::slice::from_ref(&done), done.took);
     Ok(())
 }
@@ -112,18 +118,29 @@ fn unit_tests() -> Step {
     ])
 }
 
-/// Real phones against the program that is in the image too. One test after the other: they listen to audio, and a busy machine
-/// would drop some.
-fn phones(program: &Path, filter: Option<&str>) -> Step {
-    let (runner, serial): (&[&str], &[&str]) = if tools::has_cargo("nextest") {
-        (&["nextest", "run"], &["--test-threads", "1"])
+/// Real phones against the program that is in the image too.
+fn phones(program: &Path) -> Step {
+    let step = end_to_end_tests("e2e", program).arguments(["--lib"]);
+    PHONES.iter().fold(step, |step, test| step.arguments(["--test", test]))
+}
+
+/// The whole overlay in containers, whose parts fail.
+fn containers(program: &Path) -> Step {
+    end_to_end_tests("containers", program).arguments(["--test", CONTAINERS])
+}
+
+/// One test after the other: phones listen to audio, and a busy machine would drop some; containers share the ports of the host.
+fn end_to_end_tests(name: &str, program: &Path) -> Step {
+    let runner: &[&str] = if tools::has_cargo("nextest") {
+        &["nextest", "run"]
     } else {
-        (&["test"], &["--", "--test-threads", "1"])
+        &["test"]
     };
-    let step = Step::cargo("e2e", runner).arguments(["--locked", "--package", "p2psip-e2e"]);
-    step.environment("P2PSIP_PROGRAM", &program.to_string_lossy())
-        .arguments(filter)
-        .arguments(serial.iter().copied())
+    Step::cargo(name, runner)
+        .arguments(["--locked", "--package", "p2psip-e2e"])
+        .environment("P2PSIP_PROGRAM", &program.to_string_lossy())
+        .environment("NEXTEST_TEST_THREADS", "1")
+        .environment("RUST_TEST_THREADS", "1")
 }
 
 fn documentation() -> Step {
@@ -178,4 +195,27 @@ fn fuzz_targets(root: &Path) -> anyhow::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// The files of `tests/e2e/tests`, by what they need.
+const PHONES: [&str; 4] = ["calls", "operator", "processes", "traffic"];
+const CONTAINERS: &str = "containers";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_to_end_test_is_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/tests");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut names: Vec<String> = files
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        let mut run = [&PHONES[..], &[CONTAINERS]].concat();
+        run.sort_unstable();
+        assert_eq!(names, run);
+    }
 }

@@ -110,12 +110,13 @@ impl Crew {
         self.phones.iter().map(|(registered, _)| registered.clone()).collect()
     }
 
-    /// Everyone must be callable from each of these peers within `limit`.
+    /// Calls everyone from each of these peers until all have been reached, and tells how long that took.
     ///
     /// # Panics
-    /// With what was last seen.
-    pub fn all_are_callable(&self, from: &[u16], limit: Duration) {
-        let end = Instant::now() + limit;
+    /// With what was last seen, when somebody was not reached within `limit`.
+    pub fn reach_all(&self, from: &[u16], limit: Duration) -> Duration {
+        let began = Instant::now();
+        let end = began + limit;
         std::thread::scope(|scope| {
             for Registered { aor, peer: at } in self.registered() {
                 let caller = self.caller.clone();
@@ -133,6 +134,7 @@ impl Crew {
                 });
             }
         });
+        began.elapsed()
     }
 
     /// Starts registrations at 5 and calls at 2 a second. `broken` is the peer with which something happens.

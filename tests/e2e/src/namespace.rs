@@ -41,11 +41,15 @@ impl Namespace {
 
     /// A command that will run inside.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
+        let [enter, which] = self.entrance();
+        let mut command = Command::new(enter);
+        command.arg(which).arg(program);
         command
-            .arg(format!("--net=/proc/{}/ns/net", self.holder.id()))
-            .arg(program);
-        command
+    }
+
+    /// The command that enters it: what runs inside is its last argument.
+    pub fn entrance(&self) -> [String; 2] {
+        ["nsenter".to_owned(), format!("--net=/proc/{}/ns/net", self.holder.id())]
     }
 }
 

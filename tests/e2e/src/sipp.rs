@@ -1,6 +1,6 @@
 //! SIPp: scenarios in `scenarios/`, run in a namespace.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct Running {
 
 impl Scenario {
     /// Prepares `scenarios/NAME.xml` from `local` port toward the edge at `edge` (an `address:port`).
-    pub fn new(namespace: &Namespace, name: &str, local: u16, edge: &str, folder: &std::path::Path) -> Self {
+    pub fn new(namespace: &Namespace, name: &str, local: u16, edge: &str, folder: &Path) -> Self {
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("scenarios/{name}.xml"));
         let log = folder.join(format!("{name}-{local}.log"));
         let mut command = namespace.command("sipp");
@@ -156,4 +156,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a call that is held (`call_long`, with its messages traced) has been answered.
+pub fn answered(folder: &Path) -> bool {
+    let logs = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    logs.map(|entry| entry.path())
+        .filter(|path| {
+            path.to_string_lossy().contains("call_long") && path.to_string_lossy().ends_with("_messages.log")
+        })
+        .any(|path| {
+            std::fs::read_to_string(path).is_ok_and(|log| log.contains("ACK sip:") && log.contains("SIP/2.0 200"))
+        })
 }

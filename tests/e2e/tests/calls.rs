@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::path::Path;
 use std::time::Duration;
 
 use p2psip_e2e::phone::{Phone, Setup};
-use p2psip_e2e::sipp::{Scenario, Transport};
+use p2psip_e2e::sipp::{Scenario, Transport, answered};
 use p2psip_e2e::{Dev, Namespace, eventually, sip_port};
 
 /// One overlay for all SIPp scenarios of this file: starting one costs seconds.
@@ -178,17 +177,6 @@ fn a_caller_whose_edge_was_started_again_can_hang_up() {
     call.succeeds();
     phone.succeeds();
     dev.stop();
-}
-
-fn answered(folder: &Path) -> bool {
-    let logs = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    logs.map(|entry| entry.path())
-        .filter(|path| {
-            path.to_string_lossy().contains("call_long") && path.to_string_lossy().ends_with("_messages.log")
-        })
-        .any(|path| {
-            std::fs::read_to_string(path).is_ok_and(|log| log.contains("ACK sip:") && log.contains("SIP/2.0 200"))
-        })
 }
 
 fn softphones_hear_each_other(transport: Transport) {

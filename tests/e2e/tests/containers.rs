@@ -34,30 +34,28 @@ fn a_killed_component_costs_nobody_else_a_call() {
     overlay.after("kill -9 bootstrap", None, |compose| compose.signal("bootstrap", "KILL"));
 }
 
-/// Longer, and harder: not in every run. Of these an edge that hangs, and a whole peer that is killed, have been seen to cost its
-/// callers more than 5 s.
 #[test]
-#[ignore = "takes minutes"]
-fn components_that_hang_restart_or_part_lose_no_registration() {
+fn components_that_hang_or_restart_lose_no_registration() {
     let Some(overlay) = Overlay::start() else { return };
-    let hang = |compose: &Compose, service: &str| {
-        compose.signal(service, "STOP");
-        std::thread::sleep(Duration::from_secs(10));
-        compose.signal(service, "CONT");
-    };
-    overlay.after("SIGSTOP bootstrap for 10 s", None, |compose| hang(compose, "bootstrap"));
-    for kind in KINDS {
-        let service = format!("peer3-{kind}");
-        overlay.after(&format!("SIGSTOP {service} for 10 s"), Some(3), |compose| {
-            hang(compose, &service)
+    for service in ["bootstrap", "peer3-storage", "peer3-overlay", "peer3-sip-edge"] {
+        let broken = service.starts_with("peer").then_some(3);
+        overlay.after(&format!("SIGSTOP {service} for 10 s"), broken, |compose| {
+            compose.signal(service, "STOP");
+            std::thread::sleep(Duration::from_secs(10));
+            compose.signal(service, "CONT");
         });
     }
-    for kind in KINDS {
-        let service = format!("peer2-{kind}");
-        overlay.after(&format!("restart {service}"), Some(2), |compose| {
-            compose.restart(&[&service])
+    for service in ["bootstrap", "peer2-storage", "peer2-overlay", "peer2-sip-edge"] {
+        let broken = service.starts_with("peer").then_some(2);
+        overlay.after(&format!("restart {service}"), broken, |compose| {
+            compose.restart(&[service])
         });
     }
+}
+
+#[test]
+fn whole_peers_that_go_and_come_back_lose_no_registration() {
+    let Some(overlay) = Overlay::start() else { return };
     overlay.after("kill all of peer 5", Some(5), |compose| {
         let services = services_of(5);
         compose.kill(&services.each_ref().map(String::as_str));
@@ -105,6 +103,8 @@ fn first_call(compose: &Arc<Compose>) -> Crew {
     eventually("alice calls bob", Duration::from_secs(60), || {
         crew.caller().call(1, &bob).map_err(|code| code.to_string())
     });
+    // Until then a phone at a peer that still joins may be asked to come again.
+    are_ready(compose, Duration::from_secs(60));
     for number in 1..=USERS {
         let name = format!("user{number}");
         compose.add_user(&format!("{name}@{DOMAIN}"), PASSWORD);
@@ -115,6 +115,19 @@ fn first_call(compose: &Arc<Compose>) -> Crew {
         });
     }
     crew
+}
+
+/// Waits until each peer is joined and its edge attached.
+fn are_ready(compose: &Compose, limit: Duration) {
+    eventually("all peers are ready", limit, || {
+        for peer in PEERS {
+            let status = compose.status(peer);
+            if status["ready"] != true || status["edges"].as_array().is_none_or(Vec::is_empty) {
+                return Err(format!("peer {peer}: {status}"));
+            }
+        }
+        Ok(())
+    });
 }
 
 impl Overlay {
@@ -135,10 +148,10 @@ impl Overlay {
     fn after(&self, what: &str, broken: Option<u16>, fault: impl FnOnce(&Compose)) {
         let load = self.crew.load(broken);
         fault(&self.compose);
-        self.are_ready(Duration::from_secs(90));
-        self.crew.all_are_callable(&PEERS, Duration::from_secs(5));
+        are_ready(&self.compose, Duration::from_secs(90));
+        let took = self.crew.reach_all(&PEERS, REACH);
         let tally = load.end();
-        println!("{what}:{tally}");
+        println!("{what}: all called after {:.1} s;{tally}", took.as_secs_f64());
         self.judge(what, &tally);
     }
 
@@ -158,12 +171,13 @@ impl Overlay {
         for peer in PEERS {
             let load = self.crew.load(Some(peer));
             self.compose.restart(&services_of(peer).each_ref().map(String::as_str));
-            self.are_ready(Duration::from_secs(90));
+            are_ready(&self.compose, Duration::from_secs(90));
             let tally = load.end();
             println!("rolling restart, peer {peer}:{tally}");
             self.judge("rolling restart", &tally);
         }
-        self.crew.all_are_callable(&PEERS, Duration::from_secs(5));
+        let took = self.crew.reach_all(&PEERS, REACH);
+        println!("rolling restart: all called after {:.1} s", took.as_secs_f64());
     }
 
     /// All at once, as after a power cut.
@@ -171,21 +185,13 @@ impl Overlay {
         let all = self.compose.services();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         self.compose.restart(&all);
-        self.are_ready(Duration::from_secs(60));
-        self.crew.all_are_callable(&PEERS, Duration::from_secs(60));
-        println!("restart of all: everybody can be called");
-    }
-
-    fn are_ready(&self, limit: Duration) {
-        eventually("all peers are ready", limit, || {
-            for peer in PEERS {
-                let status = self.compose.status(peer);
-                if status["ready"] != true || status["edges"].as_array().is_none_or(Vec::is_empty) {
-                    return Err(format!("peer {peer}: {status}"));
-                }
-            }
-            Ok(())
-        });
+        let began = Instant::now();
+        are_ready(&self.compose, Duration::from_secs(60));
+        self.crew.reach_all(&PEERS, Duration::from_secs(60));
+        println!(
+            "restart of all: all called after {:.1} s",
+            began.elapsed().as_secs_f64()
+        );
     }
 
     fn memory(&self) -> Vec<(String, f64)> {
@@ -209,3 +215,6 @@ impl Drop for Overlay {
 /// What a phone may be told when its own edge, or that of the phone it calls, is broken: silence, not reachable, cannot serve now,
 /// look-up timed out.
 const STATED: [u16; 4] = [408, 480, 503, 504];
+
+/// Five edges call twelve users, one after the other. On a machine with nothing else to do it takes 1 to 5 s; the figure is printed.
+const REACH: Duration = Duration::from_secs(20);

@@ -208,6 +208,30 @@ fn the_overlay_is_seen_from_one_peer() {
 }
 
 #[test]
+fn the_record_key_is_rotated_while_phones_register() {
+    let office = Office::open();
+    let settled = office.json(&["record-key", "status"]);
+    assert_eq!(
+        (&settled["versions"], &settled["rotation"]),
+        (&serde_json::json!([1]), &"settled".into())
+    );
+    let begun = office.json(&["record-key", "rotate"]);
+    assert_eq!(begun["versions"], serde_json::json!([1, 2]));
+    let (code, said) = office.said(&["record-key", "rotate"]);
+    assert!(
+        code == 1 && said.contains("a rotation to version 2 goes on"),
+        "{code}: {said}"
+    );
+    office.register(1, "alice", "p2psip");
+    let ended = office.json(&["record-key", "status", "--wait", "1m"]);
+    assert_eq!(
+        (&ended["versions"], &ended["rotation"]),
+        (&serde_json::json!([2]), &"settled".into())
+    );
+    office.register(2, "bob", "p2psip");
+}
+
+#[test]
 fn a_peer_tells_what_it_lives_by() {
     let office = Office::open();
     let data = office.folder.path().join("overlay");

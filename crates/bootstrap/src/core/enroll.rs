@@ -94,7 +94,7 @@ impl Core {
         for keys in &keys.edges {
             edges.push(self.place_of_edge(now_ms, keys, (&mut used, places))?);
         }
-        let answer = self.answer(peer.as_ref(), &edges, None);
+        let answer = self.answer(now_ms, peer.as_ref(), &edges, None);
         let id = id.to_owned();
         Ok((answer, self.tokens.used(&id, used)))
     }
@@ -162,7 +162,7 @@ impl Core {
         let place = [aor.as_bytes(), &[0], &key.key_id()].concat();
         let known = self.clients.by_key.get(&place);
         if let Some(known) = known.filter(|known| is_fresh(known, now_ms)) {
-            return Ok((self.answer(None, &[], Some(known)), Batch::new()));
+            return Ok((self.answer(now_ms, None, &[], Some(known)), Batch::new()));
         }
         // RFC 6940 §11.3: who returns with the same key should get the same Node-ID.
         let node_id = match known {
@@ -179,32 +179,24 @@ impl Core {
         let record = node_record(node_id, &certificate);
         let mut batch = Batch::new();
         state::put(&mut batch, CLIENTS, &place, &record);
-        let answer = self.answer(None, &[], Some(&record));
+        let answer = self.answer(now_ms, None, &[], Some(&record));
         self.clients.by_key.insert(place, record);
         Ok((answer, batch))
     }
 
     fn answer(
         &self,
+        now_ms: u64,
         peer: Option<&NodeRecord>,
         edges: &[EdgeRecord],
         client: Option<&NodeRecord>,
     ) -> proto::EnrollResponse {
-        let record_keys = self.service.record_keys().iter().map(|key| proto::RecordKey {
-            version: key.version(),
-            key: key.octets().to_vec().into(),
-        });
         proto::EnrollResponse {
             peer: peer.map(enrolled),
             edges: edges.iter().map(enrolled_edge).collect(),
             client: client.map(enrolled),
             document: self.service.document.xml().clone(),
-            // Only edges open records.
-            record_keys: if edges.is_empty() {
-                Vec::new()
-            } else {
-                record_keys.collect()
-            },
+            record_keys: self.keys_for(now_ms, edges),
         }
     }
 }

@@ -75,6 +75,10 @@ impl Outbox {
         self.waiting.get(&id).map(|waiting| waiting.aor.clone())
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn has(&self, aor: &str) -> bool {
         self.by_aor.contains_key(aor)
     }

@@ -6,11 +6,12 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 use identity::issue::{Authority, Class, Serial, Subject};
 use identity::{Certificate, Key, PublicKey, Signer, Verifier};
-use kv::Store;
+use kv::{Batch, Store};
 use overlay_config::{Basis, SignedDocument};
-use usage::user::{Record, RecordKey};
+use usage::user::Record;
 use wire::{Encode, NodeId, TransactionId};
 
+use super::keys::RecordKeys;
 use super::outbox::Waiting;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
@@ -21,12 +22,13 @@ pub(super) struct Service {
     authority: Authority,
     user_key: Key,
     user_signer: NodeId,
-    /// Oldest first; there is always one.
-    record_keys: Vec<RecordKey>,
+    record_keys: RecordKeys,
     token_key: hmac::Key,
     /// SHA-256 of the configuration root.
     root: [u8; 32],
     verifier: Arc<Verifier>,
+    /// As it is on the disk.
+    record: ServiceRecord,
 }
 
 impl Service {
@@ -35,17 +37,10 @@ impl Service {
             folder: store.folder().to_path_buf(),
         })?;
         let root: [u8; 32] = record.root.0.as_slice().try_into().map_err(damaged)?;
-        let xml = Bytes::from(record.document.0);
+        let xml = Bytes::copy_from_slice(&record.document.0);
         let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms).map_err(damaged)?;
         let certificate = Certificate::from_der(&record.authority_certificate.0).map_err(damaged)?;
         let authority_key = Key::from_pkcs8(&record.authority_key.0).map_err(damaged)?;
-        let mut record_keys = Vec::new();
-        for (version, key) in &record.record_keys {
-            record_keys.push(RecordKey::new(*version, key.0.as_slice().try_into().map_err(damaged)?));
-        }
-        if record_keys.is_empty() {
-            return Err(damaged("there is no record key"));
-        }
         Ok(Service {
             root,
             verifier: Arc::new(Verifier::new(document.document().trust())),
@@ -53,8 +48,9 @@ impl Service {
             authority: Authority::new(authority_key, certificate).map_err(damaged)?,
             user_key: Key::from_pkcs8(&record.user_key.0).map_err(damaged)?,
             user_signer: NodeId::try_from(record.user_signer.0.as_slice()).map_err(damaged)?,
-            record_keys,
+            record_keys: RecordKeys::read(&record)?,
             token_key: hmac::Key::new(hmac::HMAC_SHA256, &record.token_key.0),
+            record,
         })
     }
 
@@ -108,13 +104,15 @@ impl Service {
         hmac::sign(&self.token_key, secret.as_bytes()).as_ref().to_vec()
     }
 
-    /// The key that seals new records.
-    pub(super) fn record_key(&self) -> Option<&RecordKey> {
-        self.record_keys.last()
+    pub(super) fn record_keys(&self) -> &RecordKeys {
+        &self.record_keys
     }
 
-    pub(super) fn record_keys(&self) -> &[RecordKey] {
-        &self.record_keys
+    /// Replaces the record keys: those that are gone are gone from the disk too.
+    pub(super) fn put_record_keys(&mut self, keys: RecordKeys, batch: &mut Batch) {
+        keys.write(&mut self.record);
+        self.record_keys = keys;
+        state::put(batch, SERVICE, SERVICE_KEY, &self.record);
     }
 
     /// Signs the Store of a user's record under a new certificate of (AOR, user signer).
@@ -134,7 +132,7 @@ impl Service {
     }
 }
 
-fn damaged(reason: impl std::fmt::Display) -> StartError {
+pub(super) fn damaged(reason: impl std::fmt::Display) -> StartError {
     StartError::Damaged {
         tree: SERVICE.name(),
         key: "service".to_owned(),

@@ -14,7 +14,7 @@ use super::Outcome;
 use super::service::Service;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, Octets, TOKENS, TokenRecord, UsedRecord};
+use crate::state::{self, EdgeRecord, Octets, TOKENS, TokenRecord, UsedRecord};
 
 /// A part of the list; empty at its end.
 pub(crate) type TokenPage = Vec<proto::ListTokensResponse>;
@@ -138,6 +138,18 @@ impl Tokens {
     pub(super) fn of_node(&self, node_id: NodeId) -> Option<(&str, &UsedRecord)> {
         let id = self.by_node.get(node_id.as_bytes().as_slice())?;
         Some((id, self.by_id.get(id)?.used.as_ref()?))
+    }
+
+    /// All edges that were ever enrolled.
+    pub(super) fn edges(&self) -> impl Iterator<Item = &EdgeRecord> {
+        let used = self.by_id.values().filter_map(|record| record.used.as_ref());
+        used.flat_map(|used| &used.edges)
+    }
+
+    /// One of them.
+    pub(super) fn edge(&self, node_id: NodeId) -> Option<&EdgeRecord> {
+        let (_, used) = self.of_node(node_id)?;
+        used.edges.iter().find(|edge| edge.node_id.0 == node_id.as_bytes())
     }
 
     fn index<'a>(&mut self, id: &str, used: impl Iterator<Item = &'a UsedRecord>) {

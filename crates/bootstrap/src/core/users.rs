@@ -1,5 +1,7 @@
 //! Users: each is a sealed record with a version, as the overlay stores it.
 
+mod resealing;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -8,6 +10,7 @@ use rpc::proto::bootstrap::v1 as proto;
 use usage::user::{Hashes, MAX_ALLOWED_EDGES, Public, Record, Secret, State};
 use wire::{NodeId, ResourceId};
 
+use self::resealing::Resealing;
 use super::outbox::Outbox;
 use super::service::Service;
 use crate::error::{Refused, StartError};
@@ -19,12 +22,16 @@ pub(crate) type UserPage = (Vec<proto::ListUsersResponse>, Option<String>);
 
 pub(super) struct Users {
     by_aor: BTreeMap<String, User>,
+    /// While records are sealed again under another key.
+    resealing: Resealing,
 }
 
 struct User {
     record: Record,
     /// The version that the overlay has acknowledged.
     published: u64,
+    /// The version of the record key under which it was sealed.
+    published_key: u32,
     storage_time: u64,
     signed_ms: u64,
 }
@@ -39,23 +46,19 @@ impl Users {
                 key: aor.clone(),
                 reason: error.to_string(),
             })?;
-            let UserRecord {
-                published,
-                storage_time,
-                signed_ms,
-                ..
-            } = stored;
-            by_aor.insert(
-                aor,
-                User {
-                    record,
-                    published,
-                    storage_time,
-                    signed_ms,
-                },
-            );
+            let user = User {
+                record,
+                published: stored.published,
+                published_key: stored.published_key,
+                storage_time: stored.storage_time,
+                signed_ms: stored.signed_ms,
+            };
+            by_aor.insert(aor, user);
         }
-        Ok(Users { by_aor })
+        Ok(Users {
+            by_aor,
+            resealing: Resealing::default(),
+        })
     }
 
     /// Creates or changes a user; returns the AOR as it is stored.
@@ -120,15 +123,13 @@ impl Users {
             record_key_version: 0,
         };
         self.replace(service, &aor, public, &secret)?;
+        self.resealing.removed(&aor);
         Ok((aor, true))
     }
 
     /// The record to sign and a storage_time greater than any before.
     pub(super) fn next_signature(&self, now_ms: u64, aor: &str) -> Result<(Record, u64), Refused> {
-        let user = self
-            .by_aor
-            .get(aor)
-            .ok_or_else(|| Refused::NotFound(format!("user {aor}")))?;
+        let user = self.known(aor)?;
         Ok((user.record.clone(), now_ms.max(user.storage_time.saturating_add(1))))
     }
 
@@ -145,6 +146,10 @@ impl Users {
     pub(super) fn published(&mut self, aor: &str, version: u64, batch: &mut Batch) {
         if let Some(user) = self.by_aor.get_mut(aor) {
             user.published = user.published.max(version);
+            if version == user.version() {
+                user.published_key = user.record.public().record_key_version;
+                self.resealing.published(aor, user.published_key);
+            }
             state::put(batch, USERS, aor.as_bytes(), &UserRecord::from(&*user));
         }
     }
@@ -205,10 +210,14 @@ impl Users {
         aws_lc_rs::constant_time::verify_slices_are_equal(tried, known).is_ok()
     }
 
+    fn known(&self, aor: &str) -> Result<&User, Refused> {
+        self.by_aor
+            .get(aor)
+            .ok_or_else(|| Refused::NotFound(format!("user {aor}")))
+    }
+
     fn replace(&mut self, service: &Service, aor: &str, public: Public, secret: &Secret) -> Result<(), Refused> {
-        let key = service
-            .record_key()
-            .ok_or_else(|| Refused::Internal("there is no record key".to_owned()))?;
+        let key = service.record_keys().sealing();
         let resource = ResourceId::of(aor.as_bytes());
         let record = key
             .seal(service.overlay(), resource, public, secret, random_octets()?)
@@ -219,6 +228,7 @@ impl Users {
                 let user = User {
                     record,
                     published: 0,
+                    published_key: 0,
                     storage_time: 0,
                     signed_ms: 0,
                 };
@@ -236,7 +246,7 @@ impl User {
 
     fn open(&self, service: &Service, aor: &str) -> Result<Secret, Refused> {
         let version = self.record.public().record_key_version;
-        let key = service.record_keys().iter().find(|key| key.version() == version);
+        let key = service.record_keys().of(version);
         let key = key.ok_or_else(|| Refused::Internal(format!("there is no record key of version {version}")))?;
         key.open(service.overlay(), ResourceId::of(aor.as_bytes()), &self.record)
             .map_err(|error| Refused::Internal(error.to_string()))
@@ -248,6 +258,7 @@ impl From<&User> for UserRecord {
         UserRecord {
             record: Octets::of(user.record.bytes()),
             published: user.published,
+            published_key: user.published_key,
             storage_time: user.storage_time,
             signed_ms: user.signed_ms,
         }

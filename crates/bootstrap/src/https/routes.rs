@@ -1,10 +1,11 @@
 //! What can be asked over HTTPS.
 //!
 //! ```text
-//! GET  /.well-known/reload-config   the signed document (RFC 6940 §11.2)
-//! POST /enroll                      a form with a certificate request (RFC 6940 §11.3)
-//! POST /.well-known/p2psip/enroll   EnrollRequest -> EnrollResponse: what a peer and its edges need, with a token
-//! POST /.well-known/p2psip/renew    RenewRequest -> RenewResponse, of a node that shows its certificate
+//! GET  /.well-known/reload-config        the signed document (RFC 6940 §11.2)
+//! POST /enroll                           a form with a certificate request (RFC 6940 §11.3)
+//! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: what a peer and its edges need, with a token
+//! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
+//! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
 //! ```
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(super) fn router(handler: Handler, verifier: Arc<Verifier>) -> Router {
         .route("/enroll", post(enroll_by_form))
         .route("/.well-known/p2psip/enroll", post(enroll))
         .route("/.well-known/p2psip/renew", post(renew))
+        .route("/.well-known/p2psip/record-keys", post(record_keys))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Service { handler, verifier })
 }
@@ -82,6 +84,20 @@ async fn renew(State(service): State<Service>, client: Extension<Client>, body: 
         .ask(|reply| Command::Renew(shown, Box::new(request), reply))
         .await?;
     Ok(answer(PROTOBUF, renewed.encode_to_vec()))
+}
+
+async fn record_keys(
+    State(service): State<Service>,
+    client: Extension<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let shown = service.shown(&client)?;
+    let request = proto::FetchRecordKeysRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let fetched = service
+        .handler
+        .ask(|reply| Command::FetchRecordKeys(shown, request, reply))
+        .await?;
+    Ok(answer(PROTOBUF, fetched.encode_to_vec()))
 }
 
 impl Service {

@@ -16,7 +16,7 @@ use tonic::Code;
 use super::world::{ALICE, OPTIONS, alice, make_overlay};
 use crate::{Config, Server, StartError};
 
-type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
+pub(super) type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
 
 #[tokio::test]
 async fn overlay_gets_the_document_and_the_users_until_it_acknowledges() {
@@ -109,6 +109,56 @@ async fn newest_stream_wins_and_draining_ends_it() {
 }
 
 #[tokio::test]
+async fn a_rotation_goes_on_by_itself_also_after_a_restart() {
+    let (folder, mut server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    operator.put_user(alice()).await.unwrap();
+    let mut feed = open(&server, 1).await;
+    let first = next(&mut feed).await;
+    acknowledge(&feed, first.id, None).await;
+    let rotate = proto::RotateRecordKeyRequest {
+        target: 2,
+        without: Vec::new(),
+    };
+    operator.rotate_record_key(rotate).await.unwrap();
+    let resealed = next(&mut feed).await;
+    assert_ne!(resealed.item, first.item);
+    drop(feed);
+    server.shutdown(Duration::from_secs(5)).await.unwrap();
+    drop((server, operator));
+
+    let mut server = bind(folder.path()).await.unwrap();
+    let mut operator = client(&server, Role::Operator);
+    let mut feed = open(&server, 1).await;
+    assert_eq!(next(&mut feed).await, resealed);
+    let keys = operator
+        .record_keys(proto::RecordKeysRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((keys.rotation(), keys.records_left), (proto::Rotation::Resealing, 1));
+    acknowledge(&feed, resealed.id, None).await;
+    let settled = async {
+        loop {
+            let keys = operator
+                .record_keys(proto::RecordKeysRequest {})
+                .await
+                .unwrap()
+                .into_inner();
+            if keys.versions == [2] {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), settled)
+        .await
+        .expect("the old key is forgotten");
+    drop(feed);
+    server.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
 async fn first_message_opens_the_stream() {
     let (_folder, server) = start().await;
     let mut client = client(&server, Role::Overlay);
@@ -151,6 +201,14 @@ async fn refusals_have_the_codes_of_the_contract() {
     assert_eq!(
         code(operator.create_token(other).await.map(|_| ())),
         Code::AlreadyExists
+    );
+    let rotate = |target| proto::RotateRecordKeyRequest {
+        target,
+        without: Vec::new(),
+    };
+    assert_eq!(
+        code(operator.rotate_record_key(rotate(5)).await.map(|_| ())),
+        Code::Aborted
     );
     let listed: Vec<_> = operator
         .list_tokens(rpc::unbounded(proto::ListTokensRequest {}))
@@ -208,7 +266,7 @@ pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
     BootstrapClient::new(Channel::direct(server.served(), role))
 }
 
-async fn open(server: &Server, document_sequence: u32) -> Feed {
+pub(super) async fn open(server: &Server, document_sequence: u32) -> Feed {
     let mut client = client(server, Role::Overlay);
     let feed = Feed::open(|up| async move { client.feed(up).await }).await.unwrap();
     let open = proto::FeedOpen {
@@ -223,11 +281,11 @@ async fn open(server: &Server, document_sequence: u32) -> Feed {
     feed
 }
 
-async fn next(feed: &mut Feed) -> proto::FeedResponse {
+pub(super) async fn next(feed: &mut Feed) -> proto::FeedResponse {
     feed.receive().await.unwrap().unwrap()
 }
 
-async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
+pub(super) async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
     let message = Message::Acknowledge(proto::Acknowledge { id, refusal });
     feed.send(proto::FeedRequest { message: Some(message) }).await.unwrap();
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rpc::Role;
 use rpc::proto::bootstrap::v1 as proto;
+use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
+use rpc::{Channel, Role};
 use tokio_stream::StreamExt;
 
-use super::feed::{bind, client, users};
+use super::feed::{Feed, acknowledge, bind, client, open, users};
 use super::world::{OVERLAY, alice, make_overlay, nodes};
 
 /// A child process makes users and tokens, enrolls nodes, and says which are answered, until it is killed.
@@ -22,7 +23,7 @@ async fn a_killed_process_loses_nothing_it_has_answered() {
     for round in 1..=3 {
         // What the last child had half done is not known to be anything.
         let first = kept.last().map_or(1, |last| last + 2);
-        kept.extend(run_and_kill(folder.path(), first, 5 * round));
+        kept.extend(run_and_kill(folder.path(), SERVES, first, 5 * round));
 
         let mut server = bind(folder.path()).await.unwrap();
         let mut operator = client(&server, Role::Operator);
@@ -41,10 +42,97 @@ async fn a_killed_process_loses_nothing_it_has_answered() {
     }
 }
 
+/// A child process rotates the record key without a pause, until it is killed somewhere on the way.
+#[tokio::test]
+async fn a_killed_rotation_goes_on_and_locks_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    make_overlay(folder.path()).await;
+    let mut server = bind(folder.path()).await.unwrap();
+    let mut operator = client(&server, Role::Operator);
+    for number in 0..USERS {
+        let user = proto::PutUserRequest {
+            aor: aor(number),
+            display_name: Some("somebody".to_owned()),
+            ..alice()
+        };
+        operator.put_user(user).await.unwrap();
+    }
+    server.shutdown(Duration::from_secs(5)).await.unwrap();
+    drop((server, operator));
+    for round in 1..=4 {
+        let said = run_and_kill(folder.path(), ROTATES, 0, round);
+
+        let mut server = bind(folder.path()).await.unwrap();
+        let mut operator = client(&server, Role::Operator);
+        // Only what opens has a name to show.
+        let users = users(&mut operator).await;
+        let opened = users.iter().filter(|user| user.display_name == "somebody");
+        assert_eq!(opened.count(), users.len(), "round {round}");
+        let fed = tokio::spawn(feed(open(&server, 1).await));
+        let settled = settled(&mut operator).await;
+        assert!(
+            said.iter().all(|version| *version <= settled.into()),
+            "{settled} after {said:?}"
+        );
+        fed.abort();
+        server.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+}
+
 /// Not a test: the child of the one above, a copy of this program.
 #[tokio::test]
+async fn child_that_rotates() {
+    let Some(folder) = std::env::var_os(ROTATES.variable) else {
+        return;
+    };
+    let server = bind(Path::new(&folder)).await.unwrap();
+    let mut operator = client(&server, Role::Operator);
+    let _fed = tokio::spawn(feed(open(&server, 1).await));
+    loop {
+        let version = settled(&mut operator).await;
+        println!("kept {version}");
+        std::io::stdout().flush().unwrap();
+        let rotate = proto::RotateRecordKeyRequest {
+            target: version + 1,
+            without: Vec::new(),
+        };
+        operator.rotate_record_key(rotate).await.unwrap();
+    }
+}
+
+/// Plays the overlay: stores whatever comes.
+async fn feed(mut feed: Feed) {
+    while let Ok(Some(item)) = feed.receive().await {
+        acknowledge(&feed, item.id, None).await;
+    }
+}
+
+/// Waits until no rotation goes on; the version of the key.
+async fn settled(operator: &mut BootstrapClient<Channel>) -> u32 {
+    let settled = async {
+        loop {
+            let keys = operator
+                .record_keys(proto::RecordKeysRequest {})
+                .await
+                .unwrap()
+                .into_inner();
+            if let [version] = keys.versions[..] {
+                return version;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), settled)
+        .await
+        .expect("the rotation ends")
+}
+
+/// Not a test: the child of the first one, a copy of this program.
+#[tokio::test]
 async fn child_that_serves() {
-    let Some(folder) = std::env::var_os(CHILD) else { return };
+    let Some(folder) = std::env::var_os(SERVES.variable) else {
+        return;
+    };
     let first = std::env::var(FIRST).unwrap().parse::<u64>().unwrap();
     let server = bind(Path::new(&folder)).await.unwrap();
     let mut operator = client(&server, Role::Operator);
@@ -68,10 +156,10 @@ async fn child_that_serves() {
 }
 
 /// Lets a child run until it has said so many numbers; gives all that it said before its end.
-fn run_and_kill(folder: &Path, first: u64, enough: usize) -> Vec<u64> {
+fn run_and_kill(folder: &Path, part: Child, first: u64, enough: usize) -> Vec<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::killed::child_that_serves", "--nocapture"])
-        .env(CHILD, folder)
+        .args(["--exact", part.name, "--nocapture"])
+        .env(part.variable, folder)
         .env(FIRST, first.to_string())
         .stdout(Stdio::piped())
         .spawn()
@@ -96,5 +184,21 @@ fn id(number: u64) -> String {
     format!("token{number}")
 }
 
-const CHILD: &str = "P2PSIP_BOOTSTRAP_CHILD";
+/// A test that is none: it runs where its variable names a folder.
+#[derive(Clone, Copy)]
+struct Child {
+    name: &'static str,
+    variable: &'static str,
+}
+
+const SERVES: Child = Child {
+    name: "tests::killed::child_that_serves",
+    variable: "P2PSIP_BOOTSTRAP_CHILD",
+};
+const ROTATES: Child = Child {
+    name: "tests::killed::child_that_rotates",
+    variable: "P2PSIP_BOOTSTRAP_ROTATING_CHILD",
+};
+/// More than a window holds.
+const USERS: u64 = 100;
 const FIRST: &str = "P2PSIP_BOOTSTRAP_FIRST";

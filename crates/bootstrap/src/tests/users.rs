@@ -302,7 +302,7 @@ fn stored_in(waiting: &Waiting) -> (KindId, wire::StoredData) {
     (store.kind_data[0].kind, store.kind_data[0].values[0].clone())
 }
 
-fn record_in(waiting: &Waiting) -> Record {
+pub(super) fn record_in(waiting: &Waiting) -> Record {
     let (_, data) = stored_in(waiting);
     Record::from_bytes(&data.value.value().unwrap().value).unwrap()
 }

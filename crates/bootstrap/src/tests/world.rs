@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use identity::{Key, Trust, Verifier};
+use identity::{Key, Signer, Trust, Verifier};
 use kv::{Batch, Durability, Options, Store};
-use overlay_config::{BootstrapNode, Document};
+use overlay_config::{BootstrapNode, Document, SignedDocument};
 use rpc::proto::bootstrap::v1 as proto;
 use tempfile::TempDir;
 
 use crate::core::Core;
 use crate::driver::unix_ms;
 use crate::error::Refused;
+use crate::state::{Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 use crate::{Genesis, OffLine, init, state};
 
 pub(super) const OVERLAY: &str = "overlay.example.org";
@@ -29,20 +30,23 @@ pub(super) struct World {
     pub(super) store: Store,
     pub(super) now_ms: u64,
     pub(super) document: Document,
+    /// Signs documents.
+    signer: Signer,
     folder: TempDir,
 }
 
 impl World {
     pub(super) async fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
-        let document = make_overlay(folder.path()).await.document.document().clone();
+        let made = make_overlay(folder.path()).await;
         let store = state::open(folder.path(), OPTIONS).unwrap();
         let core = Core::load(&store, unix_ms()).unwrap();
         World {
             core,
             store,
             now_ms: unix_ms(),
-            document,
+            document: made.document.document().clone(),
+            signer: made.signer,
             folder,
         }
     }
@@ -54,6 +58,7 @@ impl World {
             store,
             now_ms,
             document,
+            signer,
             folder,
         } = self;
         drop((core, store));
@@ -64,8 +69,22 @@ impl World {
             store,
             now_ms,
             document,
+            signer,
             folder,
         }
+    }
+
+    /// The service gets a document that bans a node.
+    pub(super) async fn ban(mut self, node_id: wire::NodeId) -> World {
+        self.document.bad_nodes.insert(node_id);
+        self.document.sequence += 1;
+        let signed = SignedDocument::sign(self.document.clone(), &self.signer);
+        let mut record: ServiceRecord = state::get(&self.store, SERVICE, SERVICE_KEY).unwrap().unwrap();
+        record.document = Octets::of(signed.xml());
+        let mut batch = Batch::new();
+        state::put(&mut batch, SERVICE, SERVICE_KEY, &record);
+        self.store.apply(batch).await.unwrap();
+        self.reopened()
     }
 
     /// Runs an operation and writes what it changed.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use chord::{AttachId, Target};
+use tracing::info;
 use wire::{
     AddressPort, AttachAns, AttachReq, Body, CandidateType, Destination, ErrorCode, IceCandidate, NodeId, Now,
     OverlayLink, TransactionId,
@@ -85,6 +86,12 @@ impl Core {
             candidates: self.candidates(),
             send_update,
         }
+    }
+
+    /// Other addresses of this machine: what later Attaches tell. Links that stand are not touched.
+    pub fn set_local_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        info!(node_id = %self.settings.node_id.short(), ?addresses, "addresses of this machine changed");
+        self.settings.local_addresses = addresses;
     }
 
     fn candidates(&self) -> Vec<IceCandidate> {

@@ -14,8 +14,8 @@ use rpc::proto::bootstrap::v1::bootstrap_server::{Bootstrap, BootstrapServer};
 use rpc::proto::bootstrap::v1::{
     Acknowledge, CreateTokenRequest, CreateTokenResponse, DeleteUserRequest, DeleteUserResponse, EnrollRequest,
     EnrollResponse, FeedRequest, FeedResponse, ListTokensRequest, ListTokensResponse, ListUsersRequest,
-    ListUsersResponse, PutUserRequest, PutUserResponse, RevokeTokenRequest, RevokeTokenResponse, feed_request,
-    feed_response,
+    ListUsersResponse, PutUserRequest, PutUserResponse, RecordKeysRequest, RecordKeysResponse, RevokeTokenRequest,
+    RevokeTokenResponse, RotateRecordKeyRequest, RotateRecordKeyResponse, feed_request, feed_response,
 };
 
 /// What a peer is fed, and what it acknowledged.
@@ -116,6 +116,17 @@ impl Bootstrap for Feed {
     }
 
     async fn revoke_token(&self, _: Request<RevokeTokenRequest>) -> Result<Response<RevokeTokenResponse>, Status> {
+        nothing()
+    }
+
+    async fn rotate_record_key(
+        &self,
+        _: Request<RotateRecordKeyRequest>,
+    ) -> Result<Response<RotateRecordKeyResponse>, Status> {
+        nothing()
+    }
+
+    async fn record_keys(&self, _: Request<RecordKeysRequest>) -> Result<Response<RecordKeysResponse>, Status> {
         nothing()
     }
 }

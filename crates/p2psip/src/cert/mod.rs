@@ -43,7 +43,7 @@ pub(crate) async fn run(command: &Command, printer: &Printer) -> Result<ExitCode
 
 /// Prints all certificates that are found; the code says whether all are valid now.
 fn info(info: &Info, printer: &Printer) -> Result<ExitCode, Failure> {
-    let default = [PathBuf::from(DATA)];
+    let default = [PathBuf::from(crate::settings::DATA)];
     let paths = if info.paths.is_empty() {
         &default
     } else {
@@ -74,9 +74,6 @@ fn info(info: &Info, printer: &Printer) -> Result<ExitCode, Failure> {
         ExitCode::Credentials
     })
 }
-
-/// Where a peer keeps what it has, unless it is told otherwise.
-const DATA: &str = "/var/lib/p2psip";
 
 const INFO_EXAMPLES: &str = "\
 Examples:

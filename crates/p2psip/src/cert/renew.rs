@@ -7,13 +7,13 @@ use std::{fs, io};
 use clap::Args;
 use runtime::ExitCode;
 
-use super::DATA;
 use super::files::Found;
 use super::report::Report;
 use crate::clock::now_ms;
 use crate::enroll;
 use crate::failure::Failure;
 use crate::output::Printer;
+use crate::settings::DATA;
 
 /// Whose certificates.
 #[derive(Debug, Args)]

@@ -14,6 +14,8 @@ mod ports;
 mod record;
 mod report;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod trace;
 mod users;
 

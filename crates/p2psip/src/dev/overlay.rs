@@ -26,7 +26,7 @@ use crate::supervisor::Supervisor;
 /// A running overlay.
 pub(crate) struct Overlay {
     pub(crate) peers: Vec<Peer>,
-    bootstrap: Channel,
+    pub(crate) bootstrap: Channel,
 }
 
 impl Overlay {

@@ -114,10 +114,15 @@ fn record_keys(files: &Files) -> Result<Vec<RecordKey>, CredentialsError> {
     keys.ok_or_else(|| files.damaged(RECORD_KEYS, &"it is malformed"))
 }
 
-pub(super) fn write_record_keys(files: &Files, keys: &[Sent]) -> Result<(), CredentialsError> {
+/// A record key as it travels; none if it is malformed.
+pub(super) fn record_key(sent: &Sent) -> Option<RecordKey> {
+    Some(RecordKey::new(sent.version, sent.key.as_ref().try_into().ok()?))
+}
+
+pub(super) fn write_record_keys(files: &Files, keys: &[RecordKey]) -> Result<(), CredentialsError> {
     let lines = keys
         .iter()
-        .map(|key| format!("{} {}\n", key.version, wire::hex::encode(&key.key)));
+        .map(|key| format!("{} {}\n", key.version(), wire::hex::encode(key.octets())));
     files.write(RECORD_KEYS, lines.collect::<String>().as_bytes())
 }
 

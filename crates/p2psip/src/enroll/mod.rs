@@ -4,11 +4,12 @@
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
 //! under the document ([`https`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
 //! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
-//! them from ending while a component runs.
+//! them from ending while a component runs, [`record_keys`] follows a rotation of the record key.
 
 mod credentials;
 mod files;
 mod https;
+mod record_keys;
 mod renew;
 mod renewal;
 mod token;
@@ -29,10 +30,11 @@ use rpc::proto::bootstrap::v1::{EdgeRequest, EnrollRequest, EnrollResponse};
 use runtime::ExitCode;
 
 pub(crate) use self::credentials::{EdgeCredentials, PeerCredentials};
-use self::credentials::{LINK, PEER, SIGNER, VALUES, write_record_keys};
+use self::credentials::{LINK, PEER, SIGNER, VALUES, record_key, write_record_keys};
 pub(crate) use self::files::CredentialsError;
 use self::files::{Files, certificate_file};
 use self::https::{Client, HttpsError, Server};
+pub(crate) use self::record_keys::LOOK_EVERY as LOOK_AT_RECORD_KEYS_EVERY;
 pub(crate) use self::renew::{is_enrolled, renew_now};
 pub(crate) use self::renewal::Renewal;
 pub(crate) use self::token::Token;
@@ -115,7 +117,8 @@ pub(crate) async fn edge(folder: &Path, token: &Token) -> Result<EdgeCredentials
     answer.check(&edge.link)?;
     draft.write(&certificate_file(LINK), &edge.link)?;
     draft.write(&certificate_file(SIGNER), &edge.signer)?;
-    write_record_keys(&draft, &answer.enrolled.record_keys)?;
+    let record_keys: Option<Vec<_>> = answer.enrolled.record_keys.iter().map(record_key).collect();
+    write_record_keys(&draft, &record_keys.ok_or_else(|| answer.lacks("an edge"))?)?;
     draft.write_document(&answer.document, token.root)?;
     draft.finish(folder)?;
     EdgeCredentials::load(folder, now_ms())?.ok_or_else(|| answer.lacks("an edge"))

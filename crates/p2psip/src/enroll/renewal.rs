@@ -9,9 +9,9 @@ use runtime::Tasks;
 use super::credentials::{EdgeCredentials, LINK, PEER, PeerCredentials, SIGNER};
 use super::files::{Files, certificate_file};
 use super::renew::{When, edge, peer};
-use super::{EnrollError, now_ms};
+use super::{EnrollError, now_ms, record_keys};
 
-/// The task that renews what one component shows, while it runs.
+/// The tasks that renew what one component was given, while it runs.
 #[derive(Debug)]
 pub(crate) struct Renewal(Tasks);
 
@@ -44,9 +44,14 @@ impl Renewal {
         Self::of(folder, renewer)
     }
 
-    /// Renews the certificates of a running edge, whose credentials are in `folder`.
-    pub(crate) fn of_edge(folder: PathBuf, renewer: sip_edge::Renewer) -> Self {
-        Self::of(folder, renewer)
+    /// Renews the certificates of a running edge, whose credentials are in `folder`, and asks for its record keys so often.
+    pub(crate) fn of_edge(folder: PathBuf, renewer: sip_edge::Renewer, record_keys_every: Duration) -> Self {
+        let mut renewal = Self::of(folder.clone(), renewer.clone());
+        let stop = renewal.0.stop();
+        renewal.0.spawn("record keys of the edge", async move {
+            record_keys::keep(&folder, renewer, record_keys_every, stop).await;
+        });
+        renewal
     }
 
     /// Looks after what a component shows.

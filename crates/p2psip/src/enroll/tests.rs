@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use identity::issue::{Serial, enrollment_ca};
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
-use rpc::proto::bootstrap::v1::{CreateTokenRequest, RevokeTokenRequest};
+use rpc::proto::bootstrap::v1::{
+    CreateTokenRequest, RecordKeysRequest, RecordKeysResponse, RevokeTokenRequest, RotateRecordKeyRequest,
+};
 use rpc::{Channel, Role};
 use runtime::Monitor;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
+use usage::user::RecordKey;
 use wire::NodeId;
 
 use super::renew::When;
@@ -170,6 +173,74 @@ async fn a_delegated_signer_is_renewed_with_a_new_key() {
 }
 
 #[tokio::test]
+async fn record_keys_follow_a_rotation_from_its_begin_to_its_end() {
+    let world = World::new(11).await;
+    let folder = world.folder("edge");
+    edge(&folder, &world.token("one").await).await.unwrap();
+    let fetch = async || {
+        let keys = record_keys::fetch(&folder).await.unwrap();
+        keys.map(|keys| keys.iter().map(RecordKey::version).collect::<Vec<_>>())
+    };
+    assert_eq!(fetch().await, None);
+    assert_eq!(world.record_keys().await.edges_in_step, 1);
+    let request = RotateRecordKeyRequest {
+        target: 2,
+        without: Vec::new(),
+    };
+    world.operator().rotate_record_key(request).await.unwrap();
+    assert_eq!(fetch().await, Some(vec![1, 2]));
+    // On the disk, and for its owner alone.
+    let kept = EdgeCredentials::load(&folder, now_ms()).unwrap().unwrap();
+    assert_eq!(kept.edge.record_keys.len(), 2);
+    let mode = folder.join("record-keys").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(world.record_keys().await.edges_behind, 1);
+    // What is held is reported; there is no user whose record would have to be sealed again.
+    assert_eq!(fetch().await, None);
+    let dropped = async {
+        while world.record_keys().await.versions != [2] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), dropped)
+        .await
+        .expect("the old key goes once all edges hold the new one");
+    assert_eq!(fetch().await, Some(vec![2]));
+    assert_eq!(fetch().await, None);
+    assert_eq!(world.record_keys().await.edges_in_step, 1);
+}
+
+#[tokio::test]
+async fn record_keys_are_for_edges_alone() {
+    let world = World::new(13).await;
+    let peer = peer(&world.folder("peer"), &world.token("one").await).await.unwrap();
+    let server = Server::of(&world.url).unwrap();
+    for shown in [None, Some(&peer.signer)] {
+        let client = Client::of(peer.document.document(), shown).unwrap();
+        let refused = client
+            .post(&server, "/.well-known/p2psip/record-keys", Vec::new())
+            .await;
+        assert!(matches!(refused, Err(HttpsError::Refused { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_was_left_out_is_refused_and_keeps_what_it_has() {
+    let world = World::new(12).await;
+    let folder = world.folder("edge");
+    let node_id = edge(&folder, &world.token("one").await).await.unwrap().node_id();
+    let request = RotateRecordKeyRequest {
+        target: 2,
+        without: vec![node_id.as_bytes().to_vec().into()],
+    };
+    world.operator().rotate_record_key(request).await.unwrap();
+    let refused = record_keys::fetch(&folder).await.unwrap_err();
+    assert!(refused.is_refusal(), "{refused}");
+    let kept = EdgeCredentials::load(&folder, now_ms()).unwrap().unwrap();
+    assert_eq!(kept.edge.record_keys[0].version(), 1);
+}
+
+#[tokio::test]
 async fn a_peer_renews_with_its_certificate_and_a_stranger_does_not() {
     let (world, other) = (World::new(8).await, World::new(9).await);
     let folder = world.folder("peer");
@@ -306,6 +377,11 @@ impl World {
 
     fn operator(&self) -> BootstrapClient<Channel> {
         BootstrapClient::new(Channel::direct(self.server.served(), Role::Operator))
+    }
+
+    async fn record_keys(&self) -> RecordKeysResponse {
+        let answer = self.operator().record_keys(RecordKeysRequest {}).await;
+        answer.unwrap().into_inner()
     }
 
     /// A token for a peer and one edge, as it is printed and pasted.

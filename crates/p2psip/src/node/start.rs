@@ -6,7 +6,7 @@ use runtime::{ExitCode, Monitor};
 use super::doors::Door;
 use super::place::Place;
 use super::{Part, enrolled};
-use crate::enroll::{EdgeCredentials, Renewal};
+use crate::enroll::{EdgeCredentials, LOOK_AT_RECORD_KEYS_EVERY, Renewal};
 use crate::failure::Failure;
 use crate::operator::{Channels, Operator};
 use crate::settings::Settings;
@@ -143,7 +143,11 @@ impl<'a> Start<'a> {
         config.key_log = has_key_log();
         let server = sip_edge::Server::bind(config, edge, (*document).clone(), overlay, component).await?;
         let served = server.served();
-        let renewal = Renewal::of_edge(enrolled::folder(&self.settings.sip_edge.data), server.renewer());
+        let renewal = Renewal::of_edge(
+            enrolled::folder(&self.settings.sip_edge.data),
+            server.renewer(),
+            LOOK_AT_RECORD_KEYS_EVERY,
+        );
         self.supervisor.run(SIP_EDGE, server);
         self.supervisor.run(RENEWAL, renewal);
         Ok(served)

@@ -73,7 +73,7 @@ impl Layout<'_> {
 
     /// The operator's socket.
     pub(super) fn socket(&self) -> PathBuf {
-        self.data.join("peer.sock")
+        self.data.join(crate::settings::SOCKET)
     }
 
     /// Writes the file; returns where.

@@ -22,7 +22,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "HOST")]
     address: String,
     /// Folder for everything; it must not exist or be empty
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/p2psip")]
+    #[arg(long, value_name = "DIR", default_value = crate::settings::DATA)]
     data: PathBuf,
     /// Further bootstrap nodes, peers to come whose addresses are known already; the first three peers do well
     #[arg(long, value_name = "HOST:PORT")]

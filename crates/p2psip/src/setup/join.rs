@@ -22,7 +22,7 @@ pub(crate) struct Join {
     #[arg(long, value_name = "HOST")]
     address: Option<String>,
     /// Folder for everything
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/p2psip")]
+    #[arg(long, value_name = "DIR", default_value = crate::settings::DATA)]
     data: PathBuf,
     /// Run the peer at once
     #[arg(long)]

@@ -257,3 +257,35 @@ pub(crate) fn dropped() -> &'static Count {
 
 /// Ends of the process that want a flush: one.
 const FLUSHES: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Span as _, Tracer as _};
+
+    use super::*;
+
+    /// No collector is at the port that the standard variables name by default.
+    #[tokio::test]
+    async fn a_collector_that_is_away_costs_a_counter_and_keeps_nobody_waiting() {
+        let exporter = Exporter::start(Environment {
+            queue: 4,
+            batch: 2,
+            delay: Duration::from_secs(3600),
+            timeout: Duration::from_secs(5),
+            names_service: false,
+        });
+        let tracer = exporter.tracer("overlay", "");
+        let before = dropped().total();
+        // One thread and no await: what does not fit has nowhere to go.
+        for _ in 0..10 {
+            tracer.start("reload fetch").end();
+        }
+        assert_eq!(dropped().total() - before, 6);
+        exporter.flush(Duration::from_secs(30)).await;
+        assert_eq!(dropped().total() - before, 10);
+        // It is tried again.
+        tracer.start("reload fetch").end();
+        exporter.flush(Duration::from_secs(30)).await;
+        assert_eq!(dropped().total() - before, 11);
+    }
+}

@@ -70,23 +70,27 @@ impl Driver {
             Err(CallError::Refused { code }) if code == wire::ErrorCode::InProgress.number() => {}
             Err(error) => {
                 tracing::info!(edge = %node.short(), %error, "edge not reached");
-                self.handle_unreachable_edge(now, node_of(node));
+                let failed = self.edges.not_reached(now.instant, node_of(node));
+                self.fail(now, failed);
             }
         }
     }
 
-    /// Gives up on an edge for a while.
-    pub(super) fn handle_unreachable_edge(&mut self, now: Now, node: flow::NodeId) {
-        for message in self.edges.silent(now.instant, node) {
+    /// Gives up for a while on an edge that does not answer.
+    pub(super) fn handle_silent_edge(&mut self, now: Now, node: flow::NodeId) {
+        let failed = self.edges.silent(now.instant, node);
+        self.fail(now, failed);
+    }
+
+    fn fail(&mut self, now: Now, messages: Vec<Outgoing<Hop>>) {
+        for message in messages {
             self.proxy.handle_unreachable(now.instant, &message.id);
         }
     }
 
     pub(super) fn handle_edges_timeout(&mut self, now: Now) {
         let (failed, probes) = self.edges.handle_timeout(now.instant);
-        for message in failed {
-            self.proxy.handle_unreachable(now.instant, &message.id);
-        }
+        self.fail(now, failed);
         for (node, home) in probes {
             self.reach(node, home);
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use kv::Batch;
 use sip_core::aor::Aor;
-use sip_core::flow::{self, Flow};
+use sip_core::flow;
+use sip_core::location::Binding;
 use sip_core::proxy::{Outcome, Query, ResolveId, Resolved, Scope, Target};
 use usage::sip::{Found, Judge};
 use usage::user::State;
@@ -37,10 +38,8 @@ impl Driver {
         let (aor, scope) = match query {
             Query::Aor { aor, scope } => (aor, scope),
             Query::Binding(binding) => {
-                let target = self
-                    .locations
-                    .find(now.unix_ms, binding)
-                    .map(|(_, binding)| phone(binding));
+                let binding = self.locations.find(now.unix_ms, binding);
+                let target = binding.map(|(_, binding)| self.phone(binding));
                 return self.resolved_at_once(now, id, target);
             }
             Query::Source { transport, address } => {
@@ -55,7 +54,8 @@ impl Driver {
             }
         };
         if scope != Scope::OverlayAgain {
-            let targets: Vec<Target> = self.locations.bindings(now.unix_ms, &aor).map(phone).collect();
+            let bindings = self.locations.bindings(now.unix_ms, &aor);
+            let targets: Vec<Target> = bindings.map(|binding| self.phone(binding)).collect();
             let is_known = !targets.is_empty();
             if is_known {
                 self.proxy.handle_resolved(now.instant, id, Resolved::Targets(targets));
@@ -72,6 +72,15 @@ impl Driver {
             self.directory.drop_routes(aor.as_str());
         }
         self.ask_directory(now, &aor, Need::Routes, Waiter::Resolve(id));
+    }
+
+    fn phone(&self, binding: &Binding) -> Target {
+        Target::Phone {
+            binding: Some(binding.id),
+            instance: binding.instance.as_ref().map(|(instance, _)| instance.clone()),
+            flow: binding.flow().map(|flow| self.hub.usable(flow)),
+            contact: binding.request_uri(),
+        }
     }
 
     fn resolved_at_once(&mut self, now: Now, id: ResolveId, target: Option<Target>) {
@@ -229,16 +238,6 @@ fn request(aor: &str) -> Request {
         destinations,
         contents: MessageContents::of(&Body::FetchReq(request)).to_bytes(),
         signed: None,
-    }
-}
-
-fn phone(binding: &sip_core::location::Binding) -> Target {
-    let flow: Option<Flow> = binding.flow();
-    Target::Phone {
-        binding: Some(binding.id),
-        instance: binding.instance.as_ref().map(|(instance, _)| instance.clone()),
-        flow,
-        contact: binding.request_uri(),
     }
 }
 

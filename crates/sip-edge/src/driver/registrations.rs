@@ -113,6 +113,16 @@ impl Driver {
                     self.refuse(now, purpose, answer);
                 }
             }
+            (Judged::Locked(version), purpose) => {
+                tracing::error!(
+                    version,
+                    "no record key of this version: users wait until this edge has fetched it"
+                );
+                self.requests.metrics.refused_credentials("no_record_key");
+                // It is fetched anew when the phone comes again; by then this edge may hold the key.
+                self.directory.doubt_record(asked.aor.as_str());
+                self.refuse(now, purpose, unavailable("Record Key Missing"));
+            }
             (Judged::Refused(answer, why), purpose) => {
                 self.requests.metrics.refused_credentials(why);
                 self.refuse(now, purpose, answer);

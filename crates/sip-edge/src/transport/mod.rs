@@ -146,7 +146,7 @@ impl Hub {
 
     /// Takes a connection with a node into the table and returns its id, unless the table is full.
     pub(crate) fn add_node(&mut self, connection: link::Connection, kind: FlowKind) -> Option<ConnectionId> {
-        let (local, remote) = (canonical(connection.local()), canonical(connection.remote()));
+        let (local, remote) = (connection.local(), connection.remote());
         let flow = Flow {
             transport: Transport::Tls,
             local,
@@ -241,6 +241,14 @@ impl Hub {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             result => Ok(result?),
         }
+    }
+
+    /// The flow as it can be used now: where the address that a phone registered at is no longer this machine's, another one of it.
+    pub(crate) fn usable(&self, flow: Flow) -> Flow {
+        if flow.transport.is_reliable() || udp::is_own(flow.local.ip()) {
+            return flow;
+        }
+        self.flow_to(flow.transport, flow.remote).unwrap_or(flow)
     }
 
     /// The flow to a phone that is known by its address alone: the socket or the connection that reaches it.

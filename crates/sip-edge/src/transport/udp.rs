@@ -177,6 +177,11 @@ impl Socket {
     }
 }
 
+/// Whether an address is one of this machine's: only those can be bound.
+pub(super) fn is_own(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind(SocketAddr::new(address, 0)).is_ok()
+}
+
 /// The address that the kernel would send from toward `remote`; nothing is sent.
 pub(super) fn source_toward(remote: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if remote.is_ipv4() {
@@ -257,6 +262,18 @@ mod tests {
     #[tokio::test]
     async fn ipv6_works_the_same() {
         echo("[::]:0", "[::1]:0", "::1".parse().unwrap()).await;
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_are_its_own() {
+        for (address, expected) in [
+            ("127.0.0.7", true),
+            ("::1", true),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_own(address.parse().unwrap()), expected, "{address}");
+        }
     }
 
     #[tokio::test]

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use identity::issue::Authority;
-use p2psip_sip_edge::Credentials;
 use sip_core::ua::Event;
 
-use crate::world::{PASSWORD, Phone, World, call, eventually, fails, hang_up, localhost};
+use crate::world::{PASSWORD, Phone, World, again, call, eventually, fails, hang_up, localhost};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_of_two_edges_call_each_other() {
@@ -75,27 +73,14 @@ async fn a_wrong_password_is_refused() {
     let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
     let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
     let mut alice = Phone::new("alice", "wrong", edge.addresses()[0]).await;
-    alice.agent.register(Instant::now()).unwrap();
-    let event = alice
-        .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
-        .await;
-    assert_eq!(event, Event::RegisterFailed { code: 401 });
+    assert_eq!(alice.try_to_register().await, Event::RegisterFailed { code: 401 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_outlives_the_restart_of_its_edge() {
     let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
     let credentials = world.credentials();
-    let again = Credentials {
-        link: credentials.link.clone(),
-        delegated: Authority::new(
-            credentials.delegated.key().clone(),
-            credentials.delegated.certificate().clone(),
-        )
-        .unwrap(),
-        values: credentials.values.clone(),
-        record_keys: credentials.record_keys.clone(),
-    };
+    let again = again(&credentials, credentials.record_keys.clone());
     let first = world.edge(credentials, &folder.path().join("1"), localhost()).await;
     let address = first.addresses()[0];
     let other = world

@@ -10,6 +10,7 @@
 mod calls;
 mod operator;
 mod passwords;
+mod record_keys;
 mod requests;
 mod stub;
 mod world;

@@ -11,7 +11,7 @@ async fn a_new_password_works_at_an_edge_that_knows_the_old_one() {
     let address = edge.addresses()[0];
     for user in ["alice", "bob"] {
         Phone::new(user, PASSWORD, address).await.register().await;
-        world.put_user(user, NEW, 2);
+        world.put_user(user, NEW, world.record_key(), 2);
     }
     // By a REGISTER, and by an INVITE of somebody who does not register.
     let mut alice = Phone::new("alice", NEW, address).await;

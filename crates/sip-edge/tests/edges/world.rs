@@ -26,6 +26,7 @@ pub(crate) struct World {
     now_ms: u64,
     document: SignedDocument,
     record_key: RecordKey,
+    /// The signer of user records.
     writer: NodeId,
     pub(crate) stub: Stub,
 }
@@ -62,7 +63,7 @@ impl World {
             writer,
         };
         for user in users {
-            world.put_user(user, PASSWORD, 1);
+            world.put_user(user, PASSWORD, &world.record_key, 1);
         }
         world
     }
@@ -80,15 +81,20 @@ impl World {
         self.now_ms
     }
 
-    /// Stores a user's record; each further one has a greater version.
-    pub(crate) fn put_user(&self, user: &str, password: &str, version: u64) {
+    /// The record key that edges have.
+    pub(crate) fn record_key(&self) -> &RecordKey {
+        &self.record_key
+    }
+
+    /// Stores a user's record, sealed under a key; each further one has a greater version.
+    pub(crate) fn put_user(&self, user: &str, password: &str, key: &RecordKey, version: u64) {
         let aor = format!("{user}@{DOMAIN}");
         let public = Public {
             state: State::Active,
             version,
             issued_ms: self.now_ms,
             allowed_edges: Vec::new(),
-            record_key_version: 1,
+            record_key_version: key.version(),
         };
         let secret = Secret {
             user: aor.clone(),
@@ -96,8 +102,7 @@ impl World {
             display_name: String::new(),
             hashes: Hashes::new(&aor, DOMAIN, password),
         };
-        let record = self
-            .record_key
+        let record = key
             .seal(DOMAIN, ResourceId::of(aor.as_bytes()), public, &secret, [3; 12])
             .unwrap();
         let signer = signer(&self.ca, Class::UserRecord, self.writer, Some(&aor), self.now_ms);
@@ -230,11 +235,15 @@ impl Phone {
     }
 
     pub(crate) async fn register(&mut self) {
-        self.agent.register(Instant::now()).unwrap();
-        let event = self
-            .until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
-            .await;
+        let event = self.try_to_register().await;
         assert!(matches!(event, Event::Registered { .. }), "{event:?}");
+    }
+
+    /// Registers; tells how that ended.
+    pub(crate) async fn try_to_register(&mut self) -> Event {
+        self.agent.register(Instant::now()).unwrap();
+        self.until(|event| matches!(event, Event::Registered { .. } | Event::RegisterFailed { .. }))
+            .await
     }
 }
 
@@ -272,6 +281,17 @@ pub(crate) async fn fails(caller: &mut Phone, to: &str) -> u16 {
 
 pub(crate) fn localhost() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
+}
+
+/// The same edge once more, with these record keys.
+pub(crate) fn again(credentials: &Credentials, record_keys: Vec<RecordKey>) -> Credentials {
+    let (key, certificate) = (credentials.delegated.key(), credentials.delegated.certificate());
+    Credentials {
+        link: credentials.link.clone(),
+        delegated: Authority::new(key.clone(), certificate.clone()).unwrap(),
+        values: credentials.values.clone(),
+        record_keys,
+    }
 }
 
 pub(crate) async fn eventually(is_so: impl Fn() -> bool) {
