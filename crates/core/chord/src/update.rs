@@ -105,6 +105,8 @@ impl Chord {
                 .copied()
                 .filter(|node| self.is_neighbor(*node))
                 .collect();
+            let (neighbors, fingers) = (near.len(), self.fingers().count());
+            let _span = tracing::info_span!(parent: None, "chord stabilize", neighbors, fingers).entered();
             near.into_iter().for_each(|to| self.tell(to));
         }
     }

@@ -56,7 +56,7 @@ impl ShouldSample for Sampling {
 }
 
 /// Spans that begin traces by themselves, all the time.
-const UPKEEP: [&str; 2] = ["storage replicate", "storage handoff"];
+const UPKEEP: [&str; 3] = ["chord stabilize", "storage replicate", "storage handoff"];
 
 /// One in a hundred shows how they fare.
 const UPKEEP_SHARE: f64 = 0.01;
