@@ -10,7 +10,7 @@ use sip_core::ua::{self, Event, Output, Password, Settings};
 
 use crate::PASSWORD;
 
-/// A phone that runs until it is dropped.
+/// A phone that runs until it is dropped, and its call has ended: one that rings and vanishes would keep its caller waiting for minutes.
 #[derive(Debug)]
 pub struct Agent {
     commands: Sender<Command>,
@@ -115,16 +115,22 @@ struct Driver {
 }
 
 impl Driver {
-    /// Runs until the phone is dropped.
+    /// Runs until the phone is dropped and no call is left.
     fn run(mut self, inbox: &Receiver<Command>) {
         let mut datagram = vec![0; 65_535];
+        let mut dropped = None;
         loop {
             match inbox.try_recv() {
                 Ok(command) => self.follow(&command),
                 Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => {
+                    let since = *dropped.get_or_insert_with(Instant::now);
+                    if !self.agent.is_in_call() || since.elapsed() > PATIENCE {
+                        return;
+                    }
+                }
             }
-            let Some(wait) = self.drain() else { return };
+            let wait = self.drain();
             let _ = self.socket.set_read_timeout(Some(wait));
             match self.socket.recv_from(&mut datagram) {
                 Ok((length, source)) => {
@@ -152,16 +158,17 @@ impl Driver {
         }
     }
 
-    /// Does what the agent wants; tells how long to wait, unless the phone was dropped.
-    fn drain(&mut self) -> Option<Duration> {
+    /// Does what the agent wants; tells how long to wait.
+    fn drain(&mut self) -> Duration {
         loop {
             match self.agent.poll_output() {
                 // A datagram that is lost here is as good as lost on the way.
                 Output::Send { to, bytes } => drop(self.socket.send_to(&bytes, to)),
-                Output::Event(event) => self.outbox.send(event).ok()?,
+                // Whoever dropped the phone does not want to know.
+                Output::Event(event) => drop(self.outbox.send(event)),
                 Output::Timeout(deadline) => {
                     let wait = deadline.map_or(POLL, |at| at.saturating_duration_since(Instant::now()));
-                    return Some(wait.clamp(Duration::from_millis(1), POLL));
+                    return wait.clamp(Duration::from_millis(1), POLL);
                 }
             }
         }

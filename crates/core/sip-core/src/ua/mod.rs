@@ -91,6 +91,12 @@ impl Agent {
         }
     }
 
+    /// Tells whether a call is up, or being set up or ended.
+    #[must_use]
+    pub fn is_in_call(&self) -> bool {
+        self.call.is_some()
+    }
+
     /// Registers; ends in [`Event::Registered`] or [`Event::RegisterFailed`].
     ///
     /// # Errors
