@@ -22,8 +22,15 @@ pub struct Registered {
 /// Where things are just now: containers change their addresses.
 pub type Edges = Arc<dyn Fn(u16) -> Option<SocketAddr> + Send + Sync>;
 
-/// One beat of a load: which peers had part in it, and what came of it.
-type Work = Arc<dyn Fn(u32) -> (Vec<u16>, Result<(), u16>) + Send + Sync>;
+/// One beat of a load.
+type Work = Arc<dyn Fn(u32) -> Beat + Send + Sync>;
+
+/// Which peers had part in it, who was concerned, and what came of it.
+struct Beat {
+    peers: Vec<u16>,
+    who: String,
+    outcome: Result<(), u16>,
+}
 
 /// The phones of one test.
 pub struct Crew {
@@ -145,9 +152,14 @@ impl Crew {
             let (stop, tally) = (Arc::clone(&stop), Arc::clone(&tally));
             std::thread::spawn(move || {
                 pace(&stop, period, |n| {
-                    let (peers, outcome) = work(n);
+                    let began = Instant::now();
+                    let Beat { peers, who, outcome } = work(n);
                     let is_part = broken.is_some_and(|broken| peers.contains(&broken));
                     let code = outcome.err().unwrap_or(200);
+                    if code != 200 && !is_part {
+                        let took = began.elapsed().as_secs_f64();
+                        println!("{what}: {code} after {took:.1} s, beat {n}, {who}, peers {peers:?}");
+                    }
                     *tally
                         .lock()
                         .expect("no counter panics")
@@ -162,7 +174,11 @@ impl Crew {
             Arc::new(move |n: u32| {
                 let one = &registered[n as usize % registered.len()];
                 let phone = caller.phone(&one.aor, one.peer);
-                (vec![one.peer], phone.and_then(|phone| phone.register_briefly()))
+                Beat {
+                    peers: vec![one.peer],
+                    who: one.aor.clone(),
+                    outcome: phone.and_then(|phone| phone.register_briefly()),
+                }
             })
         };
         let caller = self.caller.clone();
@@ -170,7 +186,11 @@ impl Crew {
             let callee = &registered[n as usize % registered.len()];
             // Each time another peer than the callee's.
             let from = (callee.peer + (n / 5 % 4) as u16) % 5 + 1;
-            (vec![from, callee.peer], caller.reach(from, &callee.aor))
+            Beat {
+                peers: vec![from, callee.peer],
+                who: callee.aor.clone(),
+                outcome: caller.reach(from, &callee.aor),
+            }
         });
         Load {
             pacers: vec![
