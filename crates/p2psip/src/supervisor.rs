@@ -48,16 +48,8 @@ pub(crate) trait Component: Send + 'static {
 impl Supervisor {
     /// Takes a component over. All of one name are one group and end together.
     pub(crate) fn run<C: Component>(&mut self, name: &str, mut component: C) {
-        let known = self.groups.iter().position(|group| group.name == name);
-        let place = known.unwrap_or_else(|| {
-            self.groups.push(Group {
-                name: name.to_owned(),
-                stop: CancellationToken::new(),
-                tasks: JoinSet::new(),
-            });
-            self.groups.len() - 1
-        });
-        let Some(group) = self.groups.get_mut(place) else {
+        self.reserve(name);
+        let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else {
             return;
         };
         let (name, stop) = (name.to_owned(), group.stop.clone());
@@ -79,6 +71,17 @@ impl Supervisor {
                 Some(Err(error)) => Err(failed(error.to_string())),
             }
         });
+    }
+
+    /// Makes a group, so that those made after it end before it.
+    pub(crate) fn reserve(&mut self, name: &str) {
+        if self.groups.iter().all(|group| group.name != name) {
+            self.groups.push(Group {
+                name: name.to_owned(),
+                stop: CancellationToken::new(),
+                tasks: JoinSet::new(),
+            });
+        }
     }
 
     /// Opens the pages that show `monitor`, in a group of that name. The monitor is the first to learn that all is to end.
@@ -268,7 +271,8 @@ mod tests {
     async fn the_last_group_ends_first() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let mut supervisor = Supervisor::default();
-        for name in ["storage", "overlay", "edge", "storage"] {
+        supervisor.reserve("socket");
+        for name in ["storage", "overlay", "edge", "socket", "storage"] {
             supervisor.run(
                 name,
                 Fake {
@@ -279,7 +283,10 @@ mod tests {
             );
         }
         supervisor.stop().await.unwrap();
-        assert_eq!(*told.lock().unwrap(), ["edge", "overlay", "storage", "storage"]);
+        assert_eq!(
+            *told.lock().unwrap(),
+            ["edge", "overlay", "storage", "storage", "socket"]
+        );
     }
 
     /// Notes what the page says while it ends.

@@ -11,9 +11,9 @@ use crate::supervisor::Component;
 #[derive(Debug)]
 pub(crate) struct Door(pub(crate) Listener);
 
-/// A socket that is served. It ends with its component, which closes the server.
+/// A socket that is served, until its component closes the server.
 #[derive(Debug)]
-pub(crate) struct Open(JoinHandle<Result<(), tonic::transport::Error>>);
+pub(crate) struct Open(Option<JoinHandle<Result<(), tonic::transport::Error>>>);
 
 /// Why a socket is not served any more.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub(crate) enum DoorError {
 impl Door {
     pub(crate) fn open(self, served: Served) -> Open {
         tracing::info!(address = %self.0.address(), "component listens");
-        Open(tokio::spawn(served.serve(self.0)))
+        Open(Some(tokio::spawn(served.serve(self.0))))
     }
 }
 
@@ -37,13 +37,20 @@ impl Component for Open {
     type Error = DoorError;
 
     async fn join(&mut self) -> Result<(), DoorError> {
-        Ok((&mut self.0).await??)
+        if let Some(task) = &mut self.0 {
+            let ended = task.await;
+            self.0 = None;
+            ended??;
+        }
+        // Closed by its component, which is ending: what comes of that is the component's to tell.
+        std::future::pending().await
     }
 
     async fn shutdown(self, grace: Duration) -> Result<(), DoorError> {
+        let Some(task) = self.0 else { return Ok(()) };
         // Its server was closed with the component, so this is about last frames only.
-        let abort = self.0.abort_handle();
-        match tokio::time::timeout(grace, self.0).await {
+        let abort = task.abort_handle();
+        match tokio::time::timeout(grace, task).await {
             Ok(ended) => Ok(ended??),
             Err(_) => {
                 abort.abort();

@@ -34,6 +34,9 @@ impl<'a> Start<'a> {
     pub(crate) async fn part(mut self, part: Part) -> Result<(), Failure> {
         let pages = self.supervisor.pages(ADMIN, &self.settings.admin, self.monitor).await;
         pages.map_err(Failure::cannot_start)?;
+        // A socket waits for the streams through it, which end with the component behind it.
+        self.supervisor.reserve(DOOR);
+        self.supervisor.reserve(OPERATOR);
         match part {
             Part::Peer => self.peer().await,
             Part::Storage => {
@@ -188,12 +191,12 @@ fn has_key_log() -> bool {
     std::env::var_os("SSLKEYLOGFILE").is_some_and(|path| !path.is_empty())
 }
 
-/// Groups of the supervisor, in the order in which they are started; they end in the opposite order.
+/// Groups of the supervisor; they end in the opposite order.
 const ADMIN: &str = "admin pages";
+const DOOR: &str = "socket";
+const OPERATOR: &str = "operator's socket";
 const STORAGE: &str = "storage";
 const BOOTSTRAP: &str = "bootstrap";
 const OVERLAY: &str = "overlay";
 const SIP_EDGE: &str = "sip-edge";
 const RENEWAL: &str = "renewal";
-const OPERATOR: &str = "operator's socket";
-const DOOR: &str = "socket";
