@@ -1,5 +1,7 @@
 //! A network namespace with nothing but its own loopback.
 
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -45,6 +47,22 @@ impl Namespace {
         let mut command = Command::new(enter);
         command.arg(which).arg(program);
         command
+    }
+
+    /// A listening socket on its loopback, for this process.
+    ///
+    /// # Panics
+    /// When the namespace cannot be entered.
+    pub fn listener(&self) -> TcpListener {
+        let path = format!("/proc/{}/ns/net", self.holder.id());
+        // Only the thread that makes the socket enters.
+        let entered = std::thread::spawn(move || {
+            let namespace = File::open(path)?;
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        });
+        let listener = entered.join().expect("the thread does not panic");
+        listener.expect("a socket in the namespace; are we root?")
     }
 
     /// The command that enters it: what runs inside is its last argument.

@@ -1,7 +1,12 @@
 //! Peers whose components are processes of their own: more of them than usual, or the wrong ones.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +15,9 @@ use fleet::{Fleet, Kind, Settings, Wiring};
 use p2psip_e2e::sipp::{Scenario, answered};
 use p2psip_e2e::{Namespace, eventually, program};
 use serde_json::Value;
+use traces::Collector;
 
-/// Two peers of three processes each, in a namespace of their own.
+/// Peers of three processes each, in a namespace of their own.
 struct Site {
     namespace: Namespace,
     fleet: Fleet,
@@ -20,14 +26,18 @@ struct Site {
 
 impl Site {
     fn open(wiring: Wiring) -> Self {
-        let namespace = Namespace::new();
+        Self::within(Namespace::new(), 2, wiring, None)
+    }
+
+    fn within(namespace: Namespace, peers: u16, wiring: Wiring, collector: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fleet = Fleet::start(Settings {
             program: program(),
             within: namespace.entrance().into(),
             folder: folder.path().join("overlay"),
-            peers: 2,
+            peers,
             wiring,
+            collector,
         });
         Self {
             namespace,
@@ -195,4 +205,34 @@ fn an_edge_without_its_overlay_serves_whom_it_can() {
     site.fleet.wait_ready(1).unwrap();
     let unknown = site.scenario("call_unknown", 7001, 5060);
     unknown.user("alice").calls("somebody").run();
+}
+
+#[test]
+fn a_call_across_processes_is_one_trace() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let namespace = Namespace::new();
+    let collector = Collector::start(namespace.listener()).unwrap();
+    let mut site = Site::within(namespace, 3, Wiring::Tcp, Some(collector.endpoint()));
+    // The callee's record lies at one peer; the other two have the phones.
+    let lookup = site.fleet.json(1, &["lookup", "bob"]).unwrap();
+    let status = |peer| site.fleet.json(peer, &["status"]).unwrap();
+    let mut peers: Vec<(u16, Value)> = (1..=3).map(|peer| (peer, status(peer))).collect();
+    peers.sort_by_key(|(_, status)| status["peer_id"] == lookup["responsible_peer"]);
+    let mut roles = BTreeMap::new();
+    for ((_, status), role) in peers.iter().zip(["caller", "callee", "record"]) {
+        for node in [&status["peer_id"], &status["edges"][0]] {
+            roles.insert(node.as_str().unwrap()[..8].to_owned(), role.to_owned());
+        }
+    }
+    // Alone in its process, storage does not know its node before the overlay comes.
+    roles.insert(String::new(), "record".to_owned());
+    let (caller, callee) = (fleet::sip_port(peers[0].0), fleet::sip_port(peers[1].0));
+    site.register("alice", caller, 7100);
+    site.register("bob", callee, 7101);
+    site.call(("alice", caller), "bob", (7101, callee));
+    // Each process sends what is left when it ends.
+    site.fleet.stop().unwrap();
+    let (call, expected) = traces::call_of(&collector.spans(), &roles).unwrap();
+    assert_eq!(call, expected);
 }

@@ -49,6 +49,8 @@ pub struct Settings {
     pub peers: u16,
     /// How components reach each other.
     pub wiring: Wiring,
+    /// Where traces go, if they go anywhere.
+    pub collector: Option<String>,
 }
 
 /// A running overlay; its processes end with it.
@@ -180,6 +182,22 @@ impl Fleet {
         Ok(())
     }
 
+    /// Ends all as an operator would, edges first, and waits.
+    ///
+    /// # Errors
+    /// When a process does not end well.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let parts = std::mem::take(&mut self.parts);
+        let order = |(_, kind): &Part| std::cmp::Reverse(Kind::ALL.iter().position(|one| one == kind));
+        let mut parts: Vec<(Part, Process)> = parts.into_iter().collect();
+        parts.sort_by_key(|(part, _)| order(part));
+        for (part, process) in parts {
+            let status = process.stop()?;
+            ensure!(status.success(), "{} ended with {status}", name(part));
+        }
+        Ok(())
+    }
+
     /// Waits until a peer has joined and its edge is attached.
     ///
     /// # Errors
@@ -292,6 +310,9 @@ impl Fleet {
         let mut command = self.command();
         let log = std::fs::File::create(self.data(&format!("{name}.log")))?;
         command.env("RUST_LOG", "warn,p2psip=info").env_remove("SSLKEYLOGFILE");
+        if let Some(collector) = &self.settings.collector {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         change(&mut command);
         Process::spawn(command)

@@ -1,7 +1,8 @@
 //! An OTLP receiver that keeps what it gets.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
@@ -13,7 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
 /// The receiver, until it is dropped.
-pub(super) struct Collector {
+#[derive(Debug)]
+pub struct Collector {
     address: SocketAddr,
     kept: Kept,
     _server: AbortOnDropHandle<()>,
@@ -21,44 +23,62 @@ pub(super) struct Collector {
 
 /// One span, as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Span {
-    pub(super) service: String,
-    pub(super) instance: String,
-    pub(super) name: String,
-    pub(super) kind: &'static str,
-    pub(super) trace_id: Vec<u8>,
-    pub(super) span_id: Vec<u8>,
-    pub(super) parent_id: Vec<u8>,
-    pub(super) start: u64,
+pub struct Span {
+    /// The component: `p2psip-overlay` and so on.
+    pub service: String,
+    /// The short Node-ID.
+    pub instance: String,
+    /// Its name.
+    pub name: String,
+    /// Server, client or internal.
+    pub kind: &'static str,
+    /// Of its trace.
+    pub trace_id: Vec<u8>,
+    /// Its own.
+    pub span_id: Vec<u8>,
+    /// Of the span above it; empty for none.
+    pub parent_id: Vec<u8>,
+    /// In nanoseconds since 1970.
+    pub start: u64,
     /// All of them, as text.
-    pub(super) attributes: String,
+    pub attributes: String,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Kept(Arc<Mutex<Vec<Span>>>);
 
 impl Collector {
-    pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+    /// Receives what comes to a socket that is bound already.
+    ///
+    /// # Errors
+    /// When the socket is not usable.
+    pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
         let kept = Kept::default();
         let server = tonic::transport::Server::builder()
             .add_service(TraceServiceServer::new(kept.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        let server = tokio::spawn(async move { server.await.expect("the receiver runs") });
-        Self {
+        // If it fails, the spans that a test waits for are missing.
+        let server = tokio::spawn(async move { drop(server.await) });
+        Ok(Self {
             address,
             kept,
             _server: AbortOnDropHandle::new(server),
-        }
+        })
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(super) fn spans(&self) -> Vec<Span> {
-        self.kept.0.lock().unwrap().clone()
+    /// What has come so far.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        self.kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -76,7 +96,7 @@ impl TraceService for Kept {
                     SpanKind::Client => "client",
                     _ => "internal",
                 };
-                self.0.lock().unwrap().push(Span {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Span {
                     service: text(&resource, "service.name"),
                     instance: text(&resource, "service.instance.id"),
                     kind,

@@ -41,6 +41,7 @@ impl Server {
                     folder: folder.to_owned(),
                     peers,
                     wiring,
+                    collector: None,
                 };
                 Ok(Self::Processes(Fleet::start(settings)?))
             }
