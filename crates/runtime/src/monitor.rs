@@ -128,11 +128,17 @@ impl Default for Monitor {
 }
 
 impl Component {
+    /// Makes the span for what the component does for a node, where it did not know at its start whose it is.
+    #[must_use]
+    pub fn span_for(&self, instance: &str) -> Span {
+        // At this level so that every line is told of, whose it is.
+        tracing::error_span!(telemetry::COMPONENT, name = self.name, node_id = instance)
+    }
+
     /// Makes the span that the component runs in: its log lines name it, and its traces are those of a service of its own.
     #[must_use]
     pub fn span(&self) -> Span {
-        // At this level so that every line is told of, whose it is.
-        tracing::error_span!(telemetry::COMPONENT, name = self.name, node_id = &*self.instance)
+        self.span_for(&self.instance)
     }
 
     /// Tells the component's health; only a change wakes anybody.

@@ -10,6 +10,7 @@
 mod config;
 mod driver;
 mod metrics;
+mod owner;
 mod proto;
 mod server;
 mod service;

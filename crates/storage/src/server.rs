@@ -1,6 +1,6 @@
 //! The component from its start to its end.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rpc::{Served, proto::storage::v1::storage_server::StorageServer};
 use runtime::{Component, State};
@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     driver::{Driver, Ends, now, tree_of},
     metrics::Metrics,
+    owner::Owner,
     service::Service,
 };
 
@@ -85,6 +86,7 @@ impl Server {
             driver: inputs,
             sessions: sessions.clone(),
             draining: builder.draining(),
+            owner: Arc::new(Owner::new(component.clone(), node_id.is_some())),
         };
         let served = builder.service(StorageServer::new(service)).build();
         let ends = Ends {

@@ -1,6 +1,6 @@
 //! The gRPC contract.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
 use rpc::proto::storage::v1::{SessionRequest, SessionResponse, StatsRequest, StatsResponse, storage_server::Storage};
@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use crate::{
     driver::{Input, Line},
+    owner::Owner,
     session::{IN_PROGRESS, Session},
 };
 
@@ -19,6 +20,7 @@ pub(crate) struct Service {
     pub(crate) driver: mpsc::Sender<Input>,
     pub(crate) sessions: TaskTracker,
     pub(crate) draining: CancellationToken,
+    pub(crate) owner: Arc<Owner>,
 }
 
 #[tonic::async_trait]
@@ -39,6 +41,7 @@ impl Storage for Service {
                 over: CancellationToken::new(),
             },
             draining: self.draining.clone(),
+            owner: Arc::clone(&self.owner),
         };
         self.sessions.spawn(session.run().in_current_span());
         // With the answer the permit of its command goes.

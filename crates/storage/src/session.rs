@@ -12,6 +12,7 @@ use wire::MessageCode;
 
 use crate::{
     driver::{Given, Input, Line, Opening},
+    owner::Owner,
     proto,
 };
 
@@ -21,6 +22,7 @@ pub(crate) struct Session {
     pub(crate) driver: mpsc::Sender<Input>,
     pub(crate) line: Line,
     pub(crate) draining: CancellationToken,
+    pub(crate) owner: Arc<Owner>,
 }
 
 impl Session {
@@ -45,7 +47,7 @@ impl Session {
 
     async fn read(&mut self) -> Result<(), Status> {
         let places = Arc::new(Semaphore::new(IN_PROGRESS));
-        let mut is_open = false;
+        let mut opened_by = None;
         while let Some(request) = self.requests.message().await? {
             let place = Arc::clone(&places).acquire_owned().await;
             let permit = place.map_err(|_| Status::internal("the session's bound is closed"))?;
@@ -56,14 +58,14 @@ impl Session {
             } = request;
             let line = self.line.clone();
             let input = match command.ok_or_else(|| proto::invalid("a command"))? {
-                pb::session_request::Command::Open(open) if !is_open => {
-                    is_open = true;
+                pb::session_request::Command::Open(open) if opened_by.is_none() => {
                     let pb::Open {
                         node_id,
                         instance,
                         document,
                     } = open;
                     let node_id = proto::node_id(&node_id)?;
+                    opened_by = Some(node_id);
                     Input::Open(Opening {
                         id,
                         node_id,
@@ -73,10 +75,12 @@ impl Session {
                         permit,
                     })
                 }
-                _ if !is_open => return Err(Status::invalid_argument("the first command of a session is Open")),
                 command => {
+                    let unopened = || Status::invalid_argument("the first command of a session is Open");
+                    let node_id = opened_by.ok_or_else(unopened)?;
                     let command = proto::command(command)?;
-                    let span = span(&command, &traceparent);
+                    // An overlay sends commands only once its session was opened, so the node is the right one.
+                    let span = self.owner.span(node_id).in_scope(|| span(&command, &traceparent));
                     Input::Command(Given {
                         id,
                         command,

@@ -225,8 +225,6 @@ fn a_call_across_processes_is_one_trace() {
             roles.insert(node.as_str().unwrap()[..8].to_owned(), role.to_owned());
         }
     }
-    // Alone in its process, storage does not know its node before the overlay comes.
-    roles.insert(String::new(), "record".to_owned());
     let (caller, callee) = (fleet::sip_port(peers[0].0), fleet::sip_port(peers[1].0));
     site.register("alice", caller, 7100);
     site.register("bob", callee, 7101);
