@@ -316,7 +316,9 @@ impl Driver {
             self.tell_health();
         }
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let dialogs = self.requests.dialogs.count(now.instant);
         let metrics = &self.requests.metrics;
+        metrics.dialogs.set(gauge(dialogs));
         metrics.registrations.set(gauge(self.locations.bindings_len()));
         for (end, number) in self.hub.flows() {
             metrics.flows.get_or_create(&[("end", end)]).set(gauge(number));

@@ -6,6 +6,7 @@
 
 mod attach;
 mod config;
+mod dialogs;
 mod directory;
 mod disk;
 mod driver;

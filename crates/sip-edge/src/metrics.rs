@@ -10,6 +10,7 @@ use sip_core::message::Method;
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) registrations: Gauge,
+    pub(crate) dialogs: Gauge,
     pub(crate) flows: Family<Labels<1>, Gauge>,
     requests: Family<Labels<1>, Count>,
     responses: Family<Labels<2>, Count>,
@@ -23,6 +24,11 @@ impl Metrics {
         let metrics = component.metrics();
         let edge = Self {
             registrations: metrics.register("sip_registrations", "Bindings of phones at this edge", Gauge::default()),
+            dialogs: metrics.register(
+                "sip_dialogs",
+                "Calls answered through this edge of which no BYE was seen, for 12 hours at most",
+                Gauge::default(),
+            ),
             flows: metrics.register(
                 "sip_flows",
                 "Connections, by what is at the other end",

@@ -13,6 +13,7 @@ use sip_core::proxy::{self, BranchId, ContextId, Event, Trace, Traced};
 use tracing::{Span, field};
 use wire::Now;
 
+use crate::dialogs::Dialogs;
 use crate::driver::now;
 use crate::feed::{Feed, Listed, TooMany};
 use crate::listed::{Call, source, target};
@@ -28,6 +29,7 @@ pub(crate) struct Requests {
     open: HashMap<ContextId, Request>,
     /// Those who follow the calls.
     followers: Feed<ContextId, Call>,
+    pub(crate) dialogs: Dialogs,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ struct Request {
     method: Method,
     /// The call that it asks for.
     call: Option<Box<proxy::Call>>,
+    /// The Call-ID of the call that it ends.
+    ends: Option<Box<str>>,
     flow: Flow,
     since: Now,
     /// Whether a provisional response other than 100 went back.
@@ -56,6 +60,7 @@ impl Requests {
             metrics,
             open: HashMap::new(),
             followers: Feed::default(),
+            dialogs: Dialogs::default(),
         }
     }
 
@@ -67,12 +72,14 @@ impl Requests {
                 method,
                 flow,
                 call,
+                ends,
                 traced,
             } => {
                 let span = traced.map_or_else(Span::none, |traced| request_span(&method, &flow, &traced));
                 let request = Request {
                     method,
                     call,
+                    ends,
                     flow,
                     since: now(),
                     has_rung: false,
@@ -109,6 +116,7 @@ impl Requests {
             Event::Unanswered(context) => {
                 if let Some(request) = self.open.remove(&context) {
                     self.followers.touch(&context);
+                    self.dialogs.note(&request, None);
                     request.end();
                 }
             }
@@ -185,10 +193,26 @@ impl Requests {
             return;
         };
         self.followers.touch(&context);
+        self.dialogs.note(&request, Some(status));
         let took = request.since.instant.elapsed();
         self.metrics.answered(&request.method, status, took, request.has_rung);
         request.span.record("sip.response.status_code", status);
         request.end();
+    }
+}
+
+impl Dialogs {
+    /// Takes the end of a request into account; without a status nobody answered it.
+    fn note(&mut self, request: &Request, status: Option<u16>) {
+        let now = now().instant;
+        match (&request.call, &request.ends) {
+            (Some(call), _) if status.is_some_and(|status| (200..300).contains(&status)) => {
+                self.answered(now, &call.call_id)
+            }
+            // Whatever becomes of it: who sent a BYE has left the call (RFC 3261 §15.1.1).
+            (_, Some(call_id)) => self.ended(call_id),
+            _ => {}
+        }
     }
 }
 

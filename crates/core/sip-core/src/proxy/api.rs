@@ -285,6 +285,8 @@ pub enum Event {
         flow: Flow,
         /// The call that it asks for; unset unless it is an INVITE outside a dialog.
         call: Option<Box<Call>>,
+        /// The Call-ID of the call that it ends; unset unless it is a BYE.
+        ends: Option<Box<str>>,
         /// What its span tells; unset if nobody records it.
         traced: Option<Box<Traced>>,
     },

@@ -95,6 +95,7 @@ impl Core {
             request,
         };
         let call = self.call_of(&context.request);
+        let ends = (method == Method::Bye).then(|| context.request.call_id().unwrap_or_default().into());
         let traced = traced(trace, &context.request);
         self.contexts.insert(id, context);
         self.by_server.insert(server, id);
@@ -103,6 +104,7 @@ impl Core {
             method,
             flow,
             call,
+            ends,
             traced,
         });
         id

@@ -138,7 +138,7 @@ async fn check_metrics(address: SocketAddr) {
 }
 
 /// What a peer with all its components counts.
-const METRICS: [&str; 23] = [
+const METRICS: [&str; 24] = [
     "build_info",
     "ready",
     "certificate_expiry_seconds",
@@ -156,6 +156,7 @@ const METRICS: [&str; 23] = [
     "storage_replicas_missing",
     "storage_handoff_values_total",
     "sip_registrations",
+    "sip_dialogs",
     "sip_flows",
     "sip_requests_total",
     "sip_responses_total",
