@@ -112,6 +112,13 @@ mod tests {
     }
 
     #[test]
+    fn the_dockerfile_sees_all_sources() {
+        // The program includes files from outside its crates: the documented settings, the contracts.
+        let ignored = include_str!("../../../.dockerignore");
+        assert_eq!(ignored.lines().collect::<Vec<_>>(), ["/target", "/.git"]);
+    }
+
+    #[test]
     fn both_ways_make_the_same_folders() {
         for folder in FOLDERS {
             assert!(DOCKERFILE.contains(&format!("/image/{folder}")), "{folder}");
