@@ -52,6 +52,8 @@ pub(crate) struct Edges<I> {
 struct Edge<I> {
     /// Each with the Node-ID of its dialer.
     connections: Vec<(ConnectionId, NodeId)>,
+    /// Those that brought nothing; they end when another one has come.
+    doubted: Vec<ConnectionId>,
     home: Option<NodeId>,
     reaching: Option<Instant>,
     waiting: Vec<Outgoing<I>>,
@@ -68,6 +70,7 @@ impl<I> Default for Edge<I> {
     fn default() -> Self {
         Self {
             connections: Vec::new(),
+            doubted: Vec::new(),
             home: None,
             reaching: None,
             waiting: Vec::new(),
@@ -122,6 +125,12 @@ impl<I> Edges<I> {
         std::mem::take(&mut edge.waiting)
     }
 
+    /// Gives the connections with `node` that a newer one replaces: a node that stays silent must not gather them.
+    pub(crate) fn replaced(&mut self, node: NodeId) -> Vec<ConnectionId> {
+        let edge = self.table.get_mut(&node);
+        edge.map(|edge| std::mem::take(&mut edge.doubted)).unwrap_or_default()
+    }
+
     /// Notes that anything was received from `node`.
     pub(crate) fn heard(&mut self, node: NodeId) {
         if let Some(edge) = self.table.get_mut(&node) {
@@ -133,6 +142,7 @@ impl<I> Edges<I> {
     pub(crate) fn closed(&mut self, node: NodeId, connection: ConnectionId) {
         if let Some(edge) = self.table.get_mut(&node) {
             edge.connections.retain(|(id, _)| *id != connection);
+            edge.doubted.retain(|id| *id != connection);
         }
     }
 
@@ -145,7 +155,7 @@ impl<I> Edges<I> {
         // Connections that bring nothing may be all that is broken: they carry no further requests, and another one is tried at once. A probe
         // that fails late must not put off the next one: the edge may be back by then.
         let first = if edge.connections.is_empty() { now + PROBE } else { now };
-        edge.connections.clear();
+        edge.doubted.extend(edge.connections.drain(..).map(|(id, _)| id));
         let probe = edge.silence.as_ref().map_or(first, |silence| silence.probe);
         edge.silence = Some(Silence {
             until: now + SILENCE,
@@ -230,7 +240,7 @@ impl<I> Edge<I> {
     }
 
     fn is_idle(&self) -> bool {
-        self.connections.is_empty() && self.reaching.is_none() && self.silence.is_none()
+        self.connections.is_empty() && self.doubted.is_empty() && self.reaching.is_none() && self.silence.is_none()
     }
 }
 
@@ -307,6 +317,8 @@ mod tests {
             edges.send(now, OTHER, None, message(2)),
             Verdict::Write(ConnectionId(2), _)
         ));
+        assert_eq!(edges.replaced(OTHER), [ConnectionId(1)]);
+        assert!(edges.replaced(OTHER).is_empty());
     }
 
     #[test]

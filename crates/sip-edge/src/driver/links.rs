@@ -114,6 +114,9 @@ impl Driver {
         }
         tracing::debug!(edge = %peer.node_id().short(), is_dialer, "connected with an edge");
         self.proxy.handle_edge_connected(now.instant, node);
+        for replaced in self.edges.replaced(node) {
+            self.hub.give_up(replaced);
+        }
         let dialer = if is_dialer { node_of(self.node) } else { node };
         for message in self.edges.connected(node, id, dialer) {
             self.carry_out(now, node, Verdict::Write(id, message));

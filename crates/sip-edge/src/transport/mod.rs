@@ -189,6 +189,13 @@ impl Hub {
         Some(id)
     }
 
+    /// Gives up one connection; what waits in it is still written.
+    pub(crate) fn give_up(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.outgoing = None;
+        }
+    }
+
     /// Gives up connections with nodes: those whose certificates have ended, or whose Node-ID was banned.
     pub(crate) fn retire(&mut self, is_over: impl Fn(NodeId, u64) -> bool) {
         for connection in self.connections.values_mut() {
