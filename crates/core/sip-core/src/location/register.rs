@@ -41,31 +41,27 @@ impl Table {
             return self.clear(aor, request, (call_id, cseq));
         }
         let wanted = read_contacts(request, &self.limits, flow)?;
-        let mut bindings: Vec<Binding> = self
-            .of(aor)
-            .iter()
-            .filter(|binding| binding.expires_ms > now_ms)
+        let stored = self.of(aor).iter().filter(|binding| binding.expires_ms > now_ms);
+        // RFC 3261 §10.3 step 7: each Contact is compared with what was stored before this request, not with what
+        // another Contact of the same request has made of it.
+        let (touched, mut bindings): (Vec<Binding>, Vec<Binding>) = stored
             .cloned()
-            .collect();
-        let mut change = Change::default();
-        for contact in wanted {
-            let place = bindings.iter().position(|binding| contact.is_same(binding));
-            let old = place.and_then(|place| bindings.get(place));
-            if old.is_some_and(|old| *old.call_id == *call_id && cseq <= old.cseq) {
-                return Err(out_of_order());
-            }
-            if let Some(place) = place {
-                let old = bindings.remove(place);
-                if contact.expires == 0 {
-                    change.removed.push(old.id);
-                }
-            }
-            if contact.expires > 0 {
-                let binding = contact.bind((now_ms, aor), (call_id, cseq), flow);
-                change.kept.push(binding.id);
-                bindings.push(binding);
-            }
+            .partition(|binding| wanted.iter().any(|contact| contact.is_same(binding)));
+        if touched.iter().any(|old| *old.call_id == *call_id && cseq <= old.cseq) {
+            return Err(out_of_order());
         }
+        let made = wanted.into_iter().filter(|contact| contact.expires > 0);
+        let made: Vec<Binding> = made
+            .map(|contact| contact.bind((now_ms, aor), (call_id, cseq), flow))
+            .collect();
+        let kept: Vec<BindingId> = made.iter().map(|binding| binding.id).collect();
+        let gone = touched.iter().map(|binding| binding.id);
+        let mut change = Change {
+            removed: gone.filter(|id| !kept.contains(id)).collect(),
+            kept,
+            ..Change::default()
+        };
+        bindings.extend(made);
         while bindings.len() > self.limits.bindings {
             let oldest = bindings
                 .iter()
@@ -105,21 +101,23 @@ fn out_of_order() -> Refusal {
     Refusal::new(500, "CSeq out of order")
 }
 
+/// Reads the Contacts. Of those that mean the same binding the last one with a lifetime stays: a phone that moved takes
+/// its old Contact back in the request that brings the new one, in either order.
 fn read_contacts<'r>(request: &'r Message, limits: &Limits, flow: &Flow) -> Result<Vec<Wanted<'r>>, Refusal> {
     let mut wanted: Vec<Wanted<'r>> = Vec::new();
-    for value in request.values(Name::Contact) {
-        if wanted.len() == limits.bindings {
+    for (number, value) in request.values(Name::Contact).enumerate() {
+        if number == limits.bindings {
             return Err(Refusal::new(400, "Too many Contacts"));
         }
-        wanted.push(Wanted::read(value, request, limits, flow)?);
+        let contact = Wanted::read(value, request, limits, flow)?;
+        if contact.expires > 0 {
+            wanted.retain(|other| other.expires == 0 || !contact.repeats(other));
+        }
+        wanted.push(contact);
     }
     // RFC 5626 §6: more than one flow cannot come in one request.
-    if wanted
-        .iter()
-        .filter(|contact| contact.instance.is_some() && contact.expires > 0)
-        .count()
-        > 1
-    {
+    let mut bound = wanted.iter().filter(|contact| contact.expires > 0);
+    if bound.clone().count() > 1 && bound.any(|contact| contact.instance.is_some()) {
         return Err(Refusal::new(400, "Several Contacts with reg-id"));
     }
     Ok(wanted)
@@ -168,6 +166,16 @@ impl<'r> Wanted<'r> {
             (Some(wanted), Some(bound)) => wanted == bound,
             _ => is_equivalent(self.address.uri, &binding.contact),
         }
+    }
+
+    /// Says whether another Contact of the same request is this one again. An instance with two URIs is not: which of
+    /// them it is reached by cannot be told.
+    fn repeats(&self, other: &Self) -> bool {
+        let is_same_flow = match (&self.instance, &other.instance) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        is_same_flow && is_equivalent(self.address.uri, other.address.uri)
     }
 
     fn bind(self, owner: (u64, &Aor), source: (&str, u32), flow: &Flow) -> Binding {

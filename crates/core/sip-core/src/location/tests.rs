@@ -212,6 +212,105 @@ fn an_older_request_fails_as_a_whole() {
 }
 
 #[test]
+fn contacts_are_compared_with_what_was_stored_before_the_request() {
+    const FLOW: &str = ";+sip.instance=\"<urn:uuid:0>\";reg-id=1";
+    let (old, new) = ("<sip:a@192.0.2.4>", "<sip:b@192.0.2.4>");
+    let with = |contact: &str, more: &str| format!("{contact}{more}");
+    let gone = |contact: &str| with(contact, ";expires=0");
+    let flow = |contact: &str| with(contact, FLOW);
+    let [left, arrived] = ["sip:a@192.0.2.4", "sip:b@192.0.2.4"];
+    // What is bound first, what one REGISTER then asks for, and what is bound after it.
+    let cases: [(String, Vec<String>, &[&str]); 14] = [
+        // A phone moves: with a flow of its own, without one, and with one only now or no more.
+        (flow(old), vec![flow(new), gone(&flow(old))], &[arrived]),
+        (old.into(), vec![new.into(), gone(old)], &[arrived]),
+        (flow(old), vec![flow(new), gone(old)], &[arrived]),
+        (old.into(), vec![flow(new), gone(old)], &[arrived]),
+        // The same Contact comes and goes.
+        (old.into(), vec![old.into(), gone(old)], &[left]),
+        (flow(old), vec![flow(old), gone(&flow(old))], &[left]),
+        (flow(old), vec![flow(old), gone(old)], &[left]),
+        // Repetitions.
+        (old.into(), vec![gone(old), gone(old)], &[]),
+        (old.into(), vec![new.into(), new.into()], &[left, arrived]),
+        (flow(old), vec![flow(new), flow(new)], &[arrived]),
+        (
+            old.into(),
+            vec![new.into(), gone(old), new.into(), gone(old)],
+            &[arrived],
+        ),
+        (
+            flow(old),
+            vec![flow(new), gone(&flow(old)), gone(&flow(new))],
+            &[arrived],
+        ),
+        // What is not there can be taken back.
+        (old.into(), vec![gone(new)], &[left]),
+        (old.into(), vec![gone(new), new.into()], &[left, arrived]),
+    ];
+    let source = udp("192.0.2.4:5060");
+    for (first, contacts, after) in cases {
+        let mut turned = contacts.clone();
+        turned.reverse();
+        for contacts in [contacts, turned] {
+            let mut table = Table::default();
+            run(&mut table, NOW, &contact("a", 1, &first), &source);
+            let (code, _) = run(&mut table, NOW, &contact("a", 2, &contacts.join(", ")), &source);
+            let alice = alice();
+            let mut bound: Vec<&str> = table.bindings(NOW, &alice).map(|binding| &*binding.contact).collect();
+            bound.sort_unstable();
+            assert_eq!((code, bound.as_slice()), (200, after), "{first} {contacts:?}");
+        }
+    }
+}
+
+#[test]
+fn of_equal_contacts_the_last_one_counts() {
+    let mut table = Table::default();
+    let value = "<sip:a@192.0.2.4>;expires=100, <sip:A@192.0.2.4>, <sip:%61@192.0.2.4>;expires=200";
+    let bound = run(&mut table, NOW, &contact("a", 1, value), &udp("192.0.2.4:5060")).1;
+    assert_eq!(
+        bound,
+        ["<sip:A@192.0.2.4>;expires=3600", "<sip:%61@192.0.2.4>;expires=200"]
+    );
+}
+
+#[test]
+fn a_change_names_what_came_and_what_went() {
+    let mut table = Table::default();
+    let source = udp("192.0.2.4:5060");
+    let mut register = |cseq, value: &str| {
+        table
+            .register(NOW, &alice(), &contact("a", cseq, value), &source)
+            .unwrap()
+    };
+    let first = register(1, "<sip:a@192.0.2.4>");
+    let moved = register(2, "<sip:b@192.0.2.4>, <sip:a@192.0.2.4>;expires=0");
+    assert_eq!(moved.removed, first.kept);
+    assert!(!moved.is_first && !moved.is_last);
+    let refreshed = register(3, "<sip:b@192.0.2.4>, <sip:b@192.0.2.4>;expires=0");
+    assert_eq!((&refreshed.kept, refreshed.removed.len()), (&moved.kept, 0));
+}
+
+#[test]
+fn several_flows_in_one_request_are_refused() {
+    const FLOW: &str = "+sip.instance=\"<urn:uuid:0>\";reg-id";
+    for value in [
+        format!("<sip:a@192.0.2.4>;{FLOW}=1, <sip:a@192.0.2.4>;{FLOW}=2"),
+        format!("<sip:a@192.0.2.4>;{FLOW}=1, <sip:b@192.0.2.4>;{FLOW}=1"),
+        format!("<sip:a@192.0.2.4>;{FLOW}=1, <sip:b@192.0.2.4>"),
+    ] {
+        let (code, _) = run(
+            &mut Table::default(),
+            NOW,
+            &contact("a", 1, &value),
+            &udp("192.0.2.4:5060"),
+        );
+        assert_eq!(code, 400, "{value}");
+    }
+}
+
+#[test]
 fn a_star_clears_all_but_only_alone_with_expires_zero() {
     let flow = udp("192.0.2.4:5060");
     type Headers = &'static [(Name<'static>, &'static str)];
