@@ -181,7 +181,7 @@ impl Core {
             return;
         }
         self.trying(now, id);
-        let resolve = self.ask(query, Waiting::Context(id));
+        let resolve = self.ask(now, query, Waiting::Context(id));
         if let Some(context) = self.contexts.get_mut(&id) {
             context.resolve = Some(resolve);
         }

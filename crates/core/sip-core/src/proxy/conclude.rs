@@ -101,14 +101,15 @@ impl Core {
         self.event(Event::Answered { context: id, status });
     }
 
-    /// Ends the look-up, if one is under way, and forgets the targets that wait.
+    /// Ends the search for targets: the look-up that is under way, the one that would follow it, and the targets that wait.
     pub(super) fn stop_looking(&mut self, id: ContextId) {
         let Some(context) = self.contexts.get_mut(&id) else {
             return;
         };
         context.waiting.clear();
+        context.retry = Retry::Done;
         if let Some(resolve) = context.resolve.take() {
-            self.resolves.remove(&resolve);
+            self.end_look_up(resolve);
             self.output(Output::Abandon(resolve));
         }
     }

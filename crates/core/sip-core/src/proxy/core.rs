@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::api::{Answer, AuthenticateId, Authenticated, Event, Output, Query, RegisterId, ResolveId, Resolved};
+use super::api::{
+    Answer, AuthenticateId, Authenticated, Event, Outcome, Output, Query, RegisterId, ResolveId, Resolved,
+};
 use super::branch::BranchId;
 use super::context::{Context, ContextId};
 use super::settings::Settings;
@@ -23,18 +25,27 @@ pub struct Core {
     pub(super) contexts: BTreeMap<ContextId, Context>,
     pub(super) by_server: HashMap<ServerId, ContextId>,
     pub(super) by_client: HashMap<ClientId, (ContextId, BranchId)>,
-    pub(super) resolves: HashMap<ResolveId, Waiting>,
+    pub(super) resolves: HashMap<ResolveId, LookUp>,
     pub(super) authentications: HashMap<AuthenticateId, ContextId>,
     pub(super) registers: HashMap<RegisterId, Registering>,
     /// Deadlines of branches: silence and Timer C.
     pub(super) deadlines: BTreeSet<(Instant, ContextId, BranchId)>,
+    /// When the look-ups end at the latest.
+    look_ups: BTreeSet<(Instant, ResolveId)>,
     outputs: VecDeque<Output>,
     next_id: u64,
     /// Seconds of Retry-After while the edge takes no new work.
     pub(super) draining: Option<u32>,
 }
 
-/// Who waits for a look-up.
+/// A look-up that the shell was asked for.
+#[derive(Debug)]
+pub(super) struct LookUp {
+    pub(super) waiting: Waiting,
+    until: Instant,
+}
+
+/// What waits for a look-up.
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// A request in its context.
@@ -73,6 +84,7 @@ impl Core {
             authentications: HashMap::new(),
             registers: HashMap::new(),
             deadlines: BTreeSet::new(),
+            look_ups: BTreeSet::new(),
             outputs: VecDeque::new(),
             next_id: 0,
             draining: None,
@@ -144,6 +156,11 @@ impl Core {
             self.branch_deadline(now, row.1, row.2);
             self.pump(now);
         }
+        while let Some((_, id)) = self.look_ups.first().copied().filter(|row| row.0 <= now) {
+            self.output(Output::Abandon(id));
+            self.resolved(now, id, Resolved::Done(Outcome::TimedOut));
+            self.pump(now);
+        }
     }
 
     /// Takes the peer that the edge is attached to from now on; calls that were set up before keep naming the old one.
@@ -178,7 +195,9 @@ impl Core {
     pub fn poll_output(&mut self) -> Output {
         self.outputs.pop_front().unwrap_or_else(|| {
             let branch = self.deadlines.first().map(|row| row.0);
-            Output::Timeout(branch.into_iter().chain(self.layer.next_timeout()).min())
+            let look_up = self.look_ups.first().map(|row| row.0);
+            let all = [branch, look_up, self.layer.next_timeout()];
+            Output::Timeout(all.into_iter().flatten().min())
         })
     }
 
@@ -193,7 +212,7 @@ impl Core {
             ("look-ups", self.resolves.len()),
             ("questions", self.authentications.len()),
             ("registers", self.registers.len()),
-            ("deadlines", self.deadlines.len()),
+            ("deadlines", self.deadlines.len() + self.look_ups.len()),
         ];
         let left = counts.iter().filter(|(_, count)| *count > 0);
         left.map(|(name, count)| format!("{count} {name} ")).collect()
@@ -223,15 +242,24 @@ impl Core {
     }
 
     /// Asks for targets.
-    pub(super) fn ask(&mut self, query: Query, waiting: Waiting) -> ResolveId {
+    pub(super) fn ask(&mut self, now: Instant, query: Query, waiting: Waiting) -> ResolveId {
         let id = ResolveId(self.number());
         let context = match &waiting {
             Waiting::Context(context) => Some(*context),
             Waiting::Ack(_) => None,
         };
-        self.resolves.insert(id, waiting);
+        let until = now + self.settings.branches.look_up;
+        self.look_ups.insert((until, id));
+        self.resolves.insert(id, LookUp { waiting, until });
         self.output(Output::Resolve { id, query, context });
         id
+    }
+
+    /// Waits for a look-up no longer.
+    pub(super) fn end_look_up(&mut self, id: ResolveId) -> Option<Waiting> {
+        let LookUp { waiting, until } = self.resolves.remove(&id)?;
+        self.look_ups.remove(&(until, id));
+        Some(waiting)
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -287,7 +315,7 @@ impl Core {
             self.authentications.remove(&authenticate);
         }
         if let Some(resolve) = resolve {
-            self.resolves.remove(&resolve);
+            self.end_look_up(resolve);
             self.output(Output::Abandon(resolve));
         }
     }

@@ -17,14 +17,14 @@ const MAX_BRANCHES: usize = 32;
 
 impl Core {
     pub(super) fn resolved(&mut self, now: Instant, id: ResolveId, answer: Resolved) {
-        match (self.resolves.get(&id), answer) {
+        match (self.resolves.get(&id).map(|look_up| &look_up.waiting), answer) {
             (Some(Waiting::Context(context)), Resolved::Targets(targets)) => {
                 let context = *context;
                 self.fork(now, context, targets);
             }
             (Some(Waiting::Context(context)), Resolved::Done(outcome)) => {
                 let context = *context;
-                self.resolves.remove(&id);
+                self.end_look_up(id);
                 if let Some(context) = self
                     .contexts
                     .get_mut(&context)
@@ -38,7 +38,7 @@ impl Core {
                 self.evaluate(now, context);
             }
             (Some(Waiting::Ack(_)), answer) => {
-                let Some(Waiting::Ack(ack)) = self.resolves.remove(&id) else {
+                let Some(Waiting::Ack(ack)) = self.end_look_up(id) else {
                     return;
                 };
                 let Resolved::Targets(targets) = answer else { return };

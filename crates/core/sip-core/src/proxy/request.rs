@@ -186,7 +186,7 @@ impl Core {
             }),
             (Some(Next::Edge { node, home }), _) => self.send_ack(now, &ack, Hop::Edge { node, home }),
             (None, Some(token)) if self.loose_acks() < MAX_LOOSE_ACKS => {
-                self.ask(query_of(token), Waiting::Ack(Box::new(ack)));
+                self.ask(now, query_of(token), Waiting::Ack(Box::new(ack)));
             }
             _ => self.event(Event::Dropped {
                 flow: ack.flow,

@@ -59,6 +59,9 @@ pub struct BranchTimers {
     pub ringing_phone: Duration,
     /// Timer C toward edges: longer, so that the edge with the phone ends first.
     pub ringing_edge: Duration,
+    /// How long the final answer waits for the end of a look-up. The shell has a shorter limit of its own; this one holds
+    /// whatever becomes of the shell's work.
+    pub look_up: Duration,
 }
 
 impl Default for BranchTimers {
@@ -68,6 +71,7 @@ impl Default for BranchTimers {
             silent_edge: Duration::from_secs(3),
             ringing_phone: Duration::from_secs(200),
             ringing_edge: Duration::from_secs(210),
+            look_up: Duration::from_secs(10),
         }
     }
 }

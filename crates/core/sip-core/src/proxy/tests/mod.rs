@@ -4,5 +4,6 @@ mod calls;
 mod chaos;
 mod edges;
 mod forks;
+mod growing;
 mod rules;
 mod scene;

@@ -78,6 +78,10 @@ pub(super) struct Scene {
     pub(super) entries: Vec<(&'static str, usize)>,
     /// How the overlay ends its look-ups, if not well.
     pub(super) overlay_fails: Option<Outcome>,
+    /// Whether look-ups in the overlay stay open until [`Scene::bring`] and [`Scene::end_look_up`] answer them.
+    pub(super) holds_look_ups: bool,
+    /// Those that are open.
+    pub(super) held: Vec<(usize, ResolveId)>,
     /// Edges that hear nothing.
     pub(super) deaf: BTreeSet<usize>,
     pub(super) silent: Vec<NodeId>,
@@ -106,6 +110,8 @@ impl Scene {
             flows: BTreeSet::new(),
             entries: phones.iter().map(|phone| (phone.user, phone.edge)).collect(),
             overlay_fails: None,
+            holds_look_ups: false,
+            held: Vec::new(),
             deaf: BTreeSet::new(),
             silent: Vec::new(),
             forgotten: Vec::new(),
@@ -330,6 +336,9 @@ impl Scene {
         if scope == Scope::Local {
             return self.edges[edge].handle_resolved(now, id, done(true));
         }
+        if self.holds_look_ups {
+            return self.held.push((edge, id));
+        }
         if let Some(outcome) = self.overlay_fails {
             return self.post(LOOKUP, Delivery::Found(edge, id, Resolved::Done(outcome)));
         }
@@ -343,6 +352,22 @@ impl Scene {
         let is_known = !targets.is_empty() || self.bindings.iter().any(|phone| phone.user == aor.user());
         self.post(LOOKUP, Delivery::Found(edge, id, Resolved::Targets(targets)));
         self.post(LOOKUP, Delivery::Found(edge, id, done(is_known)));
+    }
+
+    /// Answers the last look-up that is held with these edges; it stays open.
+    pub(super) fn bring(&mut self, edges: &[usize]) {
+        let (at, id) = *self.held.last().unwrap();
+        let targets = edges.iter().map(|edge| Target::Edge {
+            node: node_of(*edge),
+            home: Some(NodeId([0xee; 16])),
+        });
+        self.edges[at].handle_resolved(self.now, id, Resolved::Targets(targets.collect()));
+    }
+
+    /// Ends the last look-up that is held.
+    pub(super) fn end_look_up(&mut self, outcome: Outcome) {
+        let (at, id) = self.held.pop().unwrap();
+        self.edges[at].handle_resolved(self.now, id, Resolved::Done(outcome));
     }
 
     fn post(&mut self, after: Duration, delivery: Delivery) {
