@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use crate::{
     body::Body,
-    codec::{DecodeError, Encode, Reader},
+    codec::{Decode, DecodeError, Encode, Reader},
     hex,
+    id::{KindId, ResourceId},
     message_code::MessageCode,
     model::{Models, WellKnown},
 };
@@ -42,6 +43,46 @@ impl MessageExtension {
     /// In a Ping over a link: the sender was a peer before and waits for the ring to be formed again
     /// (docs/deviations.md). Without contents, not critical.
     pub const WAITING_FOR_RING: u16 = 0x8002;
+    /// In a Ping to a node that may have cached a value: the value has changed, as [`Changed`] tells
+    /// (docs/deviations.md). Not critical.
+    pub const CHANGED: u16 = 0x8003;
+}
+
+structure! {
+    /// The contents of an extension of type [`MessageExtension::CHANGED`].
+    ///
+    /// ```text
+    /// length (1) | Resource-ID (16) | Kind-ID (4) | generation_counter (8)
+    /// ```
+    #[derive(Copy)]
+    pub struct Changed {
+        /// Where the value is stored.
+        pub resource: ResourceId,
+        /// Its Kind.
+        pub kind: KindId,
+        /// The Kind's generation when the sender saw the change; 0 if it did not see it.
+        pub generation_counter: u64,
+    }
+}
+
+impl Changed {
+    /// Makes the extension.
+    #[must_use]
+    pub fn to_extension(&self) -> MessageExtension {
+        MessageExtension {
+            kind: MessageExtension::CHANGED,
+            critical: false,
+            contents: self.to_bytes(),
+        }
+    }
+
+    /// Reads an extension; `None` if it is another one.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the contents are not what the type demands.
+    pub fn from_extension(extension: &MessageExtension) -> Option<Result<Self, DecodeError>> {
+        (extension.kind == MessageExtension::CHANGED).then(|| Self::from_bytes(&extension.contents))
+    }
 }
 
 impl MessageContents {

@@ -35,7 +35,7 @@ pub use body::{
     StoreKindResponse, StoreReq, StoredDataSpecifier, StoredMetaData, UnknownKinds, UpdateAns,
 };
 pub use codec::{Decode, DecodeError, Encode, Fault, Reader, TooLong, Writer};
-pub use contents::{MessageContents, MessageExtension};
+pub use contents::{Changed, MessageContents, MessageExtension};
 pub use destination::Destination;
 pub use error_code::ErrorCode;
 pub use framing::FramedMessage;

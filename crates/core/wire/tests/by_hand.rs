@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use p2psip_wire::{
-    AddressPort, Body, ChordLeave, Decode, DecodeError, Destination, Encode, ErrorCode, Fault, ForwardingHeader,
-    ForwardingOption, Fragment, FramedMessage, KindId, MessageCode, MessageContents, NodeId, Packet, ResourceId,
-    SignerIdentity, StoredData, StoredDataValue, TraceContext, TransactionId, Writer,
+    AddressPort, Body, Changed, ChordLeave, Decode, DecodeError, Destination, Encode, ErrorCode, Fault,
+    ForwardingHeader, ForwardingOption, Fragment, FramedMessage, KindId, MessageCode, MessageContents,
+    MessageExtension, NodeId, Packet, ResourceId, SignerIdentity, StoredData, StoredDataValue, TraceContext,
+    TransactionId, Writer,
     framing::{Decoder, FramingError},
     hex,
     inspect::{self, Outcome},
@@ -87,6 +88,32 @@ fn header_has_its_three_lengths_before_its_three_lists() {
     };
     assert_eq!(packet.to_bytes(), expected);
     assert_eq!(Packet::from_bytes(&expected), Ok(packet));
+}
+
+#[test]
+fn a_change_is_told_by_resource_kind_and_generation() {
+    let changed = Changed {
+        resource: ResourceId::from([0xab; 16]),
+        kind: KindId::P2PSIP_USER,
+        generation_counter: 0x0102_0304_0506_0708,
+    };
+    let extension = MessageExtension {
+        kind: 0x8003,
+        critical: false,
+        contents: octets("10 abababababababababababababababab f0000001 0102030405060708"),
+    };
+    assert_eq!(changed.to_extension(), extension);
+    assert_eq!(Changed::from_extension(&extension), Some(Ok(changed)));
+    let other = MessageExtension {
+        kind: MessageExtension::WAITING_FOR_RING,
+        ..extension.clone()
+    };
+    assert_eq!(Changed::from_extension(&other), None);
+    let long = MessageExtension {
+        contents: [&extension.contents[..], &[0]].concat().into(),
+        ..extension
+    };
+    assert!(matches!(Changed::from_extension(&long), Some(Err(_))));
 }
 
 #[test]

@@ -103,12 +103,23 @@ fn headers(signers: &Signers) -> Vec<(String, Bytes)> {
         message.header.ttl = 1;
         message
     };
+    let changed = wire::Changed {
+        resource: wire::ResourceId::of(b"alice@overlay.example.org"),
+        kind: wire::KindId::P2PSIP_USER,
+        generation_counter: NOW_MS,
+    };
+    let contents = MessageContents {
+        extensions: vec![changed.to_extension()],
+        ..MessageContents::of(&ping)
+    };
+    let notice = signers.close(header(0x1006), contents, &[]);
     vec![
         named("header_lists", lists),
         named("header_options_trace", options),
         named("header_trace_copied", answer),
         named("update_req_extension", extended),
         named("header_limits", limited),
+        named("ping_req_changed", notice),
     ]
 }
 
