@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use identity::{Sign, Use, Verifier};
 use wire::{
-    AppAttachAns, AppAttachReq, Body, CandidateType, Decode as _, Destination, Encode as _, ErrorCode, ErrorResponse,
-    IceCandidate, MessageContents, NodeId, OverlayLink, PingAns, TransactionId,
+    AppAttachAns, AppAttachReq, Body, CandidateType, Changed, Decode as _, DecodeError, Destination, Encode as _,
+    ErrorCode, ErrorResponse, IceCandidate, MessageContents, MessageExtension, NodeId, OverlayLink, PingAns,
+    TransactionId,
 };
 
 use crate::home::{CallError, Home, Incoming, Reply, Request};
@@ -22,6 +23,8 @@ const SIP: u16 = 5060;
 const SIPS: u16 = 5061;
 /// Candidates of one edge that are tried at most.
 const CANDIDATES: usize = 8;
+/// Changes that one Ping tells of at most; the others are left out.
+const CHANGES: usize = 16;
 /// An edge that was asked to dial must do so within the time that the asking one waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -46,6 +49,8 @@ pub(crate) enum Verdict {
     },
     /// Send this answer, and that is all.
     Answer(Reply),
+    /// Send this answer; values have changed that may be cached here.
+    Told { reply: Reply, changed: Vec<Changed> },
     /// Nothing that can be answered.
     Ignore,
 }
@@ -104,7 +109,8 @@ impl Attacher {
                 return Verdict::Ignore;
             }
         };
-        let body = MessageContents::from_bytes(&incoming.contents).and_then(|contents| contents.body());
+        let contents = MessageContents::from_bytes(&incoming.contents);
+        let body = contents.as_ref().map_err(Clone::clone).and_then(MessageContents::body);
         let (id, transaction_id) = (incoming.id, incoming.transaction_id);
         let answer = |body| Verdict::Answer(self.sign(id, transaction_id, &body));
         let refuse = |code, info| {
@@ -114,11 +120,18 @@ impl Attacher {
             }))
         };
         match body {
-            // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
-            Ok(Body::PingReq(_)) => answer(Body::PingAns(PingAns {
-                response_id: crate::random::number(),
-                time: now_ms,
-            })),
+            Ok(Body::PingReq(_)) => match changes(contents.iter().flat_map(|contents| &contents.extensions)) {
+                Ok(changed) => {
+                    // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
+                    let pong = Body::PingAns(PingAns {
+                        response_id: crate::random::number(),
+                        time: now_ms,
+                    });
+                    let reply = self.sign(id, transaction_id, &pong);
+                    Verdict::Told { reply, changed }
+                }
+                Err(_) => refuse(ErrorCode::InvalidMessage, b"a malformed word of a change"),
+            },
             Ok(Body::AppAttachReq(request)) if !matches!(request.application, SIP | SIPS) => {
                 refuse(ErrorCode::NotFound, b"no such application here")
             }
@@ -172,6 +185,11 @@ impl Attacher {
         };
         self.advertised.or_else(own).map(candidate).into_iter().collect()
     }
+}
+
+/// The changes that a Ping tells of.
+fn changes<'a>(extensions: impl Iterator<Item = &'a MessageExtension>) -> Result<Vec<Changed>, DecodeError> {
+    extensions.filter_map(Changed::from_extension).take(CHANGES).collect()
 }
 
 /// Dials `node` at the first address that answers as it.

@@ -81,7 +81,7 @@ pub(crate) struct Driver {
     pub(crate) users: Users,
     pub(crate) locations: Table,
     pub(crate) entries: Entries,
-    pub(crate) directory: Directory<Waiter>,
+    pub(crate) directory: Directory<Asking>,
     pub(crate) edges: Edges<Hop>,
     pub(crate) hub: Hub,
     pub(crate) endpoint: Arc<link::Endpoint>,
@@ -121,6 +121,21 @@ pub(crate) struct Inbox {
     pub(crate) pulse: Pulse,
     /// Asks the edge to take no new work.
     pub(crate) draining: CancellationToken,
+}
+
+/// A question to the directory.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    waiter: Waiter,
+    /// The span of the request that it is asked for.
+    span: Span,
+}
+
+impl Asking {
+    fn new(waiter: Waiter) -> Self {
+        let span = Span::current();
+        Self { waiter, span }
+    }
 }
 
 /// What waits for a look-up in the directory.
@@ -257,8 +272,9 @@ impl Driver {
                 Output::Timeout(due) => break due,
             }
         };
+        self.send_fetches(now);
         let far = now.instant + Duration::from_secs(3600);
-        [proxy_due, self.edges.next_timeout()]
+        [proxy_due, self.edges.next_timeout(), self.directory.next_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -307,7 +323,7 @@ impl Driver {
         for job in self.entries.due(now.unix_ms) {
             // With each refresh goes a look at the user's record: a disabled user is seen here if the phone never asks.
             if let Ok(aor) = Aor::parse(&job.aor) {
-                self.ask_directory(now, &aor, Need::Routes, Waiter::OwnEntry);
+                self.ask_directory(now, &aor, Need::Entry, Waiter::OwnEntry);
             }
             self.publish(now, job);
         }

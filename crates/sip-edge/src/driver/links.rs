@@ -188,6 +188,10 @@ impl Driver {
                         });
                     }
                     Judgement::Answer(reply) => self.reply(reply),
+                    Judgement::Told { reply, changed } => {
+                        self.handle_changed(now, &changed);
+                        self.reply(reply);
+                    }
                     Judgement::Ignore => {}
                 }
             }

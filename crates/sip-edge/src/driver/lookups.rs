@@ -8,12 +8,13 @@ use sip_core::aor::Aor;
 use sip_core::flow;
 use sip_core::location::Binding;
 use sip_core::proxy::{Outcome, Query, ResolveId, Resolved, Scope, Target};
-use usage::sip::{Found, Judge};
+use tracing::Span;
+use usage::sip::{Found, Judge, Route};
 use usage::user::State;
-use wire::{Body, Destination, Encode as _, MessageContents, NodeId, Now};
+use wire::{Body, Changed, Destination, Encode as _, MessageContents, NodeId, Now};
 
 use super::registrations::unavailable;
-use super::{Done, Driver, Waiter};
+use super::{Asking, Done, Driver, Waiter};
 use crate::directory::{Answer as Known, Need};
 use crate::disk;
 use crate::home::{CallError, Request};
@@ -53,25 +54,33 @@ impl Driver {
                 return self.resolved_at_once(now, id, target);
             }
         };
+        let mut is_local = false;
         if scope != Scope::OverlayAgain {
             let bindings = self.locations.bindings(now.unix_ms, &aor);
             let targets: Vec<Target> = bindings.map(|binding| self.phone(binding)).collect();
-            let is_known = !targets.is_empty();
-            if is_known {
+            is_local = !targets.is_empty();
+            if is_local {
                 self.proxy.handle_resolved(now.instant, id, Resolved::Targets(targets));
             }
             if scope == Scope::Local {
-                if !is_known {
-                    self.ask_directory(now, &aor, Need::Routes, Waiter::OwnEntry);
+                if !is_local {
+                    self.ask_directory(now, &aor, Need::Entry, Waiter::OwnEntry);
                 }
-                return self
-                    .proxy
-                    .handle_resolved(now.instant, id, Resolved::Done(Outcome::Complete { is_known }));
+                let outcome = Outcome::Complete { is_known: is_local };
+                return self.proxy.handle_resolved(now.instant, id, Resolved::Done(outcome));
             }
         } else {
             self.directory.drop_routes(aor.as_str());
         }
-        self.ask_directory(now, &aor, Need::Routes, Waiter::Resolve(id));
+        // What is known rings at once, whatever its age; what a Fetch brings beside joins it.
+        let targets = self.known_edges(now, &aor);
+        let is_own = |route: &Route| route.edge == self.node;
+        let is_own_route = is_local && self.directory.routes(now.unix_ms, aor.as_str()).any(is_own);
+        let are_found = is_own_route || !targets.is_empty();
+        if !targets.is_empty() {
+            self.proxy.handle_resolved(now.instant, id, Resolved::Targets(targets));
+        }
+        self.ask_directory(now, &aor, Need::Routes { are_found }, Waiter::Resolve(id));
     }
 
     fn phone(&self, binding: &Binding) -> Target {
@@ -94,36 +103,49 @@ impl Driver {
 
     /// Asks the directory; goes on at once if it knows, or when the Fetch is back.
     pub(super) fn ask_directory(&mut self, now: Now, aor: &Aor, need: Need, waiter: Waiter) {
-        let (answer, fetches) = self.directory.ask(now.instant, aor.as_str(), need, waiter);
-        if fetches {
-            self.fetch(aor);
-        }
-        match answer {
-            Known::Known(waiter) => self.go_on(now, aor, waiter, Basis::Kept),
+        match self.directory.ask(now.instant, aor.as_str(), need, Asking::new(waiter)) {
+            Known::Known(asking) => self.go_on(now, aor, asking.waiter, Basis::Kept),
             Known::Waits => {}
-            Known::Refused(Waiter::Credentials(purpose, ..)) => {
-                self.refuse(now, purpose, unavailable("Too Many Look-ups"))
-            }
-            Known::Refused(Waiter::Resolve(id)) => {
-                self.proxy
-                    .handle_resolved(now.instant, id, Resolved::Done(Outcome::Unavailable))
-            }
-            Known::Refused(Waiter::OwnEntry) => {}
+            Known::Refused(Asking { waiter, .. }) => match waiter {
+                Waiter::Credentials(purpose, ..) => self.refuse(now, purpose, unavailable("Too Many Look-ups")),
+                Waiter::Resolve(id) => {
+                    self.proxy
+                        .handle_resolved(now.instant, id, Resolved::Done(Outcome::Unavailable))
+                }
+                Waiter::OwnEntry => {}
+            },
         }
     }
 
     /// Asks for a newer record than the one that the credentials do not fit; says whether they wait for it now.
     pub(super) fn ask_again(&mut self, now: Now, aor: &Aor, waiter: Waiter) -> bool {
-        let (answer, fetches) = self.directory.ask_again(now.instant, aor.as_str(), waiter);
-        if fetches {
-            self.fetch(aor);
-        }
+        let asking = Asking::new(waiter);
+        let answer = self.directory.ask_again(now.instant, aor.as_str(), asking);
         matches!(answer, Known::Waits)
     }
 
-    fn fetch(&mut self, aor: &Aor) {
-        let (fetch, aor) = (self.fetching(aor.as_str()), aor.clone());
-        self.start(async move { Done::Fetched(aor, fetch.await) });
+    /// Sends the Fetches that are due, each inside the span of the first request that waits for it.
+    pub(super) fn send_fetches(&mut self, now: Now) {
+        while let Some((aor, first)) = self.directory.next_fetch(now.instant) {
+            let span = first.map_or_else(Span::none, |asking| asking.span.clone());
+            let Ok(aor) = Aor::parse(&aor) else {
+                drop(self.directory.failed(now.instant, &aor));
+                continue;
+            };
+            let _entered = span.entered();
+            let fetch = self.fetching(aor.as_str());
+            self.start(async move { Done::Fetched(aor, fetch.await) });
+        }
+    }
+
+    /// Takes the word of another node that values have changed.
+    pub(super) fn handle_changed(&mut self, now: Now, changed: &[Changed]) {
+        for change in changed {
+            let is_known = self.directory.changed(now.instant, change).is_some();
+            let (resource_id, kind_id) = (change.resource, change.kind);
+            let generation = change.generation_counter;
+            tracing::debug!(%resource_id, reload.kind_id = %kind_id, generation, is_known, "told of a change");
+        }
     }
 
     fn go_on(&mut self, now: Now, aor: &Aor, waiter: Waiter, basis: Basis<'_>) {
@@ -136,19 +158,8 @@ impl Driver {
 
     /// Gives the proxy the edges that serve an AOR.
     fn resolved(&mut self, now: Now, aor: &Aor, id: ResolveId, basis: Basis<'_>) {
-        let own = self.node;
         // Without the overlay a cached entry serves until its own end.
-        let routes = self.directory.routes(now.unix_ms, aor.as_str());
-        let edges = routes
-            .into_iter()
-            .flatten()
-            .filter(|route| route.edge != own && !self.edges.is_silent(node_of(route.edge)));
-        let targets: Vec<Target> = edges
-            .map(|route| Target::Edge {
-                node: node_of(route.edge),
-                home: route.home.map(node_of),
-            })
-            .collect();
+        let targets = self.known_edges(now, aor);
         let outcome = match basis {
             _ if !targets.is_empty() => Outcome::Complete { is_known: true },
             Basis::Failed(CallError::TimedOut) => Outcome::TimedOut,
@@ -161,6 +172,17 @@ impl Driver {
             self.proxy.handle_resolved(now.instant, id, Resolved::Targets(targets));
         }
         self.proxy.handle_resolved(now.instant, id, Resolved::Done(outcome));
+    }
+
+    /// The other edges that the directory names for an AOR, without those that do not answer.
+    fn known_edges(&self, now: Now, aor: &Aor) -> Vec<Target> {
+        let routes = self.directory.routes(now.unix_ms, aor.as_str());
+        let edges = routes.filter(|route| route.edge != self.node && !self.edges.is_silent(node_of(route.edge)));
+        let target = |route: &Route| Target::Edge {
+            node: node_of(route.edge),
+            home: route.home.map(node_of),
+        };
+        edges.map(target).collect()
     }
 
     fn is_known(&self, now: Now, aor: &Aor) -> bool {
@@ -180,12 +202,12 @@ impl Driver {
             }
             Err(error) => {
                 tracing::debug!(%error, "fetch failed");
-                (self.directory.failed(aor.as_str()), Some(error))
+                (self.directory.failed(now.instant, aor.as_str()), Some(error))
             }
         };
         let basis = failed.as_ref().map_or(Basis::Fetched, Basis::Failed);
-        for waiter in waiting {
-            self.go_on(now, aor, waiter, basis);
+        for asking in waiting {
+            self.go_on(now, aor, asking.waiter, basis);
         }
     }
 

@@ -35,6 +35,35 @@ async fn phones_of_two_edges_call_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_is_called_as_soon_as_it_has_registered() {
+    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
+    let [one, other] = ["1", "2"].map(|name| folder.path().join(name));
+    let one = world.edge(world.credentials(), &one, localhost()).await;
+    let other = world.edge(world.credentials(), &other, localhost()).await;
+    let mut alice = Phone::new("alice", PASSWORD, one.addresses()[0]).await;
+    let mut bob = Phone::new("bob", PASSWORD, other.addresses()[0]).await;
+    for _ in 0..3 {
+        // The caller's edge has just learnt that bob is nowhere, and then that he has gone again.
+        assert_eq!(fails(&mut alice, "bob").await, 480);
+        bob.register().await;
+        call(&mut alice, &mut bob, "bob").await;
+        bob.agent.unregister(Instant::now()).unwrap();
+        bob.until(|event| *event == Event::Unregistered).await;
+        eventually(|| world.stub.registrations("bob@overlay.example.org") == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_was_called_before_is_called_once_there() {
+    let (world, folder) = (World::new(&["alice"]), tempfile::tempdir().unwrap());
+    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
+    let mut alice = Phone::new("alice", PASSWORD, edge.addresses()[0]).await;
+    assert_eq!(fails(&mut alice, "bob").await, 404);
+    world.put_user("bob", PASSWORD, world.record_key(), 1);
+    assert_eq!(fails(&mut alice, "bob").await, 480);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn phones_of_one_edge_call_each_other() {
     let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
     let edge = world

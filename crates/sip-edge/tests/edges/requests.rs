@@ -6,13 +6,14 @@ use bytes::Bytes;
 use identity::{Sign as _, Use, Verifier, sign_message, verify_message};
 use rpc::proto::overlay::v1::CallRequest;
 use wire::{
-    Body, Decode as _, Encode as _, ErrorCode, MessageContents, NodeId, PingReq, ProbeReq, SecurityBlock, TransactionId,
+    Body, Decode as _, Encode as _, ErrorCode, MessageContents, MessageExtension, NodeId, PingReq, ProbeReq,
+    SecurityBlock, TransactionId,
 };
 
 use crate::world::{World, eventually, localhost};
 
 /// Asks the edge `to` as another edge would, and returns what it answers and signs.
-async fn ask(world: &World, to: NodeId, contents: Bytes) -> Body {
+pub(crate) async fn ask(world: &World, to: NodeId, contents: Bytes) -> Body {
     let (id, caller) = (TransactionId(77), world.credentials().link);
     let request = CallRequest {
         security_block: sign_message(&caller, world.overlay(), id, &contents).to_bytes(),
@@ -56,7 +57,16 @@ async fn an_edge_answers_what_arrives_for_it() {
     });
     let mut unknown = contents(&PingReq::default().into()).to_vec();
     unknown[..2].copy_from_slice(&[0x7f, 0xff]);
-    for contents in [contents(&probe), unknown.into()] {
+    // And a word of a change that says nothing.
+    let mute = MessageContents {
+        extensions: vec![MessageExtension {
+            kind: MessageExtension::CHANGED,
+            critical: false,
+            contents: Bytes::new(),
+        }],
+        ..MessageContents::of(&PingReq::default().into())
+    };
+    for contents in [contents(&probe), unknown.into(), mute.to_bytes()] {
         let answer = ask(&world, node, contents).await;
         let Body::Error(error) = &answer else {
             panic!("{answer:?}")

@@ -88,9 +88,18 @@ impl World {
 
     /// Stores a user's record, sealed under a key; each further one has a greater version.
     pub(crate) fn put_user(&self, user: &str, password: &str, key: &RecordKey, version: u64) {
+        self.put_record(user, password, key, (State::Active, version));
+    }
+
+    /// Stores a user's record that says that the user is suspended.
+    pub(crate) fn suspend_user(&self, user: &str, version: u64) {
+        self.put_record(user, PASSWORD, &self.record_key, (State::Suspended, version));
+    }
+
+    fn put_record(&self, user: &str, password: &str, key: &RecordKey, (state, version): (State, u64)) {
         let aor = format!("{user}@{DOMAIN}");
         let public = Public {
-            state: State::Active,
+            state,
             version,
             issued_ms: self.now_ms,
             allowed_edges: Vec::new(),
