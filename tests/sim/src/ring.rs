@@ -100,6 +100,7 @@ enum Event {
 #[derive(Clone, Debug)]
 enum Message {
     Update(ChordUpdate),
+    RequestUpdate,
     Leave,
     Join,
     JoinRefused,
@@ -342,6 +343,7 @@ impl World {
                 Output::Timeout(at) => return self.set_timer(node, self.queue.time_of(at)),
                 Output::Attach { id, target, .. } => self.attach(node, id, target),
                 Output::SendUpdate { to, update } => self.send(node, to, Message::Update(update)),
+                Output::RequestUpdate(to) => self.send(node, to, Message::RequestUpdate),
                 Output::SendLeave { to, .. } => self.send(node, to, Message::Leave),
                 Output::ReadyToJoin { admitting } => self.send(node, admitting, Message::Join),
                 Output::JoinFailed | Output::Isolated => self.join_later(node),
@@ -376,6 +378,7 @@ impl World {
         }
         match message {
             Message::Update(update) => self.with(to, |chord| chord.handle_update(now, from, &update)),
+            Message::RequestUpdate => self.with(to, |chord| chord.send_full_update(now, from)),
             Message::Leave => self.with(to, |chord| chord.handle_leave(now, from)),
             Message::Join => self.handle_join(to, from),
             Message::JoinRefused => self.join_later(to),

@@ -1,4 +1,8 @@
 //! Attaches under way: to peers that should be neighbours, and to fingers.
+//!
+//! A neighbour-to-be needs a link, and it has to say in an Update over that link that it is a peer. Updates get lost:
+//! one that came over the link which another replaced does not count for its successor. So a linked node that stays
+//! silent is asked, on the same schedule as one without a link.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +25,7 @@ pub(crate) struct Attaches {
     under_way: BTreeMap<AttachId, Pursuit>,
 }
 
-/// A peer that should be a neighbour and has no link.
+/// A peer that should be a neighbour and has no link, or has not said over it that it is a peer.
 #[derive(Debug)]
 struct Want {
     tries: u32,
@@ -47,7 +51,7 @@ impl Attaches {
             .min()
     }
 
-    /// Drops the wish for a node: its link is up.
+    /// Drops the wish for a node: its link came up, or is gone.
     pub(crate) fn forget(&mut self, node: NodeId) {
         self.wants.remove(&node);
     }
@@ -102,27 +106,34 @@ impl Chord {
         self.settle();
     }
 
-    /// Attaches to whoever should be a neighbour and has no link (RFC 6940 §10.7.3).
+    /// Attaches to each peer that should be a neighbour and has no link (RFC 6940 §10.7.3); asks a linked one for its
+    /// Update.
     pub(crate) fn pursue_attaches(&mut self) {
         if !matches!(self.standing, Standing::Member | Standing::Joining) {
             return;
         }
         for node in &self.desired {
-            if *node != self.own && !self.contacts.contains_key(node) {
-                let want = Want {
-                    tries: 0,
-                    at: self.now,
-                    is_under_way: false,
-                    is_lost: false,
-                };
-                self.attaches.wants.entry(*node).or_insert(want);
+            if *node == self.own || self.is_peer(*node) {
+                continue;
             }
+            // An Update follows each new link by itself.
+            let is_linked = self.contacts.contains_key(node);
+            let at = if is_linked { self.now + FIRST_WAIT } else { self.now };
+            self.attaches.wants.entry(*node).or_insert(Want {
+                tries: 0,
+                at,
+                is_under_way: false,
+                is_lost: false,
+            });
         }
         let is_due = |want: &Want| !want.is_under_way && want.at <= self.now;
         let (contacts, desired) = (&self.contacts, &self.desired);
         self.attaches.wants.retain(|node, want| {
-            let is_worth_it = want.is_under_way || desired.contains(node) || (want.is_lost && want.tries < LOST_TRIES);
-            is_worth_it && !contacts.contains_key(node)
+            let is_missed = want.is_under_way || want.is_lost && want.tries < LOST_TRIES;
+            match contacts.get(node) {
+                Some(contact) => !contact.is_ready && desired.contains(node),
+                None => is_missed || desired.contains(node),
+            }
         });
         let due: Vec<NodeId> = self
             .attaches
@@ -131,7 +142,14 @@ impl Chord {
             .filter(|(_, want)| is_due(want))
             .map(|(node, _)| *node)
             .collect();
-        due.into_iter().for_each(|node| self.attach(node));
+        for node in due {
+            if self.contacts.contains_key(&node) {
+                self.outputs.push_back(Output::RequestUpdate(node));
+                self.put_off(node);
+            } else {
+                self.attach(node);
+            }
+        }
     }
 
     fn attach(&mut self, node: NodeId) {

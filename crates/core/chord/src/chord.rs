@@ -168,6 +168,7 @@ impl Chord {
         let Some(contact) = self.contacts.remove(&node) else {
             return;
         };
+        self.attaches.forget(node);
         if contact.is_ready && self.is_neighbor(node) {
             // RFC 6940 §10.7.1: only the link may be lost; try to reach the neighbour another way.
             self.attaches.retry_lost(node, self.now);

@@ -61,6 +61,9 @@ pub enum Output {
         /// What to say.
         leave: ChordLeave,
     },
+    /// Ask a linked node for its Update, by a RouteQuery with `send_update` (RFC 6940 §10.8): it should be a neighbour,
+    /// and has not said that it is a peer.
+    RequestUpdate(NodeId),
     /// Ping a peer over its link now: a neighbour stopped naming it.
     Probe(NodeId),
     /// All neighbours-to-be are attached: send the JoinReq to the admitting peer.

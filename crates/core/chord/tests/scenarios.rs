@@ -233,6 +233,7 @@ fn line(output: &Output) -> String {
             to,
             leave: ChordLeave::FromPredecessor { predecessors },
         } => format!("leave {}: p={}\n", short(*to), list(predecessors)),
+        Output::RequestUpdate(node) => format!("request update of {}\n", short(*node)),
         Output::Probe(node) => format!("probe {}\n", short(*node)),
         Output::ReadyToJoin { admitting } => format!("ask {} to join\n", short(*admitting)),
         Output::RangeChanged { old, new } => {

@@ -1,5 +1,6 @@
 //! The ring's share of the work: what the topology asks for, and what peers say about it.
 
+use bytes::Bytes;
 use wire::{
     Body, ChordRouteQueryAns, ChordUpdate, Destination, ErrorCode, LeaveAns, LeaveReq, MessageExtension, NodeId, Now,
     PingAns, PingReq, ProbeAns, ProbeInformation, ProbeReq, RouteQueryReq, UpdateAns,
@@ -28,6 +29,7 @@ impl Core {
                     };
                     self.request(now, Request::to(to, &leave.into(), Purpose::Notice).over(to).once());
                 }
+                chord::Output::RequestUpdate(of) => self.request_update(now, of),
                 chord::Output::Probe(node) => self.ping_link(now, node),
                 chord::Output::ReadyToJoin { admitting } => self.send_join(now, admitting),
                 chord::Output::Joined => self.joined(now),
@@ -51,6 +53,16 @@ impl Core {
             .over(to)
             .with_extensions(notes);
         self.request(now, request);
+    }
+
+    // RFC 6940 §10.8: the query itself asks for nothing; the Update that follows its answer is wanted.
+    fn request_update(&mut self, now: Now, of: NodeId) {
+        let query = RouteQueryReq {
+            send_update: true,
+            destination: Destination::Node(of),
+            overlay_specific_data: Bytes::new(),
+        };
+        self.request(now, Request::to(of, &query.into(), Purpose::Notice).over(of));
     }
 
     pub(crate) fn update_asked(
