@@ -195,7 +195,12 @@ fn command_of(command: Command) -> session_request::Command {
             own: Some(range(own)),
             replica: Some(range(replica)),
         }),
-        Command::Forget { resource, stat } => Proto::Forget(Forget {
+        Command::Forget {
+            resource,
+            stat,
+            compare_only,
+        } => Proto::Forget(Forget {
+            compare_only,
             resource_id: Bytes::copy_from_slice(resource.as_bytes()),
             stat,
         }),

@@ -44,7 +44,12 @@ pub(crate) fn command(command: pb::session_request::Command) -> Result<Command, 
             own: range(own)?,
             replica: range(replica)?,
         },
-        Told::Forget(pb::Forget { resource_id, stat }) => Command::Forget {
+        Told::Forget(pb::Forget {
+            resource_id,
+            stat,
+            compare_only,
+        }) => Command::Forget {
+            compare_only,
             resource: ResourceId::try_from(&*resource_id).map_err(|_| invalid("a Resource-ID"))?,
             stat,
         },

@@ -117,8 +117,15 @@ impl Core {
         self.copies.spread_at = None;
         let changed: Vec<ResourceId> = std::mem::take(&mut self.copies.changed).into_iter().collect();
         for to in self.chord.replicas().to_vec() {
-            let push = self.push(now, to, Source::Resources(changed.clone()), Reason::Offer);
+            let push = self.push(now, to, Source::Resources(changed.clone()), Reason::Spread);
             self.push_on(now, push);
+        }
+    }
+
+    /// A replica did not take all that was spread: it gets the whole range.
+    pub(crate) fn spread_fell_short(&mut self, now: Now, to: NodeId) {
+        if let Some(own) = self.chord.own_range().filter(|_| self.copies.replicas.contains(&to)) {
+            self.copies.later(to, own, now.instant + HOLD_DOWN);
         }
     }
 

@@ -48,10 +48,14 @@ pub(crate) enum Reason {
     Wanted(Range),
     /// The receiver is to hold copies of this range.
     Copy(Range),
+    /// This peer holds copies of this range, and its owner may lack some of it.
+    Held(Range),
     /// The owner may lack what this disk still has.
     Offer,
+    /// A replica gets what another holder brought about own resources.
+    Spread,
     /// A record was merged with what the receiver had newer, and is sent once more.
-    Again,
+    Again(ResourceId),
     /// This node leaves the ring when it is done.
     Leaving,
 }
@@ -100,7 +104,7 @@ impl Push {
     }
 
     fn may_merge(&self) -> bool {
-        self.merges < MOST_MERGES && self.reason != Reason::Again
+        self.merges < MOST_MERGES && !matches!(self.reason, Reason::Again(_))
     }
 }
 
@@ -120,6 +124,10 @@ impl Pushes {
     pub(crate) fn is_under_way(&self, to: NodeId, reason: Reason) -> bool {
         self.open.values().any(|push| push.to == to && push.reason == reason)
     }
+
+    pub(crate) fn is_any_under_way(&self, to: NodeId) -> bool {
+        self.open.values().any(|push| push.to == to)
+    }
 }
 
 impl Core {
@@ -127,20 +135,22 @@ impl Core {
     pub(crate) fn push(&mut self, now: Now, to: NodeId, source: Source, reason: Reason) -> PushId {
         self.pushes.next_id += 1;
         let id = PushId(self.pushes.next_id);
-        if !self.pushes.is_full() {
-            let push = Push {
-                to,
-                source,
-                reason,
-                queue: VecDeque::new(),
-                is_reading: false,
-                unanswered: BTreeMap::new(),
-                merges: 0,
-                is_incomplete: false,
-                progress: now.instant,
-            };
-            self.pushes.open.insert(id, push);
+        if self.pushes.is_full() {
+            self.push_fell_short(now, to, reason);
+            return id;
         }
+        let push = Push {
+            to,
+            source,
+            reason,
+            queue: VecDeque::new(),
+            is_reading: false,
+            unanswered: BTreeMap::new(),
+            merges: 0,
+            is_incomplete: false,
+            progress: now.instant,
+        };
+        self.pushes.open.insert(id, push);
         id
     }
 
@@ -261,7 +271,7 @@ impl Core {
         if send_again {
             // What one holder had newer the other may lack.
             self.spread(now, resource);
-            let again = self.push(now, to, Source::Resources(vec![resource]), Reason::Again);
+            let again = self.push(now, to, Source::Resources(vec![resource]), Reason::Again(resource));
             self.push_on(now, again);
         }
         self.push_on(now, id);
@@ -272,13 +282,26 @@ impl Core {
             return;
         };
         match push.reason {
-            Reason::Copy(range) if push.is_incomplete => self.copied(now, push.to, range, false),
-            // It asks again.
-            Reason::Late(_) | Reason::Wanted(_) if push.is_incomplete => {}
             Reason::Admission => self.records_handed_over(now),
+            Reason::Leaving => self.left(now),
+            _ if push.is_incomplete => self.push_fell_short(now, push.to, push.reason),
             Reason::Late(range) | Reason::Wanted(range) => self.range_delivered(now, push.to, range),
+            Reason::Held(range) => self.range_offered(push.to, range),
             Reason::Copy(range) => self.copied(now, push.to, range, true),
-            Reason::Offer | Reason::Again => {}
+            Reason::Offer | Reason::Spread | Reason::Again(_) => {}
+        }
+    }
+
+    /// The receiver did not take all of it.
+    fn push_fell_short(&mut self, now: Now, to: NodeId, reason: Reason) {
+        match reason {
+            Reason::Copy(range) => self.copied(now, to, range, false),
+            Reason::Spread => self.spread_fell_short(now, to),
+            Reason::Offer => self.offer_again(now),
+            Reason::Again(resource) => self.spread(now, resource),
+            // The owner asks again, or is offered it again after its next Update.
+            Reason::Late(_) | Reason::Wanted(_) | Reason::Held(_) => {}
+            Reason::Admission => self.admission_failed(),
             Reason::Leaving => self.left(now),
         }
     }
@@ -288,13 +311,7 @@ impl Core {
             return;
         };
         debug!(node_id = %push.to.short(), reason = ?push.reason, "push failed");
-        match push.reason {
-            Reason::Admission => self.admission_failed(),
-            Reason::Copy(range) => self.copied(now, push.to, range, false),
-            Reason::Leaving => self.left(now),
-            // Whoever wants it asks again.
-            Reason::Late(_) | Reason::Wanted(_) | Reason::Offer | Reason::Again => {}
-        }
+        self.push_fell_short(now, push.to, push.reason);
     }
 
     pub(crate) fn push_link_down(&mut self, now: Now, peer: NodeId) {

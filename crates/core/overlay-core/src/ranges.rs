@@ -254,14 +254,49 @@ impl Core {
         self.pushes.is_under_way(owner, Reason::Late(range))
     }
 
-    /// A node has all that this one holds of a range.
+    /// A node has all that this one holds of a range, as it asked.
     pub(crate) fn range_delivered(&mut self, now: Now, to: NodeId, range: Range) {
-        let delivered = self.ranges.delivered.entry(to).or_default();
-        delivered.retain(|earlier| !covers(range, *earlier));
-        if delivered.len() < MOST_DELIVERED {
-            delivered.push(range);
-        }
+        self.range_offered(to, range);
         self.note_complete(now, to, range);
+    }
+
+    /// A node has all that this one holds of a range.
+    pub(crate) fn range_offered(&mut self, to: NodeId, range: Range) {
+        let delivered = self.ranges.delivered.entry(to).or_default();
+        let mut whole = range;
+        delivered.retain(|earlier| match joined(whole, *earlier) {
+            Some(joined) => {
+                whole = joined;
+                false
+            }
+            None => true,
+        });
+        if delivered.len() < MOST_DELIVERED {
+            delivered.push(whole);
+        }
+    }
+
+    /// A predecessor, whose replicas this peer holds, says what it owns. What this peer holds of that may have been
+    /// acknowledged in another ring, or by an owner that died since, so the predecessor has to be offered all of it
+    /// once. RFC 6940 §6.4.2.3: a peer that learns of another owner sends it the values.
+    pub(crate) fn owner_heard(&mut self, now: Now, owner: NodeId) {
+        let is_its_replica = self
+            .chord
+            .predecessors()
+            .iter()
+            .take(REPLICAS)
+            .any(|node| *node == owner);
+        let Some(range) = self.chord.range_of(owner).filter(|_| is_its_replica) else {
+            return;
+        };
+        let is_delivered = |ranges: &Vec<Range>| ranges.iter().any(|earlier| covers(*earlier, range));
+        let is_known_to_have_all = self.ranges.delivered.get(&owner).is_some_and(is_delivered);
+        let is_possible = self.session.is_usable() && !self.pushes.is_full() && !range.contains(self.own().into());
+        if is_known_to_have_all || !is_possible || self.pushes.is_any_under_way(owner) {
+            return;
+        }
+        let push = self.push(now, owner, Source::range(range), Reason::Held(range));
+        self.push_on(now, push);
     }
 
     fn note_complete(&mut self, now: Now, to: NodeId, range: Range) {
@@ -353,6 +388,27 @@ pub(crate) fn within(range: Range, own: Range) -> Range {
     }
 }
 
+/// Two ranges as one, if one follows the other or covers it.
+fn joined(one: Range, other: Range) -> Option<Range> {
+    if covers(one, other) {
+        Some(one)
+    } else if covers(other, one) {
+        Some(other)
+    } else if one.until == other.after && !other.contains(one.after.into()) {
+        Some(Range {
+            after: one.after,
+            until: other.until,
+        })
+    } else if other.until == one.after && !one.contains(other.after.into()) {
+        Some(Range {
+            after: other.after,
+            until: one.until,
+        })
+    } else {
+        None
+    }
+}
+
 /// Whether one range lies within another.
 fn covers(outer: Range, inner: Range) -> bool {
     let span = |range: Range| {
@@ -388,6 +444,9 @@ fn read_notes(mut contents: Bytes) -> Vec<(u8, Range)> {
     notes
 }
 
+/// The predecessors whose replicas a peer holds (RFC 6940 §10.4).
+const REPLICAS: usize = 2;
+
 /// I lack what you hold of this range.
 const LACKS: u8 = 0;
 /// The same, and what you sent before is lost.
@@ -420,6 +479,22 @@ mod tests {
         Range {
             after: NodeId::from_u128(after),
             until: NodeId::from_u128(until),
+        }
+    }
+
+    #[test]
+    fn ranges_that_meet_become_one() {
+        let cases = [
+            ((10, 20), (20, 30), Some((10, 30))),
+            ((20, 30), (10, 20), Some((10, 30))),
+            ((10, 30), (15, 20), Some((10, 30))),
+            ((10, 20), (21, 30), None),
+            // They meet at both ends: as one they would be the whole ring, which is written otherwise.
+            ((10, 20), (20, 12), None),
+        ];
+        for ((a, b), (c, d), expected) in cases {
+            let expected = expected.map(|(after, until)| range(after, until));
+            assert_eq!(joined(range(a, b), range(c, d)), expected, "({a}, {b}] and ({c}, {d}]");
         }
     }
 

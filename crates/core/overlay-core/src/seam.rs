@@ -45,6 +45,8 @@ pub enum Command {
         resource: ResourceId,
         /// The owner's encoded StatAns, about all Kinds of the resource.
         stat: Bytes,
+        /// Compares and drops nothing; then it does not matter whether this peer keeps the record.
+        compare_only: bool,
     },
     /// Counts the resources.
     Count,

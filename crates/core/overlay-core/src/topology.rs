@@ -56,7 +56,7 @@ impl Core {
     }
 
     // RFC 6940 §10.8: the query itself asks for nothing; the Update that follows its answer is wanted.
-    fn request_update(&mut self, now: Now, of: NodeId) {
+    pub(crate) fn request_update(&mut self, now: Now, of: NodeId) {
         let query = RouteQueryReq {
             send_update: true,
             destination: Destination::Node(of),
@@ -82,6 +82,8 @@ impl Core {
         // The range that the notes speak of may begin with this Update.
         self.obey_chord(now);
         self.range_notes_received(now, from, extensions);
+        self.owner_heard(now, from);
+        self.supply_to(now, from);
         self.peer_heard(now);
     }
 

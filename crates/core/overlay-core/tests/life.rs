@@ -18,7 +18,7 @@ use std::time::Duration;
 use net::values::{at, fetch, fetched_time, owner, replicas, resource, store};
 use net::{Net, Node};
 use p2psip_overlay_core::{Reason, SessionEvent};
-use wire::NodeId;
+use wire::{Body, NodeId};
 
 /// How long a ring may take to be in order again.
 const SECONDS: u64 = 30;
@@ -194,6 +194,49 @@ fn two_rings_become_one_and_keep_what_each_has_acknowledged() {
             net.nodes[owner(net, &name)].storage.time_of(resource(&name)) == Some(10 + n as u64)
         });
     }
+}
+
+/// Puts a value on the disk of one peer, as a ring that is no more has left it.
+fn leave_behind(net: &mut Net, holder: usize, name: &str) {
+    let Body::StoreReq(store) = store(name, 7) else {
+        unreachable!()
+    };
+    let kind = store.kind_data.into_iter().next().unwrap();
+    net.nodes[holder].storage.values.insert(store.resource, kind);
+}
+
+/// The peers in the order of the ring, the owner of a value first.
+fn order(net: &Net, name: &str) -> Vec<usize> {
+    let first = owner(net, name);
+    let place = |index: &usize| {
+        let place = net.nodes[*index].id().to_u128();
+        place.wrapping_sub(net.nodes[first].id().to_u128())
+    };
+    let mut order: Vec<usize> = (0..net.nodes.len()).collect();
+    order.sort_by_key(place);
+    order
+}
+
+#[test]
+fn what_a_distant_peer_holds_finds_its_owner_soon_after_a_change() {
+    let mut net = Net::ring(12);
+    let order = order(&net, "a");
+    leave_behind(&mut net, order[6], "a");
+    net.kill(order[4]);
+    net.eventually(30, "the value at its owner", |net| {
+        net.nodes[order[0]].storage.time_of(resource("a")) == Some(7)
+    });
+}
+
+#[test]
+fn what_a_replica_holds_is_offered_to_its_owner_over_a_new_link() {
+    let mut net = Net::ring(5);
+    let order = order(&net, "a");
+    leave_behind(&mut net, order[2], "a");
+    net.disconnect(order[0], order[2]);
+    net.eventually(30, "the value at its owner", |net| {
+        net.nodes[order[0]].storage.time_of(resource("a")) == Some(7)
+    });
 }
 
 #[test]

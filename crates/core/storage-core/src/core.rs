@@ -158,7 +158,11 @@ impl Core {
                 self.keep = Some(Ranges { own, replica });
                 Ok(Answer::Done)
             }
-            Command::Forget { resource, stat } => self.forget(resource, &stat),
+            Command::Forget {
+                resource,
+                stat,
+                compare_only,
+            } => self.forget(resource, &stat, compare_only),
             Command::Count => Ok(Answer::Counted {
                 records: self.state.records(),
             }),
@@ -279,10 +283,10 @@ impl Core {
         }
     }
 
-    /// Drops a record, on the word of its owner.
-    fn forget(&mut self, resource: ResourceId, stat: &Bytes) -> Result<Answer, Refusal> {
+    /// Drops a record, on the word of its owner, or tells whether that would be right.
+    fn forget(&mut self, resource: ResourceId, stat: &Bytes, compare_only: bool) -> Result<Answer, Refusal> {
         let is_kept = |keep: Ranges| is_within(keep.own, resource) || is_within(keep.replica, resource);
-        if self.keep.is_none_or(is_kept) {
+        if !compare_only && self.keep.is_none_or(is_kept) {
             return Err(Refusal::Forbidden(format!("{resource} is this peer's to keep")));
         }
         let stat = StatAns::from_bytes_with(stat, &self.in_force.kinds)?;
@@ -291,6 +295,9 @@ impl Core {
         };
         if !is_vouched_for(record, &stat) {
             return Err(Refusal::Needed(format!("the owner of {resource} lacks some of it")));
+        }
+        if compare_only {
+            return Ok(Answer::Done);
         }
         let nothing = Record::default();
         self.state

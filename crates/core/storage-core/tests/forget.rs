@@ -88,6 +88,21 @@ fn own_records_and_replicas_are_kept_whatever_the_owner_says() {
 }
 
 #[test]
+fn a_comparison_drops_nothing() {
+    for (held, owned, expected) in [
+        (vec![A1, B1], vec![A1, B1], Ok(())),
+        (vec![A1, B1], vec![A1], Err(ErrorCode::DataTooOld)),
+    ] {
+        let mut pair = Pair::new(&held, &owned);
+        assert_eq!(pair.compare(), expected);
+        assert_eq!(pair.held(), 1);
+    }
+    let mut pair = Pair::new(&[A1], &[]);
+    pair.holder.lose_power();
+    assert_eq!(pair.compare(), Err(ErrorCode::DataTooOld), "whatever is to be kept");
+}
+
+#[test]
 fn a_record_that_is_not_there_needs_no_word() {
     let mut pair = Pair::new(&[], &[]);
     assert_eq!(pair.forget(), Ok(()));
@@ -140,7 +155,21 @@ impl Pair {
 
     fn forget_on(&mut self, stat: Bytes) -> Result<(), ErrorCode> {
         let resource = resource();
-        let answer = self.holder.run(Command::Forget { resource, stat });
+        let answer = self.holder.run(Command::Forget {
+            resource,
+            stat,
+            compare_only: false,
+        });
+        refusal(&answer).map_or(Ok(()), Err)
+    }
+
+    fn compare(&mut self) -> Result<(), ErrorCode> {
+        let (resource, stat) = (resource(), self.stat());
+        let answer = self.holder.run(Command::Forget {
+            resource,
+            stat,
+            compare_only: true,
+        });
         refusal(&answer).map_or(Ok(()), Err)
     }
 

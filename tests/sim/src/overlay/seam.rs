@@ -19,7 +19,15 @@ pub(super) fn command(id: o::CommandId, command: o::Command) -> (s::CommandId, s
         },
         o::Command::Scan { after, range } => s::Command::Scan { after, range },
         o::Command::Keep { own, replica } => s::Command::Keep { own, replica },
-        o::Command::Forget { resource, stat } => s::Command::Forget { resource, stat },
+        o::Command::Forget {
+            resource,
+            stat,
+            compare_only,
+        } => s::Command::Forget {
+            resource,
+            stat,
+            compare_only,
+        },
         o::Command::Count => s::Command::Count,
         o::Command::Clock { unix_ms } => s::Command::Clock { unix_ms },
         o::Command::Document { xml } => s::Command::Document { xml },

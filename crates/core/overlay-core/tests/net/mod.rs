@@ -230,6 +230,18 @@ impl Net {
         }
     }
 
+    /// Breaks the connections between two nodes; both are told, and may connect again.
+    pub fn disconnect(&mut self, one: usize, other: usize) {
+        for (index, peer) in [(one, other), (other, one)] {
+            let ends = &self.nodes[index].ends;
+            let between = ends.iter().filter(|(_, (at, _))| *at == peer);
+            let links: Vec<LinkId> = between.map(|(link, _)| *link).collect();
+            for link in links {
+                self.later(Event::Closed { at: index, link });
+            }
+        }
+    }
+
     /// Lets nothing through between two sets of nodes; nobody is told.
     pub fn cut(&mut self, left: &[usize], right: &[usize]) {
         self.cut = Some((left.to_vec(), right.to_vec()));

@@ -38,7 +38,11 @@ impl Storage {
             }
             Command::Apply { .. } => refused(ErrorCode::InvalidMessage),
             Command::Scan { after, range } => self.scan(after, range),
-            Command::Forget { resource, stat } => self.forget(resource, &stat),
+            Command::Forget {
+                resource,
+                stat,
+                compare_only,
+            } => self.forget(resource, &stat, compare_only),
             Command::Count => Answer::Counted {
                 records: u64::try_from(self.values.len()).expect("few"),
             },
@@ -125,14 +129,16 @@ impl Storage {
         }
     }
 
-    fn forget(&mut self, resource: ResourceId, stat: &Bytes) -> Answer {
+    fn forget(&mut self, resource: ResourceId, stat: &Bytes, compare_only: bool) -> Answer {
         let stat = StatAns::from_bytes(stat).expect("a StatAns");
         let values = stat.kind_responses.iter().flat_map(|response| &response.values);
         let theirs = values.map(|value| value.storage_time).max();
         if self.time_of(resource) > theirs && !self.forgets_blindly {
             return refused(ErrorCode::DataTooOld);
         }
-        self.values.remove(&resource);
+        if !compare_only {
+            self.values.remove(&resource);
+        }
         Answer::Done
     }
 
