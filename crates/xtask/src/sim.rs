@@ -8,10 +8,13 @@ use crate::tools;
 /// How much to simulate; what a change must pass, unless told otherwise.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Arguments {
-    /// Replays the run of one seed, with its log
-    #[arg(long, conflicts_with = "seeds")]
+    /// Replays the run of one seed; `RUST_LOG` chooses what it writes
+    #[arg(long, conflicts_with_all = ["from", "seeds"])]
     seed: Option<u64>,
-    /// How many seeds, from 0
+    /// The first of the seeds; 0 by default
+    #[arg(long)]
+    from: Option<u64>,
+    /// How many seeds
     #[arg(long)]
     seeds: Option<u64>,
     /// Peers in each run
@@ -37,6 +40,7 @@ pub(crate) fn step(arguments: &Arguments) -> Step {
     let mut step = Step::cargo("sim", runner).arguments(["--release", "--locked", "--package", "p2psip-sim"]);
     let sizes = [
         ("P2PSIP_SIM_SEED", arguments.seed),
+        ("P2PSIP_SIM_FROM", arguments.from),
         ("P2PSIP_SIM_SEEDS", arguments.seeds),
         ("P2PSIP_SIM_PEERS", arguments.peers),
         ("P2PSIP_SIM_SECONDS", arguments.seconds),
@@ -61,6 +65,7 @@ mod tests {
     #[test]
     fn sizes_go_through_the_environment() {
         let arguments = Arguments {
+            from: Some(600),
             seeds: Some(20),
             peers: Some(16),
             filter: Some("ring".into()),
@@ -68,7 +73,7 @@ mod tests {
         };
         let shown = step(&arguments).to_string();
         assert!(
-            shown.starts_with("P2PSIP_SIM_SEEDS=20 P2PSIP_SIM_PEERS=16 cargo "),
+            shown.starts_with("P2PSIP_SIM_FROM=600 P2PSIP_SIM_SEEDS=20 P2PSIP_SIM_PEERS=16 cargo "),
             "{shown}"
         );
         assert!(

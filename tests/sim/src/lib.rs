@@ -5,6 +5,7 @@
 //! [`overlay`]. Both check [`invariants`] after each event, and both replay exactly from their seed.
 
 pub mod invariants;
+pub mod log;
 pub mod overlay;
 pub mod queue;
 pub mod random;

@@ -9,6 +9,7 @@ pub mod credentials;
 mod disk;
 mod fault;
 mod host;
+mod ladder;
 mod network;
 mod plan;
 mod seam;
@@ -36,6 +37,7 @@ use self::{
 };
 use crate::{
     invariants::{Member, Violation},
+    log,
     queue::Queue,
     random::Random,
     scope::Scope,
@@ -265,6 +267,7 @@ impl<'a> World<'a> {
     fn run_until(&mut self, end: Duration) -> Result<(), Violation> {
         while let Some(event) = self.queue.pop(end) {
             self.fold(&event);
+            log::set_elapsed(self.queue.elapsed());
             self.handle(event);
             self.check_ring()?;
             if let Some(violation) = self.violation.take() {
@@ -317,7 +320,10 @@ impl<'a> World<'a> {
                     };
                     self.queue.at(until, event);
                 }
-                None => self.with_storage(host, |core| core.handle_command(now, id, command)),
+                None => {
+                    ladder::show(host, &command, self.credentials);
+                    self.with_storage(host, |core| core.handle_command(now, id, command));
+                }
             },
             Event::Answer {
                 host,
@@ -343,7 +349,9 @@ impl<'a> World<'a> {
 
     /// Writes into the log that a failure shows.
     fn note(&mut self, what: impl FnOnce() -> String) {
-        self.log.push(format!("{:?} {}", self.queue.elapsed(), what()));
+        let what = what();
+        tracing::info!("{what}");
+        self.log.push(format!("{:?} {what}", self.queue.elapsed()));
     }
 
     /// A message takes some milliseconds, and now and then much longer.

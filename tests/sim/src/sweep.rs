@@ -1,10 +1,9 @@
 //! Runs many seeds, on all processors; each run has its own world, so that threads do not change what happens.
 
 use std::{
-    ops::Range,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -47,15 +46,14 @@ impl Failure {
 }
 
 /// Runs all seeds, and gives what failed in the order of seeds.
-pub fn sweep(seeds: Range<u64>, run: impl Fn(u64) -> Result<(), Failure> + Sync) -> Vec<Failure> {
-    let next = AtomicU64::new(seeds.start);
+pub fn sweep(seeds: &[u64], run: impl Fn(u64) -> Result<(), Failure> + Sync) -> Vec<Failure> {
+    let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
+            let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)).copied() else {
                 return;
-            }
+            };
             if let Err(failure) = run(seed) {
                 failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
             }

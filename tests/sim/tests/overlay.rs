@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use overlay_core::Rules;
 use p2psip_sim::{
+    log,
     overlay::{World, credentials::Credentials},
     scope::Scope,
     sweep::{Failure, sweep},
@@ -11,11 +12,10 @@ use p2psip_sim::{
 
 #[test]
 fn acknowledged_values_survive() {
-    let scope = Scope::from_environment(200, 8, 120);
+    log::follow();
+    let scope = Scope::from_environment(200, &FAILED_ONCE, 8, 120);
     let credentials = Credentials::new();
-    let failures = sweep(scope.seeds.clone(), |seed| {
-        World::run(seed, &scope, &credentials).map(drop)
-    });
+    let failures = sweep(&scope.seeds, |seed| World::run(seed, &scope, &credentials).map(drop));
     let reports: Vec<String> = failures.iter().map(Failure::report).collect();
     assert!(
         reports.is_empty(),
@@ -27,8 +27,8 @@ fn acknowledged_values_survive() {
 
 #[test]
 fn a_seed_replays_exactly() {
-    let scope = Scope::from_environment(1, 8, 40);
-    let seed = scope.seeds.start;
+    let scope = Scope::from_environment(1, &[], 8, 40);
+    let seed = scope.seeds.first().copied().unwrap_or_default();
     let run = || World::run(seed, &scope, &Credentials::new()).map(|summary| summary.digest);
     assert_eq!(run().ok(), run().ok());
 }
@@ -37,7 +37,8 @@ fn a_seed_replays_exactly() {
 #[test]
 fn rings_that_nobody_looks_for_stay_apart() {
     let scope = Scope {
-        seeds: 0..20,
+        // Each fifth seed has its network in two parts.
+        seeds: vec![4, 9, 14, 19],
         peers: 8,
         duration: Duration::from_secs(120),
     };
@@ -45,10 +46,7 @@ fn rings_that_nobody_looks_for_stay_apart() {
     let rules = Rules {
         rings_are_probed: false,
     };
-    let failures = sweep(scope.seeds.clone(), |seed| {
-        if seed % 5 != 4 {
-            return Ok(());
-        }
+    let failures = sweep(&scope.seeds, |seed| {
         World::run_with(seed, &scope, &credentials, rules).map(drop)
     });
     let is_noticed = failures.iter().any(|failure| failure.violation.invariant == "H1");
@@ -58,3 +56,6 @@ fn rings_that_nobody_looks_for_stay_apart() {
         failures.iter().map(Failure::report).collect::<Vec<_>>()
     );
 }
+
+/// Seeds beyond the first 200 that found a fault once.
+const FAILED_ONCE: [u64; 2] = [239, 586];

@@ -9,8 +9,8 @@ use p2psip_sim::{
 
 #[test]
 fn ring_survives_crashes_and_cuts() {
-    let scope = Scope::from_environment(200, 8, 120);
-    let failures = sweep(scope.seeds.clone(), |seed| run(seed, &scope, Rules::default()));
+    let scope = Scope::from_environment(200, &[], 8, 120);
+    let failures = sweep(&scope.seeds, |seed| run(seed, &scope, Rules::default()));
     let reports: Vec<String> = failures.iter().map(Failure::report).collect();
     assert!(
         reports.is_empty(),
@@ -53,8 +53,8 @@ fn fingers_in_the_successor_list_are_noticed() {
 }
 
 fn assert_noticed(rules: Rules) {
-    let scope = Scope::from_environment(200, 8, 120);
-    let failure = scope.seeds.clone().find_map(|seed| run(seed, &scope, rules).err());
+    let scope = Scope::from_environment(200, &[], 8, 120);
+    let failure = scope.seeds.iter().find_map(|seed| run(*seed, &scope, rules).err());
     assert!(failure.is_some(), "no seed breaks a ring without this rule");
 }
 

@@ -199,6 +199,7 @@ impl World<'_> {
     }
 
     pub(super) fn with_overlay(&mut self, host: NodeId, act: impl FnOnce(&mut overlay_core::Core)) {
+        let _speaks = tracing::info_span!("overlay", of = %host.short()).entered();
         if let Some(core) = self.hosts.get_mut(&host).and_then(|state| state.overlay.as_mut()) {
             act(core);
             self.drain_overlay(host);
@@ -206,6 +207,7 @@ impl World<'_> {
     }
 
     pub(super) fn with_storage(&mut self, host: NodeId, act: impl FnOnce(&mut storage_core::Core)) {
+        let _speaks = tracing::info_span!("storage", of = %host.short()).entered();
         if let Some(core) = self.hosts.get_mut(&host).and_then(|state| state.storage.as_mut()) {
             act(core);
             self.drain_storage(host);
