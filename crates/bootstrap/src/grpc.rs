@@ -47,6 +47,11 @@ impl Bootstrap for Handler {
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 
+    async fn document(&self, _: Request<proto::DocumentRequest>) -> Result<Response<proto::DocumentResponse>, Status> {
+        let document = self.ask(Command::Document).await?;
+        Ok(Response::new(proto::DocumentResponse { document }))
+    }
+
     async fn enroll(&self, request: Request<proto::EnrollRequest>) -> Result<Response<proto::EnrollResponse>, Status> {
         self.unary(|reply| Command::Enroll(Box::new(request.into_inner()), None, reply))
             .await

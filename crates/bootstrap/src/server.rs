@@ -143,6 +143,7 @@ impl Server {
     /// on the disk.
     pub async fn shutdown(&mut self, grace: Duration) -> Result<(), Failure> {
         self.component.tell(State::down("ending"));
+        self.served.set_health(SERVICE, false).await;
         self.draining.cancel();
         self.streams.close();
         self.served.close(grace).await;

@@ -251,7 +251,9 @@ impl Server {
         let ended = self.tasks.shutdown(CLOSE_TIME).await;
         self.last_words.close();
         // A peer that reads nothing is not waited for.
-        let _ = tokio::time::timeout(CLOSE_TIME, self.last_words.wait()).await;
+        if tokio::time::timeout(CLOSE_TIME, self.last_words.wait()).await.is_err() {
+            tracing::warn!(grace = ?CLOSE_TIME, "links cut that took nothing more");
+        }
         Ok(ended?)
     }
 }

@@ -13,20 +13,26 @@ use tonic::Status;
 use tonic::body::Body;
 use tracing::Span;
 
+use crate::other::OtherComponent;
 use crate::trace;
 
 /// A response on its way out of [`Served`](crate::Served): a panic becomes INTERNAL, the end of the server UNAVAILABLE.
 pub(crate) struct ServedBody {
     inner: Body,
     span: Span,
-    /// Keeps the call counted until its body is gone.
-    _call: TaskTrackerToken,
+    /// Keeps the call counted until its body is gone; `None` for a call that is not counted.
+    _call: Option<TaskTrackerToken>,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
     is_done: bool,
 }
 
 impl ServedBody {
-    pub(crate) fn new(inner: Body, span: Span, call: TaskTrackerToken, ended: WaitForCancellationFutureOwned) -> Self {
+    pub(crate) fn new(
+        inner: Body,
+        span: Span,
+        call: Option<TaskTrackerToken>,
+        ended: WaitForCancellationFutureOwned,
+    ) -> Self {
         Self {
             inner,
             span,
@@ -136,5 +142,9 @@ pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Status {
         }
         next = source.source();
     }
-    Status::unavailable(text)
+    let mut status = Status::unavailable(text);
+    if let Some(other) = OtherComponent::behind(error) {
+        other.note(&mut status);
+    }
+    status
 }

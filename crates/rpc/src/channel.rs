@@ -112,7 +112,7 @@ impl Service<Request<Body>> for Channel {
             let response = match outcome {
                 Ok(response) => response,
                 Err(status) => {
-                    span.record("rpc.response.status_code", tracing::field::debug(status.code()));
+                    trace::record_code(&span, status.code());
                     return Err(status);
                 }
             };

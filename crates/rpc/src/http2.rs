@@ -35,8 +35,9 @@ where
         async move {
             let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to a connect"));
             let stream = connecting.await.unwrap_or_else(late);
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
-            stream.map(TokioIo::new).map_err(named)
+            stream
+                .map(TokioIo::new)
+                .map_err(|source| ConnectFailure { address, source })
         }
     });
     // The authority goes nowhere: it is what HTTP/2 demands.
@@ -46,6 +47,14 @@ where
         .keep_alive_while_idle(true)
         .connect_with_connector_lazy(connector);
     BoxCloneSyncService::new(channel.map_err(|error| -> Status { unavailable(&error) }))
+}
+
+/// No connection came about, with the address in front of the reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: {source}")]
+struct ConnectFailure {
+    address: Address,
+    source: io::Error,
 }
 
 /// The server's end: serves connections until the server is closed. New ones are refused from the moment it drains.
@@ -70,7 +79,10 @@ where
     tokio::select! {
         outcome = serving => outcome,
         // After the end every stream has been told; a caller that does not read gets no more time.
-        () = async { ended.cancelled().await; tokio::time::sleep(LAST_FRAMES).await } => Ok(()),
+        () = async { ended.cancelled().await; tokio::time::sleep(LAST_FRAMES).await } => {
+            tracing::warn!(grace = ?LAST_FRAMES, "connections cut whose callers read nothing more");
+            Ok(())
+        }
     }
 }
 

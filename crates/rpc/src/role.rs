@@ -39,7 +39,11 @@ impl Role {
 
     /// Reads a DNS name of a certificate.
     pub(crate) fn of_server_name(name: &str) -> Option<Self> {
-        let name = name.strip_suffix(DOMAIN)?;
+        Self::of_name(name.strip_suffix(DOMAIN)?)
+    }
+
+    /// Reads what [`name`](Self::name) writes.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
     }
 
@@ -144,7 +148,7 @@ impl Caller {
 /// Names below it are nobody's in the DNS: `internal` is kept for private use.
 const DOMAIN: &str = ".p2psip.internal";
 
-const METHODS: [(&str, &[Role]); 19] = [
+const METHODS: [(&str, &[Role]); 20] = [
     ("/p2psip.overlay.v1.Overlay/Call", &[Role::SipEdge, Role::Operator]),
     ("/p2psip.overlay.v1.Overlay/Attach", &[Role::SipEdge]),
     ("/p2psip.overlay.v1.Overlay/Watch", &[Role::SipEdge, Role::Operator]),
@@ -152,6 +156,7 @@ const METHODS: [(&str, &[Role]); 19] = [
     ("/p2psip.storage.v1.Storage/Session", &[Role::Overlay]),
     ("/p2psip.storage.v1.Storage/Stats", &[Role::Overlay, Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/Feed", &[Role::Overlay]),
+    ("/p2psip.bootstrap.v1.Bootstrap/Document", &[Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/Enroll", &[Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/PutUser", &[Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/ListUsers", &[Role::Operator]),

@@ -49,7 +49,8 @@ pub(crate) struct Life {
     pub(crate) draining: CancellationToken,
     /// Whatever is still open is cut.
     pub(crate) ended: CancellationToken,
-    /// Counts the calls and streams in progress.
+    /// Counts the calls and streams in progress. Those of the seam itself (health, reflection) are not among them: they watch the
+    /// server, have no end of their own, and would hold up its end for the whole grace period.
     calls: TaskTracker,
 }
 
@@ -97,7 +98,8 @@ impl Served {
     }
 
     /// Ends the server on every wiring: refuses new calls with UNAVAILABLE, tells the streams to end
-    /// ([`Builder::draining`]), waits at most `grace` for what is in progress, and cuts the rest.
+    /// ([`Builder::draining`]), waits at most `grace` for what is in progress, and cuts the rest. Streams of the health and
+    /// reflection services are not waited for.
     ///
     /// # Cancel safety
     /// Dropping it leaves the server draining, with nothing cut.
@@ -123,7 +125,7 @@ impl Served {
     pub(crate) async fn answer(self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let span = self.home.in_scope(|| trace::server_span(&path, request.headers()));
-        let call = self.life.calls.token();
+        let call = (!path.starts_with(SEAM)).then(|| self.life.calls.token());
         let outcome = async {
             let deadline = self.admit(&path, &mut request)?;
             self.run(&path, deadline, request).await
@@ -233,3 +235,5 @@ impl std::fmt::Debug for Served {
 }
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// The services that every server has: health and reflection.
+const SEAM: &str = "/grpc.";

@@ -13,6 +13,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::channel::Wiring;
 use crate::http2::{self, ACCEPT_PAUSE, Accepted};
+use crate::other::OtherComponent;
 use crate::role::{Caller, Role};
 use crate::{Address, ComponentIdentity, tls};
 
@@ -120,7 +121,8 @@ async fn dial(
     let credentials = identity.current().await;
     let name = ServerName::try_from(role.server_name()).map_err(io::Error::other)?;
     let connector = TlsConnector::from(Arc::clone(&credentials.client));
-    let stream = connector.connect(name, stream).await?;
+    let stream = connector.connect(name, stream).await;
+    let stream = stream.map_err(|error| OtherComponent::of(role, &error).map_or(error, io::Error::other))?;
     // In TLS 1.3 the server judges the client's certificate after the client has finished. It speaks first in HTTP/2
     // (RFC 9113 §3.4); until then its refusal can still be told as what it is.
     let mut stream = BufReader::with_capacity(PEEK, stream);

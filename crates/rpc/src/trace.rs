@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use tonic::Code;
 use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -61,8 +62,36 @@ pub(crate) fn inject(span: &Span, headers: &mut HeaderMap) {
 /// Records how a call ended, from its trailers (or from the head of a refusal).
 pub(crate) fn record_status(span: &Span, headers: &HeaderMap) {
     if let Some(code) = headers.get("grpc-status") {
-        let code = tonic::Code::from_bytes(code.as_bytes());
-        span.record("rpc.response.status_code", field::debug(code));
+        record_code(span, Code::from_bytes(code.as_bytes()));
+    }
+}
+
+/// Records how a call ended.
+pub(crate) fn record_code(span: &Span, code: Code) {
+    span.record("rpc.response.status_code", code_name(code));
+}
+
+/// Names a status code as gRPC's documents do.
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -60,6 +60,7 @@ on_each_wiring!(
     a_closed_server_is_unavailable,
     open_streams_are_asked_to_end,
     deaf_streams_are_cut_after_the_grace,
+    watchers_of_the_server_do_not_hold_up_its_end,
     messages_pass_both_ways,
     health_answers,
     reflection_lists_the_contracts,
@@ -184,6 +185,41 @@ async fn deaf_streams_are_cut_after_the_grace(mut wired: Wired) {
     wired.served.close(Duration::from_millis(20)).await;
     let status = attached.receive().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
+    wired.finished().await;
+}
+
+/// Streams of health and reflection have no end of their own: an end that waited for them would take the whole grace period.
+async fn watchers_of_the_server_do_not_hold_up_its_end(mut wired: Wired) {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+
+    let request = unbounded(HealthCheckRequest::default());
+    let mut health = HealthClient::new(wired.channel.clone())
+        .watch(request)
+        .await
+        .unwrap()
+        .into_inner();
+    health.message().await.unwrap().unwrap();
+    let (_asking, questions) = mpsc::channel(1);
+    let request = unbounded(ReceiverStream::new(questions));
+    let mut reflection = ServerReflectionClient::new(wired.channel.clone())
+        .server_reflection_info(request)
+        .await
+        .unwrap()
+        .into_inner();
+
+    let closing = timeout(Duration::from_secs(5), wired.served.close(Duration::from_secs(60)));
+    closing.await.expect("it waits for nothing that only watches");
+    let ended = async {
+        loop {
+            if let Err(status) = health.message().await {
+                return status.code();
+            }
+        }
+    };
+    assert_eq!(ended.await, Code::Unavailable);
+    assert_eq!(reflection.message().await.unwrap_err().code(), Code::Unavailable);
     wired.finished().await;
 }
 

@@ -5,7 +5,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use p2psip_rpc::{Address, Channel, ComponentAuthority, ComponentIdentity, CredentialsError, Listener, Role, Served};
+use p2psip_rpc::{
+    Address, Channel, ComponentAuthority, ComponentIdentity, CredentialsError, Listener, Role, Served, other_component,
+};
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -108,7 +110,9 @@ async fn another_server_than_the_one_meant_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("overlay.p2psip.internal"), "{status}");
+    let expected = "the component there is storage, not overlay";
+    assert!(status.message().ends_with(expected), "{status}");
+    assert_eq!(other_component(&status), Some(Role::Storage));
 }
 
 #[tokio::test]

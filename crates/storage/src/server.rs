@@ -137,10 +137,13 @@ impl Server {
     /// Dropping it aborts what is left.
     pub async fn shutdown(mut self, grace: Duration) -> Result<(), Error> {
         self.component.tell(State::down("ending"));
+        self.served.set_health(SERVICE, false).await;
         self.served.close(grace).await;
         self.sessions.close();
         // Sessions end with the signal to drain, which `close` gave.
-        let _ = tokio::time::timeout(grace, self.sessions.wait()).await;
+        if tokio::time::timeout(grace, self.sessions.wait()).await.is_err() {
+            tracing::warn!(?grace, "sessions cut at the end of the grace period");
+        }
         self.stop.cancel();
         self.join().await
     }

@@ -340,6 +340,14 @@ impl Core {
         }
     }
 
+    /// Gives up the hand-over before leaving: the storage session that it reads from is down. The replicas have the records.
+    pub(crate) fn abandon_leaving(&mut self, now: Now) {
+        let leaving = self.pushes.open.iter().find(|(_, push)| push.reason == Reason::Leaving);
+        if let Some(id) = leaving.map(|(id, _)| *id) {
+            self.push_failed(now, id);
+        }
+    }
+
     /// Starts to hand the own range to the next successor. Tells whether there is one to hand it to.
     pub(crate) fn hand_over_to_leave(&mut self, now: Now) -> bool {
         let Some(range) = self.chord.own_range() else {
@@ -356,7 +364,7 @@ impl Core {
         };
         let push = self.push(now, successor, Source::range(range), Reason::Leaving);
         self.push_on(now, push);
-        true
+        self.pushes.open.contains_key(&push)
     }
 
     /// A node that has just joined tells the owners what its disk still has: the ring may have lost it.

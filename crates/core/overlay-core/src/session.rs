@@ -169,6 +169,7 @@ impl Core {
                 debug!("storage session is down");
                 self.session.is_up = false;
                 self.session.silent_since.get_or_insert(now.instant);
+                self.abandon_leaving(now);
             }
             SessionEvent::Up { session, store_id } => self.session_opened(now, session, store_id),
             SessionEvent::Refused => {

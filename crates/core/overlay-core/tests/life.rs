@@ -73,6 +73,21 @@ fn a_peer_without_storage_leaves_serves_its_clients_and_joins_again() {
 }
 
 #[test]
+fn a_peer_whose_storage_ends_while_it_leaves_waits_for_no_hand_over() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let leaver = owner(&net, "a");
+    net.hang_storage(leaver, true);
+    net.with(leaver, |core, now| core.leave(now));
+    assert!(net.nodes[leaver].status().joined, "the hand-over goes on");
+    net.session(leaver, SessionEvent::Down);
+    assert!(!net.nodes[leaver].status().joined);
+    let reader = (leaver + 1) % 4;
+    let read = net.ask(reader, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(1));
+}
+
+#[test]
 fn storage_that_hangs_is_away_once_a_command_waits() {
     let mut net = Net::ring(4);
     let victim = owner(&net, "a");

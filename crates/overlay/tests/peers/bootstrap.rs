@@ -12,10 +12,11 @@ use tonic::{Request, Response, Status, Streaming};
 use rpc::Served;
 use rpc::proto::bootstrap::v1::bootstrap_server::{Bootstrap, BootstrapServer};
 use rpc::proto::bootstrap::v1::{
-    Acknowledge, CreateTokenRequest, CreateTokenResponse, DeleteUserRequest, DeleteUserResponse, EnrollRequest,
-    EnrollResponse, FeedRequest, FeedResponse, ListTokensRequest, ListTokensResponse, ListUsersRequest,
-    ListUsersResponse, PutUserRequest, PutUserResponse, RecordKeysRequest, RecordKeysResponse, RevokeTokenRequest,
-    RevokeTokenResponse, RotateRecordKeyRequest, RotateRecordKeyResponse, feed_request, feed_response,
+    Acknowledge, CreateTokenRequest, CreateTokenResponse, DeleteUserRequest, DeleteUserResponse, DocumentRequest,
+    DocumentResponse, EnrollRequest, EnrollResponse, FeedRequest, FeedResponse, ListTokensRequest, ListTokensResponse,
+    ListUsersRequest, ListUsersResponse, PutUserRequest, PutUserResponse, RecordKeysRequest, RecordKeysResponse,
+    RevokeTokenRequest, RevokeTokenResponse, RotateRecordKeyRequest, RotateRecordKeyResponse, feed_request,
+    feed_response,
 };
 
 /// What a peer is fed, and what it acknowledged.
@@ -89,6 +90,10 @@ impl Bootstrap for Feed {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn document(&self, _: Request<DocumentRequest>) -> Result<Response<DocumentResponse>, Status> {
+        nothing()
     }
 
     async fn enroll(&self, _: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {

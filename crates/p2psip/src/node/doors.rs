@@ -53,6 +53,7 @@ impl Component for Open {
         match tokio::time::timeout(grace, task).await {
             Ok(ended) => Ok(ended??),
             Err(_) => {
+                tracing::warn!(?grace, "socket closed with connections that took nothing more");
                 abort.abort();
                 Ok(())
             }

@@ -9,6 +9,8 @@ mod doors;
 mod enrolled;
 mod place;
 mod start;
+#[cfg(test)]
+mod stop;
 
 use std::path::Path;
 use std::time::Duration;
