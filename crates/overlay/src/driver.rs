@@ -333,6 +333,11 @@ impl Driver {
                 }
                 Output::Incoming(incoming) => self.incoming(incoming),
                 Output::Changed => is_changed = true,
+                Output::Traced(Traced::Called(call, id)) => {
+                    if let Some(Waiting { span, .. }) = self.calls.get(&call) {
+                        span.record("reload.transaction_id", tracing::field::display(id));
+                    }
+                }
                 Output::Traced(Traced::SentAgain(call)) => {
                     if let Some(Waiting { span, .. }) = self.calls.get(&call) {
                         tracing::info!(parent: span, "request sent again");

@@ -20,7 +20,7 @@ use rpc::proto::overlay::v1::{
     WatchResponse, call_response, overlay_server::Overlay,
 };
 use rpc::{Caller, Deadline, Role};
-use wire::{Body, Decode, Destination, MessageContents, NodeId, SecurityBlock, TransactionId};
+use wire::{Decode, Destination, MessageContents, NodeId, SecurityBlock, TransactionId};
 
 use crate::driver::{Request, Unaccepted};
 use crate::view::View;
@@ -55,9 +55,9 @@ impl Overlay for Service {
         let span = span_of(&call, &self.view.borrow().document.document().overlay);
         async {
             call.trace = trace::current();
-            let result = self.run(call).await?;
+            let result = self.run(call).await;
             record(&Span::current(), &result);
-            Ok(Response::new(response_of(result)))
+            Ok(Response::new(response_of(result?)))
         }
         .instrument(span)
         .await
@@ -242,34 +242,27 @@ fn span_of(call: &Call, overlay: &str) -> Span {
     if span.is_disabled() {
         return span;
     }
-    if let Some((id, _)) = &call.signed {
-        span.record("reload.transaction_id", field::display(id));
-    }
     match call.destination.last() {
         Some(Destination::Resource(resource)) => drop(span.record("reload.resource_id", field::display(resource))),
         Some(Destination::Node(node)) => drop(span.record("reload.node_id", field::display(node))),
         _ => {}
     }
-    let body = MessageContents::from_bytes(&call.contents).and_then(|contents| contents.body());
-    let kinds: Vec<String> = match &body {
-        Ok(Body::StoreReq(store)) => store.kind_data.iter().map(|data| data.kind.to_string()).collect(),
-        Ok(Body::FetchReq(fetch)) => fetch.specifiers.iter().map(|wanted| wanted.kind.to_string()).collect(),
-        _ => Vec::new(),
-    };
-    if !kinds.is_empty() {
-        span.record("reload.kind_id", kinds.join(","));
+    if let Ok(body) = MessageContents::from_bytes(&call.contents).and_then(|contents| contents.body()) {
+        trace::record_kinds(&span, &body.kinds());
     }
     span
 }
 
 /// Notes in the span how the request ended.
-fn record(span: &Span, result: &CallResult) {
+fn record(span: &Span, result: &Result<CallResult, Status>) {
     match result {
-        CallResult::Answered { responder, hops, .. } => {
+        Ok(CallResult::Answered { responder, hops, .. }) => {
             span.record("reload.node_id", field::display(responder));
             span.record("reload.hops", u64::from(*hops));
         }
-        CallResult::Refused(refusal) => drop(span.record("error.type", field::display(refusal.code))),
+        Ok(CallResult::Refused(refusal)) => drop(span.record("error.type", field::display(refusal.code))),
+        // It never left this peer.
+        Err(status) => drop(span.record("error.type", rpc::code_name(status.code()))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use overlay_core::{Ending, Step, Target, Traced};
 use runtime::telemetry::identified;
 use tracing::{Span, field};
-use wire::{NodeId, TraceContext};
+use wire::{KindId, NodeId, TraceContext};
 
 /// The requests that arrived here and are not answered yet, by their span ids.
 #[derive(Default)]
@@ -26,11 +26,11 @@ impl Arrived {
     pub(crate) fn note(&mut self, traced: &Traced) {
         match traced {
             Traced::Forwarded(step, next_hop) => drop(begin(step, || self.forward(step, *next_hop))),
-            Traced::Arrived(step) => {
+            Traced::Arrived(step, kinds) => {
                 if self.open.len() >= OPEN {
                     self.open.clear();
                 }
-                let span = begin(step, || self.serve(step));
+                let span = begin(step, || self.serve(step, kinds));
                 self.open.insert(step.context.span_id, span);
             }
             Traced::Ended(span_id, ending) => {
@@ -42,11 +42,11 @@ impl Arrived {
                 }
             }
             // The call itself knows.
-            Traced::SentAgain(_) => {}
+            Traced::Called(..) | Traced::SentAgain(_) => {}
         }
     }
 
-    fn serve(&self, step: &Step) -> Span {
+    fn serve(&self, step: &Step, kinds: &[KindId]) -> Span {
         let span = tracing::info_span!(
             parent: None,
             "reload",
@@ -55,10 +55,12 @@ impl Arrived {
             reload.overlay = self.overlay,
             reload.transaction_id = %step.transaction_id,
             reload.resource_id = field::Empty,
+            reload.kind_id = field::Empty,
             reload.node_id = field::Empty,
             reload.ttl = step.ttl,
             error.type = field::Empty,
         );
+        record_kinds(&span, kinds);
         match step.target {
             Some(Target::Resource(resource)) => drop(span.record("reload.resource_id", field::display(resource))),
             Some(Target::Node(node)) => drop(span.record("reload.node_id", field::display(node))),
@@ -76,6 +78,14 @@ impl Arrived {
             reload.ttl = step.ttl,
             reload.next_hop = %next_hop,
         )
+    }
+}
+
+/// Records the Kinds that a request names, if it names any.
+pub(crate) fn record_kinds(span: &Span, kinds: &[KindId]) {
+    if !kinds.is_empty() {
+        let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+        span.record("reload.kind_id", kinds.join(","));
     }
 }
 

@@ -132,7 +132,7 @@ impl Component {
     #[must_use]
     pub fn span_for(&self, instance: &str) -> Span {
         // At this level so that every line is told of, whose it is.
-        tracing::error_span!(telemetry::COMPONENT, name = self.name, node_id = instance)
+        tracing::error_span!(telemetry::COMPONENT, component = self.name, node_id = instance)
     }
 
     /// Makes the span that the component runs in: its log lines name it, and its traces are those of a service of its own.

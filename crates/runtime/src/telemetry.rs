@@ -7,6 +7,7 @@ mod environment;
 mod export;
 pub mod field;
 mod ids;
+mod json;
 mod pii;
 mod sampling;
 mod service;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -27,6 +29,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use environment::Environment;
 use export::Exporter;
+use json::JsonLines;
 use service::{Services, Tracers};
 
 pub(crate) use export::dropped;
@@ -191,12 +194,7 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match options.format {
         Format::Text => lines.with_ansi(has_colours).boxed(),
-        Format::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .boxed(),
+        Format::Json => lines.fmt_fields(JsonFields::new()).event_format(JsonLines).boxed(),
     };
     Ok(tracing_subscriber::registry()
         .with(listener)
@@ -257,6 +255,13 @@ mod tests {
     }
 
     fn told(format: Format, filter: &str) -> String {
+        told_by(format, filter, || {
+            tracing::info!({ field::NODE_ID } = "a1b2c3d4", peers = 5, "joined ring");
+            tracing::debug!("a decision");
+        })
+    }
+
+    fn told_by(format: Format, filter: &str, tell: impl FnOnce()) -> String {
         let lines = Lines::default();
         let options = Options {
             filter: filter.into(),
@@ -265,10 +270,7 @@ mod tests {
         };
         let writer = lines.clone();
         let subscriber = subscriber(&options, None, None, false, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!({ field::NODE_ID } = "a1b2c3d4", peers = 5, "joined ring");
-            tracing::debug!("a decision");
-        });
+        tracing::subscriber::with_default(subscriber, tell);
         lines.text()
     }
 
@@ -287,10 +289,75 @@ mod tests {
     #[test]
     fn json_lines_are_objects() {
         let text = told(Format::Json, "info");
-        assert!(
-            text.starts_with('{') && text.ends_with("}\n") && text.contains("\"message\":\"joined ring\""),
-            "{text}"
-        );
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(text.starts_with("{\"timestamp\":") && text.ends_with("}\n"), "{text}");
+        let fields = ["level", "message", "node_id", "peers"].map(|name| line[name].to_string());
+        assert_eq!(fields, ["\"INFO\"", "\"joined ring\"", "\"a1b2c3d4\"", "5"]);
+    }
+
+    /// Reads an object and all objects in it, whatever names they have; a name that comes twice is an error.
+    struct Names(Vec<String>);
+
+    impl<'de> serde::Deserialize<'de> for Names {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Names;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                    let mut names = Vec::new();
+                    while let Some(name) = map.next_key::<String>()? {
+                        if name == "span" {
+                            map.next_value::<Names>()?;
+                        } else {
+                            map.next_value::<serde::de::IgnoredAny>()?;
+                        }
+                        if names.contains(&name) {
+                            return Err(serde::de::Error::custom(format!("{name} comes twice")));
+                        }
+                        names.push(name);
+                    }
+                    Ok(Names(names))
+                }
+            }
+
+            deserializer.deserialize_map(Visitor)
+        }
+    }
+
+    #[test]
+    fn a_json_line_has_each_name_once() {
+        let text = told_by(Format::Json, "info", || {
+            let component = crate::Monitor::new().component("overlay", "a1b2c3d4");
+            let _entered = component.span().entered();
+            tracing::info!("begins");
+            let span = tracing::info_span!("request", name = "mine", count = tracing::field::Empty);
+            span.record("count", 1);
+            span.record("count", 2);
+            let _entered = span.entered();
+            tracing::info!(
+                target = "a",
+                level = 7,
+                span = true,
+                timestamp = 1,
+                "all that each line has"
+            );
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        for line in &lines {
+            let names = serde_json::from_str::<Names>(line).map(|names| names.0);
+            assert!(names.is_ok_and(|names| names.len() >= 5), "{line}");
+        }
+        let last: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+        assert_eq!(last["field.level"], 7);
+        assert_eq!(last["span"]["field.name"], "mine");
+        assert_eq!(last["span"]["count"], 2);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use wire::{Destination, ErrorCode, MessageCode, NodeId, ResourceId, SecurityBlock, TraceContext, TransactionId};
+use wire::{
+    Destination, ErrorCode, KindId, MessageCode, NodeId, ResourceId, SecurityBlock, TraceContext, TransactionId,
+};
 
 use crate::membership::Membership;
 use crate::seam::{Command, CommandId};
@@ -148,13 +150,15 @@ pub enum Output {
 }
 
 /// What happens to a request that somebody records the trace of (docs/deviations.md D10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Traced {
+    /// A call of this node goes out as this transaction.
+    Called(CallId, TransactionId),
     /// It was passed on to this node: a step that is over at once.
     Forwarded(Step, NodeId),
     /// It came to its end, at this node or at one of its clients: a step that lasts until it has
-    /// [`Ended`](Self::Ended).
-    Arrived(Step),
+    /// [`Ended`](Self::Ended). With the Kinds that it names.
+    Arrived(Step, Vec<KindId>),
     /// The step with this span id is over.
     Ended([u8; 8], Ending),
     /// A call was not answered yet, and its request was sent again.

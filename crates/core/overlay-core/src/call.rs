@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use wire::{Decode, ErrorCode, MessageContents, NodeId, Now, TraceContext};
 
-use crate::api::{Call, CallId, CallResult, Output, Refusal};
+use crate::api::{Call, CallId, CallResult, Output, Refusal, Traced};
 use crate::core::Core;
 use crate::ladder;
 use crate::link::Carried;
@@ -58,6 +58,10 @@ impl Core {
             .extend(call.trace.iter().map(TraceContext::to_option));
         if !self.fits(&packet) {
             return Err(too_large);
+        }
+        if call.trace.is_some_and(|context| self.records(&context)) {
+            self.outputs
+                .push_back(Output::Traced(Traced::Called(id, transaction_id)));
         }
         if let Some(caller) = caller {
             ladder::step(self.own(), caller, &packet);

@@ -33,7 +33,8 @@ impl Core {
     pub(crate) fn trace_arrived(&mut self, asked: &mut Asked, message: &Message) {
         if let Some(step) = self.step(&message.header, Some(message.contents.code)) {
             asked.trace = Some(step.context);
-            self.outputs.push_back(Output::Traced(Traced::Arrived(step)));
+            let kinds = message.contents.body().map(|body| body.kinds()).unwrap_or_default();
+            self.outputs.push_back(Output::Traced(Traced::Arrived(step, kinds)));
         }
     }
 
@@ -62,9 +63,14 @@ impl Core {
         self.session.asked(command)?.trace
     }
 
+    /// Whether this trace is followed here.
+    pub(crate) fn records(&self, context: &TraceContext) -> bool {
+        self.settings.traces && context.flags & SAMPLED != 0
+    }
+
     fn step(&mut self, header: &ForwardingHeader, code: Option<MessageCode>) -> Option<Step> {
         let came = header.options.iter().find_map(TraceContext::from_option);
-        let came = came.filter(|context| self.settings.traces && context.flags & SAMPLED != 0)?;
+        let came = came.filter(|context| self.records(context))?;
         let target = match header.destination_list.last() {
             Some(Destination::Node(node)) => Some(Target::Node(*node)),
             Some(Destination::Resource(resource)) => Some(Target::Resource(*resource)),

@@ -451,19 +451,20 @@ fn each_hop_of_a_traced_request_is_seen_with_a_span_of_its_own() {
     };
     let call = net.with(0, |core, now| core.call(now, call));
     net.eventually(5, "a result", |net| net.nodes[0].results.contains_key(&call));
-    assert!(net.nodes[0].traced.is_empty());
-    let [Traced::Forwarded(forwarded, next)] = net.nodes[1].traced[..] else {
+    assert!(matches!(net.nodes[0].traced[..], [Traced::Called(called, _)] if called == call));
+    let [Traced::Forwarded(forwarded, next)] = &net.nodes[1].traced[..] else {
         panic!("{:?}", net.nodes[1].traced)
     };
     assert_eq!((forwarded.context.trace_id, forwarded.parent), ([5; 16], [6; 8]));
-    assert_eq!(next, net.nodes[2].id());
-    let [Traced::Arrived(arrived), Traced::Ended(ended, Ending::Answered)] = net.nodes[2].traced[..] else {
+    assert_eq!(*next, net.nodes[2].id());
+    let [Traced::Arrived(arrived, kinds), Traced::Ended(ended, Ending::Answered)] = &net.nodes[2].traced[..] else {
         panic!("{:?}", net.nodes[2].traced)
     };
     assert_eq!(
         (arrived.parent, arrived.context.span_id),
-        (forwarded.context.span_id, ended)
+        (forwarded.context.span_id, *ended)
     );
+    assert!(kinds.is_empty(), "a Ping names none");
     assert!(matches!(
         net.nodes[0].results[&call],
         CallResult::Answered { hops: 2, .. }

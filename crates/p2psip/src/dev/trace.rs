@@ -56,6 +56,26 @@ async fn one_call_is_one_trace() {
     let (call, expected) = call_of(&spans, &roles).unwrap();
     assert_eq!(call, expected);
     assert_eq!(tree(&spans, &roles, [ASKED, "reload forward"]).unwrap(), ROUTED);
+    let has = |name: &str, kind: &str, attributes: &[&str]| {
+        let mut named = spans
+            .iter()
+            .filter(|span| span.name == name && span.kind == kind)
+            .peekable();
+        assert!(named.peek().is_some(), "{name} ({kind})");
+        for span in named {
+            for attribute in attributes {
+                assert!(span.attributes.contains(attribute), "{attribute} of {span:?}");
+            }
+        }
+    };
+    for kind in ["client", "server"] {
+        has(ASKED, kind, &["rpc.response.status_code", "OK"]);
+        has(
+            "reload fetch",
+            kind,
+            &["reload.kind_id", "reload.resource_id", "reload.transaction_id"],
+        );
+    }
     let secrets = spans
         .iter()
         .filter(|span| span.attributes.contains("alice") || span.attributes.contains("bob"));

@@ -18,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::export::Exporter;
 
-/// The name of the span that a component runs in.
+/// The name of the span that a component runs in, and of its field that says which component.
 pub(crate) const COMPONENT: &str = "component";
 
 /// The service that a component is; a value of OpenTelemetry's context.
@@ -75,7 +75,7 @@ struct Names {
 impl Visit for Names {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "name" => value.clone_into(&mut self.name),
+            COMPONENT => value.clone_into(&mut self.name),
             super::field::NODE_ID => value.clone_into(&mut self.node_id),
             _ => {}
         }
@@ -94,8 +94,71 @@ impl Tracer for Tracers {
     type Span = Span;
 
     fn build_with_context(&self, builder: SpanBuilder, parent: &Ambient) -> Span {
-        let service = parent.get::<Service>();
-        let tracer = service.map_or(&self.process, |service| &service.0);
+        // A span that is told to have no parent has an empty context: it belongs to the component that it begins in.
+        let service = parent.get::<Service>().cloned().or_else(current);
+        let tracer = service.as_ref().map_or(&self.process, |service| &service.0);
         tracer.build_with_context(builder, parent)
+    }
+}
+
+/// The service that this thread is in.
+fn current() -> Option<Service> {
+    Ambient::map_current(|current| current.get::<Service>().cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanProcessor};
+
+    use super::*;
+
+    type Told = Arc<Mutex<Vec<&'static str>>>;
+
+    /// Notes whose spans have ended.
+    #[derive(Debug)]
+    struct Ended(&'static str, Told);
+
+    impl SpanProcessor for Ended {
+        fn on_start(&self, _: &mut Span, _: &Ambient) {}
+
+        fn on_end(&self, _: SpanData) {
+            self.1.lock().unwrap().push(self.0);
+        }
+
+        fn force_flush(&self) -> OTelSdkResult {
+            Ok(())
+        }
+
+        fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_span_that_begins_a_trace_belongs_to_the_component_that_it_begins_in() {
+        let told = Told::default();
+        let tracer = |service| {
+            let processor = Ended(service, Arc::clone(&told));
+            let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
+            provider.tracer("test")
+        };
+        let tracers = Tracers {
+            process: tracer("process"),
+        };
+        let begin = |parent: &Ambient| {
+            let span = SpanBuilder::from_name("chord stabilize");
+            drop(tracers.build_with_context(span, parent));
+        };
+        begin(&Ambient::new());
+        let _entered = Ambient::current_with_value(Service(tracer("overlay"))).attach();
+        begin(&Ambient::current());
+        // As for a span with `parent: None`.
+        begin(&Ambient::new());
+        assert_eq!(*told.lock().unwrap(), ["process", "overlay", "overlay"]);
     }
 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
+    KindId,
     codec::{Decode, DecodeError, Encode, Reader, Writer},
     hex,
     message_code::MessageCode,
@@ -94,6 +95,21 @@ macro_rules! bodies {
             }
         )*
     };
+}
+
+impl Body {
+    /// The Kinds that a request about stored data names, in its order; none for all others.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<KindId> {
+        let wanted = |specifiers: &[StoredDataSpecifier]| specifiers.iter().map(|wanted| wanted.kind).collect();
+        match self {
+            Self::StoreReq(store) => store.kind_data.iter().map(|data| data.kind).collect(),
+            Self::FetchReq(fetch) => wanted(&fetch.specifiers),
+            Self::StatReq(stat) => wanted(&stat.specifiers),
+            Self::FindReq(find) => find.kinds.clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 bodies! {
