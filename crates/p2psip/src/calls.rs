@@ -1,4 +1,4 @@
-//! `calls`: the calls that are being set up at a peer's edge.
+//! `calls`: the calls at a peer's edge, from their INVITE to their end.
 
 use clap::Args;
 use rpc::proto::sip_edge::v1::sip_edge_client::SipEdgeClient;
@@ -17,7 +17,7 @@ use crate::output::{Printer, table};
 /// How calls are shown.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Go on with each call that comes, rings, is tried elsewhere, or has its answer
+    /// Go on with each call that comes, rings, is tried elsewhere, is answered, or ends
     #[arg(short, long)]
     follow: bool,
 }
@@ -69,9 +69,13 @@ struct Call {
     from: String,
     to: String,
     state: &'static str,
+    /// When the INVITE came.
     since: String,
+    /// When it was answered.
+    answered: Option<String>,
+    /// Since when it is in its state, or as good as: a call that rings has not rung for much shorter than it is tried.
     #[serde(skip)]
-    since_ms: u64,
+    stage_ms: u64,
     source: String,
     targets: Vec<String>,
 }
@@ -90,9 +94,9 @@ impl Report {
                 call.from.clone(),
                 call.to.clone(),
                 call.state.to_owned(),
-                distance(call.since_ms, now_ms),
-                call.source.clone(),
-                call.targets.join(", "),
+                distance(call.stage_ms, now_ms),
+                place(&call.source),
+                call.places(),
             ]
         });
         table(["FROM", "TO", "STATE", "SINCE", "SOURCE", "TARGETS"], rows)
@@ -114,10 +118,25 @@ impl Change {
 
     fn line(&self) -> String {
         let Self { at, event, call, .. } = self;
-        let targets = call.targets.join(", ");
-        let state = if *event == "gone" { event } else { &call.state };
-        let line = format!("{at}  {state:7}  {} to {}  {targets}", call.from, call.to);
+        let targets = call.places();
+        let state = if *event == "gone" { "ended" } else { call.state };
+        let line = format!("{at}  {state:8}  {} to {}  {targets}", call.from, call.to);
         line.trim_end().to_owned() + "\n"
+    }
+}
+
+impl Call {
+    fn places(&self) -> String {
+        let places: Vec<String> = self.targets.iter().map(|target| place(target)).collect();
+        places.join(", ")
+    }
+}
+
+/// A phone as the edge tells of it; another edge by the first digits of its Node-ID, which tell edges apart.
+fn place(told: &str) -> String {
+    match told.parse::<wire::NodeId>() {
+        Ok(edge) => format!("edge {}", edge.short()),
+        Err(_) => told.to_owned(),
     }
 }
 
@@ -125,6 +144,7 @@ impl From<CallsResponse> for Call {
     fn from(told: CallsResponse) -> Self {
         Self {
             state: match told.state() {
+                CallState::Standing => "standing",
                 CallState::Ringing => "ringing",
                 CallState::Trying | CallState::Unspecified => "trying",
             },
@@ -133,7 +153,8 @@ impl From<CallsResponse> for Call {
             from: told.from,
             to: told.to,
             since: utc(told.since_unix_ms),
-            since_ms: told.since_unix_ms,
+            answered: (told.answered_unix_ms != 0).then(|| utc(told.answered_unix_ms)),
+            stage_ms: told.answered_unix_ms.max(told.since_unix_ms),
             source: told.source,
             targets: told.targets,
         }
@@ -155,40 +176,59 @@ mod tests {
             to: "bob@a.test".to_owned(),
             state: CallState::Ringing.into(),
             since_unix_ms: NOW - 5000,
+            answered_unix_ms: 0,
             source: "udp:10.0.0.9:5080".to_owned(),
             targets: vec!["ab".repeat(16)],
         }
     }
 
+    fn standing() -> CallsResponse {
+        CallsResponse {
+            id: 8,
+            state: CallState::Standing.into(),
+            since_unix_ms: NOW - 65_000,
+            answered_unix_ms: NOW - 60_000,
+            source: "cd".repeat(16),
+            targets: vec!["tcp:10.0.0.8:49152".to_owned()],
+            ..ringing()
+        }
+    }
+
     #[test]
-    fn a_call_is_a_row() {
-        let report = Report::new(vec![ringing()]);
+    fn a_call_is_a_row_while_it_is_set_up_and_while_it_stands() {
+        let report = Report::new(vec![ringing(), standing()]);
         let expected = "\
-FROM          TO          STATE    SINCE    SOURCE             TARGETS
-alice@a.test  bob@a.test  ringing  5 s ago  udp:10.0.0.9:5080  abababababababababababababababab
+FROM          TO          STATE     SINCE      SOURCE             TARGETS
+alice@a.test  bob@a.test  ringing   5 s ago    udp:10.0.0.9:5080  edge abababab
+alice@a.test  bob@a.test  standing  1 min ago  edge cdcdcdcd      tcp:10.0.0.8:49152
 ";
         assert_eq!(report.table(NOW), expected);
         let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["calls"][0]["since"], "2026-11-27T20:01:03Z");
+        let [ringing, standing] = [&json["calls"][0], &json["calls"][1]];
+        assert_eq!(ringing["since"], "2026-11-27T20:01:03Z");
+        assert!(ringing["answered"].is_null());
+        assert_eq!(
+            (&standing["state"], &standing["answered"]),
+            (&"standing".into(), &"2026-11-27T20:00:08Z".into())
+        );
+        // Programs get the whole Node-ID.
+        assert_eq!(standing["source"], "cd".repeat(16));
     }
 
     #[test]
     fn a_change_is_a_line() {
-        let target = "ab".repeat(16);
         let line = Change::new(ringing(), NOW).line();
-        assert_eq!(
-            line,
-            format!("2026-11-27T20:01:08Z  ringing  alice@a.test to bob@a.test  {target}\n")
-        );
+        let expected = "2026-11-27T20:01:08Z  ringing   alice@a.test to bob@a.test  edge abababab\n";
+        assert_eq!(line, expected);
         let gone = CallsResponse {
             event: Event::Gone.into(),
             targets: Vec::new(),
-            ..ringing()
+            ..standing()
         };
         let gone = Change::new(gone, NOW);
         assert_eq!(
             gone.line(),
-            "2026-11-27T20:01:08Z  gone     alice@a.test to bob@a.test\n"
+            "2026-11-27T20:01:08Z  ended     alice@a.test to bob@a.test\n"
         );
         assert_eq!(serde_json::to_value(&gone).unwrap()["event"], "gone");
     }

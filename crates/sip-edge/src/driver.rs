@@ -66,7 +66,7 @@ pub(crate) enum Command {
         follow: bool,
         answer: oneshot::Sender<Result<Listed<Vec<Registration>>, TooMany>>,
     },
-    /// Lists the calls that are being set up, likewise.
+    /// Lists the calls that are being set up or stand, likewise.
     Calls {
         follow: bool,
         answer: oneshot::Sender<Result<Listed<Call>, TooMany>>,
@@ -121,6 +121,8 @@ pub(crate) struct Inbox {
     pub(crate) pulse: Pulse,
     /// Asks the edge to take no new work.
     pub(crate) draining: CancellationToken,
+    /// Ends the driver.
+    pub(crate) stop: CancellationToken,
 }
 
 /// A question to the directory.
@@ -184,7 +186,7 @@ pub(crate) enum Fatal {
 }
 
 impl Driver {
-    /// Runs until the commands' sender is dropped, or the disk fails.
+    /// Runs until it is told to stop, or the disk fails.
     ///
     /// # Errors
     /// When nothing can be acknowledged any more.
@@ -198,15 +200,13 @@ impl Driver {
             self.finish_drain();
             tokio::select! {
                 biased;
+                () = inbox.stop.cancelled() => break,
                 () = inbox.draining.cancelled(), if !self.proxy.is_draining() => {
                     // RFC 3261 §21.5.4: when to come back; a restart is over by then.
                     self.proxy.set_draining(Some(10));
                     self.tell_health();
                 }
-                command = inbox.commands.recv() => match command {
-                    Some(command) => self.handle_command(now(), command),
-                    None => break,
-                },
+                Some(command) = inbox.commands.recv() => self.handle_command(now(), command),
                 () = inbox.pulse.beat() => {}
                 Some(done) = self.jobs.join_next() => self.handle_done(now(), done)?,
                 () = tokio::time::sleep_until(due.into()) => {
@@ -332,7 +332,7 @@ impl Driver {
             self.tell_health();
         }
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let dialogs = self.requests.dialogs.count(now.instant);
+        let dialogs = self.requests.count_dialogs(now.instant);
         let metrics = &self.requests.metrics;
         metrics.dialogs.set(gauge(dialogs));
         metrics.registrations.set(gauge(self.locations.bindings_len()));

@@ -13,17 +13,32 @@ pub(crate) struct Registration {
     pub(crate) is_stored: bool,
 }
 
-/// One call that is being set up.
+/// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) id: u64,
     pub(crate) call_id: String,
     pub(crate) from: String,
     pub(crate) to: String,
-    pub(crate) is_ringing: bool,
+    pub(crate) stage: Stage,
+    /// When its INVITE came.
     pub(crate) since_ms: u64,
+    /// When it was answered; 0 before.
+    pub(crate) answered_ms: u64,
     pub(crate) source: String,
+    /// Where it is tried, or where it was answered.
     pub(crate) targets: Vec<String>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The callee is looked for, or has not answered in any way.
+    Trying,
+    /// It rings.
+    Ringing,
+    /// It was answered, and has not ended.
+    Standing,
 }
 
 impl Registration {
@@ -37,6 +52,22 @@ impl Registration {
             (id, transport, remote, is_reachable, registration.is_stored)
         };
         shown(self) == shown(other) && self.binding.contact == other.binding.contact
+    }
+}
+
+impl Call {
+    /// The same once it was answered. The texts in it are the caller's choice and are kept for as long as the call stands, so long ones
+    /// are cut.
+    pub(crate) fn answered(mut self, now_ms: u64) -> Self {
+        self.stage = Stage::Standing;
+        self.answered_ms = now_ms;
+        for text in [&mut self.call_id, &mut self.from, &mut self.to] {
+            if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+                text.truncate(end);
+            }
+            text.shrink_to_fit();
+        }
+        self
     }
 }
 
@@ -82,6 +113,9 @@ pub(crate) fn target(hop: &Hop) -> String {
         Hop::Edge { node, .. } => node.to_string(),
     }
 }
+
+/// Characters of a text of a standing call that are kept.
+const LONGEST: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 //! is done for it meanwhile (look-ups, AppAttach, the overlay's hops) runs inside its span, so that one call is one trace.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use runtime::telemetry::{Pii, identified};
@@ -16,7 +17,7 @@ use wire::Now;
 use crate::dialogs::Dialogs;
 use crate::driver::now;
 use crate::feed::{Feed, Listed, TooMany};
-use crate::listed::{Call, source, target};
+use crate::listed::{Call, Stage, source, target};
 use crate::metrics::Metrics;
 
 /// Requests under way at most that are followed; further ones go without, which costs nothing but the picture.
@@ -29,7 +30,7 @@ pub(crate) struct Requests {
     open: HashMap<ContextId, Request>,
     /// Those who follow the calls.
     followers: Feed<ContextId, Call>,
-    pub(crate) dialogs: Dialogs,
+    dialogs: Dialogs<ContextId>,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,8 @@ struct Request {
     since: Now,
     /// Whether a provisional response other than 100 went back.
     has_rung: bool,
+    /// Where a 2xx came from.
+    answered_by: Option<String>,
     /// Disabled if nobody records it.
     span: Span,
     branches: HashMap<BranchId, Branch>,
@@ -83,6 +86,7 @@ impl Requests {
                     flow,
                     since: now(),
                     has_rung: false,
+                    answered_by: None,
                     span,
                     branches: HashMap::new(),
                 };
@@ -104,8 +108,12 @@ impl Requests {
                 branch,
                 status,
             } => {
-                let request = self.open.get_mut(&context);
-                if let Some(Branch { span, .. }) = request.and_then(|request| request.branches.remove(&branch)) {
+                if let Some(request) = self.open.get_mut(&context)
+                    && let Some(Branch { span, hop }) = request.branches.remove(&branch)
+                {
+                    if is_success(status) {
+                        request.answered_by = Some(target(&hop));
+                    }
                     span.record("sip.response.status_code", status);
                     end(span);
                 }
@@ -116,7 +124,7 @@ impl Requests {
             Event::Unanswered(context) => {
                 if let Some(request) = self.open.remove(&context) {
                     self.followers.touch(&context);
-                    self.dialogs.note(&request, None);
+                    self.note_dialog(context, &request, None);
                     request.end();
                 }
             }
@@ -147,16 +155,28 @@ impl Requests {
     /// # Errors
     /// When too many follow.
     pub(crate) fn list(&mut self, follow: bool) -> Result<Listed<Call>, TooMany> {
-        let calls = self.open.iter().filter_map(|(context, request)| {
+        let coming = self.open.iter().filter_map(|(context, request)| {
             let call = request.call(*context)?;
             Some((*context, call))
         });
-        self.followers.list(calls.collect(), follow)
+        let standing = self.dialogs.calls().map(|(context, call)| (context, call.clone()));
+        self.followers.list(standing.chain(coming).collect(), follow)
     }
 
     /// Tells those who follow the calls what is new.
     pub(crate) fn tell_followers(&mut self) {
-        self.followers.tell(|context| self.open.get(context)?.call(*context));
+        self.followers.tell(|context| match self.open.get(context) {
+            Some(request) => request.call(*context),
+            None => self.dialogs.call(*context).cloned(),
+        });
+    }
+
+    /// Forgets the calls that have stood too long without a BYE, and counts the others.
+    pub(crate) fn count_dialogs(&mut self, now: Instant) -> usize {
+        for context in self.dialogs.expire(now) {
+            self.followers.touch(&context);
+        }
+        self.dialogs.count()
     }
 
     fn open(&mut self, context: ContextId, request: Request) {
@@ -193,25 +213,25 @@ impl Requests {
             return;
         };
         self.followers.touch(&context);
-        self.dialogs.note(&request, Some(status));
+        self.note_dialog(context, &request, Some(status));
         let took = request.since.instant.elapsed();
         self.metrics.answered(&request.method, status, took, request.has_rung);
         request.span.record("sip.response.status_code", status);
         request.end();
     }
-}
 
-impl Dialogs {
     /// Takes the end of a request into account; without a status nobody answered it.
-    fn note(&mut self, request: &Request, status: Option<u16>) {
-        let now = now().instant;
-        match (&request.call, &request.ends) {
-            (Some(call), _) if status.is_some_and(|status| (200..300).contains(&status)) => {
-                self.answered(now, &call.call_id)
+    fn note_dialog(&mut self, context: ContextId, request: &Request, status: Option<u16>) {
+        if status.is_some_and(is_success)
+            && let Some(call) = request.call(context)
+        {
+            let now = now();
+            self.dialogs.answered(now.instant, context, call.answered(now.unix_ms));
+        } else if let Some(call_id) = &request.ends {
+            // Whatever becomes of it: the sender of a BYE has left the call (RFC 3261 §15.1.1).
+            if let Some(ended) = self.dialogs.ended(call_id) {
+                self.followers.touch(&ended);
             }
-            // Whatever becomes of it: who sent a BYE has left the call (RFC 3261 §15.1.1).
-            (_, Some(call_id)) => self.ended(call_id),
-            _ => {}
         }
     }
 }
@@ -220,15 +240,22 @@ impl Request {
     /// The call that it asks for, as the operator sees it.
     fn call(&self, context: ContextId) -> Option<Call> {
         let proxy::Call { call_id, from, to } = &**self.call.as_ref()?;
-        let mut targets: Vec<_> = self.branches.values().map(|branch| target(&branch.hop)).collect();
-        targets.sort();
+        let targets = match &self.answered_by {
+            Some(target) => vec![target.clone()],
+            None => {
+                let mut targets: Vec<_> = self.branches.values().map(|branch| target(&branch.hop)).collect();
+                targets.sort();
+                targets
+            }
+        };
         Some(Call {
             id: context.number(),
             call_id: call_id.clone(),
             from: from.clone(),
             to: to.clone(),
-            is_ringing: self.has_rung,
+            stage: if self.has_rung { Stage::Ringing } else { Stage::Trying },
             since_ms: self.since.unix_ms,
+            answered_ms: 0,
             source: source(&self.flow),
             targets,
         })
@@ -242,6 +269,10 @@ impl Request {
         }
         end(self.span);
     }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
 }
 
 fn branch_span(request: &Request, trace: Trace, hop: &Hop) -> Span {

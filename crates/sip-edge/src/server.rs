@@ -10,6 +10,7 @@ use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
 use runtime::Component;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use wire::NodeId;
@@ -25,6 +26,8 @@ use crate::transport::Bound;
 const SERVICE: &str = "p2psip.sip_edge.v1.SipEdge";
 /// How long the operator's calls have to end.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// How long the driver has to close its connections; they have a second of their own for what waits to be written.
+const DRIVER_TIME: Duration = Duration::from_secs(2);
 /// Memory for the edge's database.
 const CACHE: u64 = 16 << 20;
 
@@ -34,6 +37,7 @@ pub struct Server {
     served: rpc::Served,
     commands: mpsc::Sender<Command>,
     draining: CancellationToken,
+    stop: CancellationToken,
     tasks: JoinSet<Result<(), Fatal>>,
     phones: Vec<SocketAddr>,
     edges: SocketAddr,
@@ -111,6 +115,7 @@ impl Server {
         store.claim(*node.as_bytes()).await?;
 
         let name = document.document().overlay.clone();
+        let overlay_name = name.clone();
         let verifier = Arc::new(Verifier::new(document.document().trust()));
         let endpoint =
             Arc::new(endpoint(&config, &credentials, &verifier).map_err(|error| BindError::Link(error.to_string()))?);
@@ -160,15 +165,16 @@ impl Server {
             handle.watch(home_events).await;
             std::future::pending().await
         };
-        let draining = CancellationToken::new();
+        let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
         let inbox = Inbox {
             arrivals,
             home: home_inbox,
             commands: commands_inbox,
             pulse,
             draining: draining.clone(),
+            stop: stop.clone(),
         };
-        let service = SipEdgeServer::new(Service::new(commands.clone(), draining.clone()));
+        let service = SipEdgeServer::new(Service::new(commands.clone(), draining.clone(), &overlay_name));
         let served = rpc::Served::builder().service(service).build();
         served.set_health(SERVICE, true).await;
         let telling = {
@@ -188,6 +194,7 @@ impl Server {
             served,
             commands,
             draining,
+            stop,
             tasks,
             phones,
             edges,
@@ -234,32 +241,36 @@ impl Server {
         }
     }
 
-    /// Takes no new work, lets transactions end for at most `grace`, and stops.
+    /// Takes no new work, lets transactions end for at most `grace`, and stops. An idle edge stops at once.
     pub async fn shutdown(mut self, grace: Duration) {
         self.draining.cancel();
         let (idle, is_idle) = oneshot::channel();
-        if self.commands.send(Command::Idle(idle)).await.is_ok() {
-            let _ = tokio::time::timeout(grace, is_idle).await;
+        if self.commands.send(Command::Idle(idle)).await.is_ok() && timeout(grace, is_idle).await.is_err() {
+            tracing::warn!(?grace, "transactions cut at the end of the grace period");
         }
         self.served.close(CLOSE_TIME.min(grace)).await;
-        drop(self.commands);
-        // The driver closes its connections and ends; the others have no end of their own.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.join_next()).await;
+        self.stop.cancel();
+        // The driver closes its connections and ends; the other tasks have no end of their own.
+        if timeout(DRIVER_TIME, self.tasks.join_next()).await.is_err() {
+            tracing::warn!(grace = ?DRIVER_TIME, "the edge's driver was aborted");
+        }
         self.tasks.shutdown().await;
     }
 }
 
-/// Runs the driver once the home peer is known: a route without it leads nowhere.
+/// Runs the driver once the home peer is known: a route without it leads nowhere. What the operator asks meanwhile is answered.
 async fn run(mut driver: Driver, mut inbox: Inbox) -> Result<(), Fatal> {
     while driver.registrant.home == NodeId::ZERO {
-        let event = tokio::select! {
-            event = inbox.home.recv() => event,
-            () = inbox.pulse.beat() => continue,
-        };
-        match event {
-            Some(event @ (HomeEvent::Attached(_) | HomeEvent::State(_))) => driver.handle_first(event),
-            Some(_) => {}
-            None => return Ok(()),
+        tokio::select! {
+            biased;
+            () = inbox.stop.cancelled() => return Ok(()),
+            Some(command) = inbox.commands.recv() => driver.handle_first_command(command),
+            () = inbox.pulse.beat() => {}
+            event = inbox.home.recv() => match event {
+                Some(event @ (HomeEvent::Attached(_) | HomeEvent::State(_))) => driver.handle_first(event),
+                Some(_) => {}
+                None => return Ok(()),
+            },
         }
     }
     driver.run(inbox).await

@@ -1,11 +1,14 @@
 //! What the operator may ask of an edge, over gRPC.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use rpc::proto::sip_edge::v1::{
     CallState, CallsRequest, CallsResponse, DrainRequest, DrainResponse, Event, RegistrationsRequest,
     RegistrationsResponse, sip_edge_server::SipEdge,
 };
+use sip_core::aor::Aor;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -13,21 +16,37 @@ use tonic::{Request, Response, Status};
 
 use crate::driver::Command;
 use crate::feed::{Change, Listed, TooMany};
-use crate::listed::{Call, Registration, difference};
+use crate::listed::{Call, Registration, Stage, difference};
 
 /// Passes the operator's questions to the driver.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     commands: mpsc::Sender<Command>,
     draining: CancellationToken,
+    /// The overlay's domain, which a bare user name gets.
+    domain: Arc<str>,
 }
 
 type Items<T> = BoxStream<'static, Result<T, Status>>;
 
 impl Service {
     /// A service of the driver that reads `commands` and drains when `draining` says so.
-    pub(crate) fn new(commands: mpsc::Sender<Command>, draining: CancellationToken) -> Self {
-        Self { commands, draining }
+    pub(crate) fn new(commands: mpsc::Sender<Command>, draining: CancellationToken, domain: &str) -> Self {
+        Self {
+            commands,
+            draining,
+            domain: domain.into(),
+        }
+    }
+
+    /// The AOR that is asked for; empty for all.
+    fn aor(&self, text: String) -> Result<String, Status> {
+        if text.is_empty() || text.contains('@') {
+            return Ok(text);
+        }
+        let aor = Aor::new(&text, &self.domain);
+        let aor = aor.map_err(|error| Status::invalid_argument(format!("user {text}: {error}")))?;
+        Ok(aor.as_str().to_owned())
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Status> {
@@ -80,6 +99,7 @@ impl SipEdge for Service {
         request: Request<RegistrationsRequest>,
     ) -> Result<Response<Self::RegistrationsStream>, Status> {
         let RegistrationsRequest { aor, follow } = request.into_inner();
+        let aor = self.aor(aor)?;
         let listed = self.ask(|answer| Command::Registrations { follow, answer }).await?;
         let mark = RegistrationsResponse {
             event: Event::Listed.into(),
@@ -139,10 +159,10 @@ fn registration_response((event, registration): (Event, &Registration)) -> Regis
 }
 
 fn calls_response(event: Event, call: Call) -> CallsResponse {
-    let state = if call.is_ringing {
-        CallState::Ringing
-    } else {
-        CallState::Trying
+    let state = match call.stage {
+        Stage::Trying => CallState::Trying,
+        Stage::Ringing => CallState::Ringing,
+        Stage::Standing => CallState::Standing,
     };
     CallsResponse {
         event: event.into(),
@@ -152,6 +172,7 @@ fn calls_response(event: Event, call: Call) -> CallsResponse {
         to: call.to,
         state: state.into(),
         since_unix_ms: call.since_ms,
+        answered_unix_ms: call.answered_ms,
         source: call.source,
         targets: call.targets,
     }

@@ -50,6 +50,12 @@ impl Driver {
         }
     }
 
+    /// Carries out a command before the edge serves anything.
+    pub(crate) fn handle_first_command(&mut self, command: Command) {
+        self.handle_command(super::now(), command);
+        self.finish_drain();
+    }
+
     /// Tells those who follow the bindings or the calls what is new.
     pub(super) fn tell_followers(&mut self, now: Now) {
         self.followers

@@ -28,6 +28,8 @@ use stream::{End, KeepAlive};
 const CONNECTIONS: usize = 8192;
 /// TLS handshakes at the same time; further dialers wait in the kernel's queue.
 const HANDSHAKES: usize = 64;
+/// How long connections have at the end for what waits to be written.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Edges ping each other at this interval and expect the answer within the second.
 const EDGE_KEEP_ALIVE: KeepAlive = KeepAlive::Ours(Duration::from_secs(10), Duration::from_secs(5));
 
@@ -324,10 +326,10 @@ impl Hub {
     pub(crate) async fn close(mut self) {
         self.readers.shutdown().await;
         self.connections.clear();
-        let _ = tokio::time::timeout(Duration::from_secs(1), async {
-            while self.carriers.join_next().await.is_some() {}
-        })
-        .await;
+        let closing = async { while self.carriers.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_TIME, closing).await.is_err() {
+            tracing::warn!(grace = ?CLOSE_TIME, "connections cut that took nothing more");
+        }
     }
 }
 

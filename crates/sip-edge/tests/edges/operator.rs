@@ -11,7 +11,7 @@ use rpc::{Channel, Role, unbounded};
 use sip_core::ua::Event as Told;
 use tonic::{Code, Status, Streaming};
 
-use crate::world::{PASSWORD, Phone, World, eventually, localhost};
+use crate::world::{PASSWORD, Phone, World, eventually, hang_up, localhost};
 
 const ALICE: &str = "alice@overlay.example.org";
 const BOB: &str = "bob@overlay.example.org";
@@ -94,7 +94,7 @@ async fn registrations_are_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_is_followed_from_its_invite_to_its_answer() {
+async fn a_call_is_followed_from_its_invite_to_its_end() {
     let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
     let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
     let mut alice = Phone::new("alice", PASSWORD, edge.addresses()[0]).await;
@@ -117,6 +117,18 @@ async fn a_call_is_followed_from_its_invite_to_its_answer() {
         matches!(&*ringing.targets, [bob] if bob.starts_with("udp:127.0.0.1:")),
         "{ringing:?}"
     );
+    let standing = until(&mut calls, |call| call.state() == CallState::Standing).await;
+    assert_eq!((standing.id, standing.event()), (ringing.id, Event::Held));
+    assert_eq!(
+        (&standing.source, &standing.targets),
+        (&ringing.source, &ringing.targets)
+    );
+    assert!(standing.answered_unix_ms >= standing.since_unix_ms, "{standing:?}");
+    // One who asks now is told of it too.
+    let listed = client(&edge).calls(unbounded(CallsRequest::default())).await.unwrap();
+    assert_eq!(listed.into_inner().message().await.unwrap(), Some(standing));
+
+    hang_up(&mut alice, &mut bob).await;
     let gone = until(&mut calls, |call| call.event() == Event::Gone).await;
     assert_eq!(gone.id, ringing.id);
 }
