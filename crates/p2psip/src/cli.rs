@@ -23,20 +23,21 @@ pub(crate) struct Cli {
 
 /// What holds for every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// How results are printed: a table for people, JSON for programs
+    /// Print results as a table for people, or as JSON for programs
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
-    /// The peer to ask: unix:PATH, or tcp:HOST:PORT of one of its components [default: the `dev` or the peer of this host]
+    /// Ask this peer: unix:PATH of its socket, or tcp:HOST:PORT of one component [default: the `dev` or the peer of this host]
     #[arg(long, global = true, value_name = "ADDR", env = "P2PSIP_PEER")]
     pub(crate) peer: Option<Address>,
-    /// Folder with the operator's certificate, for TCP
+    /// Read the operator's certificate for TCP from this folder, as PEER/operator
     #[arg(long, global = true, value_name = "DIR", env = "P2PSIP_IDENTITY")]
     pub(crate) identity: Option<PathBuf>,
-    /// How long to wait for an answer, with its unit: 500ms, 5s, 1m
+    /// Wait this long for an answer; with a unit: 500ms, 5s, 1m
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub(crate) timeout: Duration,
-    /// Print results and errors only
+    /// Print the result and errors only; `token create` prints the token alone
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Log more; twice for even more. RUST_LOG chooses in detail
@@ -55,71 +56,71 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a whole overlay in this process, ready for phones, and make a demonstration call
+    /// Try it: run a whole overlay on this machine, make a demo call, then use your own phones
     #[command(after_help = DEV_EXAMPLES)]
     Dev(Dev),
-    /// Make a new overlay on this host: its keys, its bootstrap service, its first peer
+    /// Make a new overlay: its keys, its bootstrap service and its first peer, on this host
     #[command(after_help = INIT_EXAMPLES)]
     Init(Init),
-    /// Make a peer of an existing overlay on this host, with a token from `token create`
+    /// Make a further peer on this host, with a token from `token create`
     #[command(after_help = JOIN_EXAMPLES)]
     Join(Join),
-    /// Run the peer of this host, all its components in one process
+    /// Run the peer that `init` or `join` made, all components in one process
     #[command(after_help = RUN_EXAMPLES)]
     Peer(Run),
-    /// Run the routing of a peer alone
+    /// Run only the overlay component: it routes RELOAD messages
     #[command(after_help = RUN_EXAMPLES)]
     Overlay(Run),
-    /// Run the storage of a peer alone
+    /// Run only the storage component: it keeps the peer's part of the data
     #[command(after_help = RUN_EXAMPLES)]
     Storage(Run),
-    /// Run an edge for phones alone
+    /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run the bootstrap service alone
+    /// Run only the bootstrap service: enrollment and users
     #[command(after_help = RUN_EXAMPLES)]
     Bootstrap(Run),
-    /// Show a peer: its Neighbors, its fingers, its storage, and whether it is ready
+    /// Show whether a peer is ready, its Neighbors, its fingers and its storage
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
-    /// Find users in the overlay: Resource-ID, Responsible Peer, and the edges that serve them
+    /// Find users: Resource-ID, Responsible Peer, and the edges where they are registered
     #[command(after_help = LOOKUP_EXAMPLES)]
     Lookup {
         /// A user, as alice@dev.p2psip.test; a bare name gets the overlay's domain
         #[arg(value_name = "AOR", required = true)]
         aors: Vec<String>,
     },
-    /// Send RELOAD Pings through the overlay: to a node, or to the peer responsible for a user
+    /// Send RELOAD Pings to a node, or to the peer responsible for a user
     #[command(after_help = PING_EXAMPLES)]
     Ping(ping::Arguments),
-    /// Show the phones that the peer's edge serves, and over which connection
+    /// List the phones that are registered at a peer's edge
     #[command(after_help = REGISTRATIONS_EXAMPLES)]
     Registrations(registrations::Arguments),
-    /// Show the calls that are being set up at the peer's edge
+    /// List the calls at a peer's edge: being set up, ringing, standing
     #[command(after_help = CALLS_EXAMPLES)]
     Calls(calls::Arguments),
-    /// Let the peer's edge begin nothing new and end what is under way, before it is stopped
+    /// Let an edge take no new calls and finish those under way, before it is stopped
     #[command(after_help = DRAIN_EXAMPLES)]
     Drain(drain::Arguments),
-    /// Administer users
+    /// Add, list, change and remove users
     #[command(subcommand)]
     Users(users::Command),
-    /// Administer the tokens with which further peers enroll
+    /// Create, list and revoke the tokens with which further peers join
     #[command(subcommand)]
     Token(token::Command),
-    /// Replace the key that seals users' records
+    /// Replace the key that seals users' records, when an edge is lost
     #[command(subcommand)]
     RecordKey(record_key::Command),
-    /// Look at certificates, and renew them
+    /// Show when certificates end, and renew them
     #[command(subcommand)]
     Cert(cert::Command),
-    /// Check and print settings
+    /// Check and print the configuration
     #[command(subcommand)]
     Config(config::Command),
-    /// Ask a process of this host for its health, as container runtimes do
+    /// Tell whether a process is ready, for container runtimes and scripts
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(health::Arguments),
-    /// Work with RELOAD messages
+    /// Decode RELOAD messages
     #[command(subcommand)]
     Wire(WireCommand),
     /// Print the completion script of a shell
@@ -209,6 +210,7 @@ Examples:
   p2psip lookup alice@dev.p2psip.test         where alice is registered
   p2psip users add carol                      one more user
   p2psip -o json status                       the same for programs
+  p2psip help users                           a command explained, with examples
 
 Exit codes: 0 done, 1 not found or failed, 2 wrong usage or configuration, 3 degraded, 4 credentials,
 5 peer unreachable, 6 timeout, 7 cannot start here, 70 internal fault.";
@@ -232,10 +234,11 @@ Next to the data it writes p2psip.toml, for `p2psip peer`, and off-line/, which 
 
 const JOIN_EXAMPLES: &str = "\
 Examples:
-  p2psip join --run p2psip1.uqxr…
+  p2psip join --run --token-file berlin.token
+  ssh sip1.example.org p2psip -q token create | p2psip join --token-file -
   p2psip join p2psip1.uqxr… --address 192.0.2.2 --data ~/p2psip
 
-A join that was cut off goes on when it is repeated with the same token and folder.";
+A join that was interrupted continues when it is repeated with the same token and folder.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -287,7 +290,8 @@ Examples:
   p2psip calls --follow                                the list, then each change
   p2psip -o json calls | jq '.calls | length'
 
-A call is shown from its INVITE to its answer: an edge keeps no state of a call that was answered.";
+A call is shown from its INVITE to its end, at each edge that it passes. An edge learns of the end from a BYE: a call whose phones
+died without one is shown for 12 hours. SOURCE is the caller's phone or edge, TARGETS the callee's.";
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:

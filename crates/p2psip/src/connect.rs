@@ -9,19 +9,21 @@ use tonic::{Response, Status, Streaming};
 
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::settings;
+use crate::{settings, socket};
 
 /// A peer, and how its address was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) channel: Channel,
     pub(crate) name: String,
+    /// The component of it that is asked.
+    pub(crate) serves: Role,
 }
 
 impl Peer {
-    /// Finds the peer that is meant, or its component that plays `server` where each runs in a process of its own. It connects at
+    /// Finds the peer that is meant, or its component that plays `serves` where each runs in a process of its own. It connects at
     /// the first call.
-    pub(crate) fn of(global: &Global, server: Role) -> Result<Self, Failure> {
+    pub(crate) fn of(global: &Global, serves: Role) -> Result<Self, Failure> {
         let address = match &global.peer {
             Some(address) => address.clone(),
             None => Address::Unix(socket()?),
@@ -34,11 +36,16 @@ impl Peer {
                     format!("{address}: TCP needs a certificate: name its folder with --identity, as PEER/operator");
                 return Err(Failure::usage(message));
             }
-            _ => Channel::connect(&address, server, identity.as_ref()).map_err(Failure::internal)?,
+            _ => Channel::connect(&address, serves, identity.as_ref()).map_err(Failure::internal)?,
         };
         let channel = channel.with_default_deadline(global.timeout);
         let name = address.to_string();
-        Ok(Self { channel, name })
+        Ok(Self { channel, name, serves })
+    }
+
+    /// Turns what the seam said about a call to it into the failure of a command.
+    pub(crate) fn failed(&self, status: &Status) -> Failure {
+        Failure::of_call(status, &self.name, self.serves)
     }
 
     /// Waits for an answer no longer than asked for; streams have no deadline of their own.
@@ -52,7 +59,7 @@ impl Peer {
         outcome
             .map_err(late)
             .and_then(|answered| answered)
-            .map_err(|status| Failure::of_status(&status, &self.name))
+            .map_err(|status| self.failed(&status))
     }
 
     /// Gathers a whole stream, in no longer than asked for.
@@ -73,19 +80,15 @@ impl Peer {
     }
 }
 
-/// Where `dev` puts its socket unless its data folder has to do.
-pub(crate) fn default_socket() -> Option<PathBuf> {
-    let folder = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty())?;
-    Some(PathBuf::from(folder).join("p2psip/dev.sock"))
-}
-
 /// The socket to ask when none is named: that of a running `dev`, or of the peer of this host, by its package or by `init` or `join`.
 fn socket() -> Result<PathBuf, Failure> {
-    let places = default_socket().into_iter().chain([
+    let services = [
         settings::Peer::default().socket,
         PathBuf::from(settings::DATA).join(settings::SOCKET),
-    ]);
-    places.into_iter().find(|place| place.exists()).ok_or_else(|| {
+    ];
+    let running = socket::find(socket::DEV, &socket::folders());
+    let found = running.or_else(|| services.into_iter().find(|place| place.exists()));
+    found.ok_or_else(|| {
         Failure::usage(
             "which peer? none runs at the usual places: give --peer unix:PATH, as `dev`, `init` and `join` print it",
         )

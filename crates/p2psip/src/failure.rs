@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rpc::Role;
 use runtime::ExitCode;
 use tonic::{Code, Status};
 
@@ -10,6 +11,8 @@ use tonic::{Code, Status};
 pub(crate) struct Failure {
     code: ExitCode,
     error: anyhow::Error,
+    /// Set when the peer that was asked does not serve the command: which component does.
+    serves: Option<Role>,
 }
 
 impl Failure {
@@ -18,6 +21,7 @@ impl Failure {
         Self {
             code,
             error: error.into(),
+            serves: None,
         }
     }
 
@@ -55,10 +59,39 @@ impl Failure {
         let what = match status.code() {
             Code::Unavailable => "cannot be reached",
             Code::DeadlineExceeded => "did not answer in time",
-            Code::Unimplemented => "does not serve this: ask the component that does",
+            Code::Unimplemented => "does not serve this command",
             _ => "refused",
         };
-        Self::new(code, anyhow::anyhow!("peer {peer} {what}: {}", status.message()))
+        // tonic gives some refusals no text of their own.
+        Self::new(
+            code,
+            match status.message() {
+                "" => anyhow::anyhow!("peer {peer} {what}"),
+                message => anyhow::anyhow!("peer {peer} {what}: {message}"),
+            },
+        )
+    }
+
+    /// The same, about a command that the component `serves` answers. If the peer is none, the failure says which one it takes.
+    pub(crate) fn of_call(status: &Status, peer: &str, serves: Role) -> Self {
+        let is_other = status.code() == Code::Unimplemented || rpc::other_component(status).is_some();
+        match is_other {
+            true => Self::not_served(serves, format!("peer {peer} does not serve this command")),
+            false => Self::of_status(status, peer),
+        }
+    }
+
+    /// A command that another component than the one asked serves.
+    pub(crate) fn not_served(serves: Role, message: impl fmt::Display) -> Self {
+        Self {
+            serves: Some(serves),
+            ..Self::usage(message)
+        }
+    }
+
+    /// The component that serves the command, if the one that was asked does not.
+    pub(crate) fn serves(&self) -> Option<Role> {
+        self.serves
     }
 
     /// The exit code.
@@ -159,5 +192,21 @@ mod tests {
         assert_eq!(code(Status::not_found("there is no token x")), ExitCode::Negative);
         let text = Failure::of_status(&Status::unavailable("no such file"), "unix:/x").to_string();
         assert_eq!(text, "peer unix:/x cannot be reached: no such file");
+    }
+
+    #[test]
+    fn no_message_ends_in_the_middle_of_a_sentence() {
+        for code in (0..=16).map(Code::from) {
+            let text = Failure::of_status(&Status::new(code, ""), "unix:/x").to_string();
+            assert!(text.ends_with(|last: char| last.is_alphanumeric()), "{code:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_peer_without_the_component_is_told_from_one_that_refuses() {
+        let serves = |status| Failure::of_call(&status, "unix:/x", Role::Bootstrap).serves();
+        assert_eq!(serves(Status::unimplemented("")), Some(Role::Bootstrap));
+        assert_eq!(serves(Status::not_found("there is no token x")), None);
+        assert_eq!(serves(Status::unavailable("no such file")), None);
     }
 }

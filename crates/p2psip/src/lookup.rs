@@ -79,7 +79,7 @@ impl<'a> Lookup<'a> {
         let resource = ResourceId::of(aor.as_str().as_bytes());
         let destination = Destination::Resource(resource);
         let answered = reload::call(self.peer, self.timeout, &destination, &fetch(resource)).await;
-        let answered = answered.map_err(|status| Failure::of_status(&status, &self.peer.name))?;
+        let answered = answered.map_err(|status| self.peer.failed(&status))?;
         let found = self.read(&answered.response, &aor)?;
         Ok(Report::new(&aor, &answered.response, &found, answered.roundtrip))
     }
@@ -239,6 +239,7 @@ mod tests {
         let peer = Peer {
             channel: rpc::Channel::direct(rpc::Served::builder().build(), rpc::Role::Operator),
             name: "nobody".into(),
+            serves: rpc::Role::Overlay,
         };
         let document = Document::for_overlay(overlay_config::Genesis {
             overlay: "dev.p2psip.test",

@@ -16,9 +16,11 @@ mod enroll;
 mod failure;
 mod follow;
 mod health;
+mod help;
 mod lookup;
 mod names;
 mod node;
+mod not_served;
 mod operator;
 mod output;
 mod password;
@@ -26,25 +28,30 @@ mod ping;
 mod record_key;
 mod registrations;
 mod reload;
+mod secret;
 mod settings;
 mod setup;
+mod socket;
 mod status;
 mod supervisor;
 mod terminal;
+mod threads;
 mod token;
 mod users;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use tokio::runtime::Builder;
 
-use crate::cli::{Cli, Command, WireCommand};
+use crate::cli::{Cli, Command, Global, WireCommand};
 use crate::failure::Failure;
 use crate::node::Part;
 use crate::output::Printer;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::grouped(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let printer = Printer::new(cli.global.output, cli.global.quiet);
     match run(cli, &printer) {
         Ok(code) => code.into(),
@@ -68,18 +75,20 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Storage(arguments) => node::run(Part::Storage, arguments.config.as_deref(), &cli.global),
         Command::SipEdge(arguments) => node::run(Part::SipEdge, arguments.config.as_deref(), &cli.global),
         Command::Bootstrap(arguments) => node::run(Part::Bootstrap, arguments.config.as_deref(), &cli.global),
-        Command::Status => asynchronously(status::run(&cli.global, printer)),
-        Command::Lookup { aors } => asynchronously(lookup::run(&aors, &cli.global, printer)),
-        Command::Ping(arguments) => asynchronously(ping::run(&arguments, &cli.global, printer)),
-        Command::Registrations(arguments) => asynchronously(registrations::run(&arguments, &cli.global, printer)),
-        Command::Calls(arguments) => asynchronously(calls::run(&arguments, &cli.global, printer)),
-        Command::Drain(arguments) => asynchronously(drain::run(&arguments, &cli.global, printer)),
-        Command::Users(command) => asynchronously(users::run(&command, &cli.global, printer)),
-        Command::Token(command) => asynchronously(token::run(&command, &cli.global, printer)),
-        Command::RecordKey(command) => asynchronously(record_key::run(&command, &cli.global, printer)),
-        Command::Cert(command) => asynchronously(cert::run(&command, printer)),
+        Command::Status => asynchronously(&cli.global, status::run(&cli.global, printer)),
+        Command::Lookup { aors } => asynchronously(&cli.global, lookup::run(&aors, &cli.global, printer)),
+        Command::Ping(arguments) => asynchronously(&cli.global, ping::run(&arguments, &cli.global, printer)),
+        Command::Registrations(arguments) => {
+            asynchronously(&cli.global, registrations::run(&arguments, &cli.global, printer))
+        }
+        Command::Calls(arguments) => asynchronously(&cli.global, calls::run(&arguments, &cli.global, printer)),
+        Command::Drain(arguments) => asynchronously(&cli.global, drain::run(&arguments, &cli.global, printer)),
+        Command::Users(command) => asynchronously(&cli.global, users::run(&command, &cli.global, printer)),
+        Command::Token(command) => asynchronously(&cli.global, token::run(&command, &cli.global, printer)),
+        Command::RecordKey(command) => asynchronously(&cli.global, record_key::run(&command, &cli.global, printer)),
+        Command::Cert(command) => asynchronously(&cli.global, cert::run(&command, printer)),
         Command::Config(command) => config::run(&command, printer),
-        Command::Health(arguments) => asynchronously(health::run(&arguments, &cli.global, printer)),
+        Command::Health(arguments) => asynchronously(&cli.global, health::run(&arguments, &cli.global, printer)),
         Command::Wire(WireCommand::Decode) => decode::run(std::io::stdin().lock(), printer),
         Command::Completion { shell } => {
             let mut script = Vec::new();
@@ -92,11 +101,13 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
 
 /// Runs a command that only asks: one thread is enough.
 fn asynchronously(
+    global: &Global,
     command: impl Future<Output = Result<runtime::ExitCode, Failure>>,
 ) -> Result<runtime::ExitCode, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
-        .block_on(command)
+    threads::run(Builder::new_current_thread(), async {
+        match command.await {
+            Err(failure) => Err(not_served::explain(failure, global).await),
+            outcome => outcome,
+        }
+    })
 }

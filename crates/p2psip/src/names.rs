@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use overlay_config::Document;
+use rpc::proto::bootstrap::v1::DocumentRequest;
+use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::overlay::v1::WatchResponse;
 use runtime::ExitCode;
 use sip_core::aor::Aor;
@@ -11,7 +14,6 @@ use wire::NodeId;
 
 use crate::connect::Peer;
 use crate::failure::Failure;
-use crate::status::watch_once;
 
 /// A user; a bare name means one of the overlay's own domain.
 pub(crate) fn aor(text: &str, overlay: &str) -> Result<Aor, Failure> {
@@ -29,13 +31,27 @@ pub(crate) fn aor(text: &str, overlay: &str) -> Result<Aor, Failure> {
     })
 }
 
-/// The same, where only a bare name makes it necessary to ask the peer for the overlay's domain.
+/// The same, where only a bare name makes it necessary to ask the bootstrap service for the overlay's domain.
 pub(crate) async fn aor_at(peer: &Peer, timeout: Duration, text: &str) -> Result<Aor, Failure> {
     if text.contains('@') {
         return aor(text, "");
     }
-    let state = peer.within(timeout, watch_once(peer.channel.clone())).await?;
-    aor(text, &state.overlay)
+    let mut client = BootstrapClient::new(peer.channel.clone());
+    let answer = peer
+        .within(timeout, client.document(DocumentRequest {}))
+        .await?
+        .into_inner();
+    let xml = std::str::from_utf8(&answer.document).map_err(Failure::internal)?;
+    let document = Document::from_xml(xml).map_err(Failure::internal)?;
+    aor(text, &document.overlay)
+}
+
+/// A user as an edge takes it, which completes a bare name itself.
+pub(crate) fn aor_or_bare(text: &str) -> Result<String, Failure> {
+    let aor = aor(text, PLACEHOLDER)?;
+    let is_bare = !text.contains('@');
+    let bare = aor.as_str().split('@').next().filter(|_| is_bare);
+    Ok(bare.unwrap_or(aor.as_str()).to_owned())
 }
 
 /// The Node-ID that `text` writes out, or begins if it is one of `known`; `None` when it names no node.
@@ -64,6 +80,9 @@ pub(crate) fn known_nodes(state: &WatchResponse) -> BTreeSet<NodeId> {
     ids.filter_map(|id| NodeId::try_from(id.as_ref()).ok()).collect()
 }
 
+/// Stands for the domain while a bare name is checked.
+const PLACEHOLDER: &str = "overlay.invalid";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +94,14 @@ mod tests {
         assert_eq!(complete("sip:alice").unwrap(), "alice@dev.p2psip.test");
         assert_eq!(complete("sip:bob@other.test").unwrap(), "bob@other.test");
         assert_eq!(complete("a@b@c").unwrap_err().code(), ExitCode::Usage);
+    }
+
+    #[test]
+    fn a_bare_name_stays_bare_for_an_edge() {
+        let taken = |text| aor_or_bare(text).unwrap();
+        assert_eq!(taken("sip:alice"), "alice");
+        assert_eq!(taken("alice@Dev.p2psip.test"), "alice@dev.p2psip.test");
+        assert_eq!(aor_or_bare("a@b@c").unwrap_err().code(), ExitCode::Usage);
     }
 
     #[test]

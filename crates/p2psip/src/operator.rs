@@ -40,10 +40,19 @@ pub(crate) struct Channels {
     pub(crate) bootstrap: Option<Channel>,
 }
 
-impl Operator {
-    /// Opens the socket at `path` and serves.
-    pub(crate) async fn open(path: &Path, channels: Channels) -> Result<Self, BindError> {
-        let listener = Listener::bind(&Address::Unix(path.to_owned()), None).await?;
+/// The socket before anything answers at it: whoever else wants it learns that it is taken.
+#[derive(Debug)]
+pub(crate) struct Bound(Listener);
+
+impl Bound {
+    /// Opens the socket at `path`.
+    pub(crate) async fn at(path: &Path) -> Result<Self, BindError> {
+        Listener::bind(&Address::Unix(path.to_owned()), None).await.map(Self)
+    }
+
+    /// Serves the components.
+    pub(crate) fn serve(self, channels: Channels) -> Operator {
+        let Self(listener) = self;
         let mut components = vec![
             (OverlayServer::<()>::NAME, channels.overlay.clone()),
             (StorageServer::<()>::NAME, channels.storage.clone()),
@@ -68,11 +77,18 @@ impl Operator {
                 tracing::error!(%error, "the operator's socket failed");
             }
         });
-        Ok(Self {
+        Operator {
             served,
             _health: health,
             task: AbortOnDropHandle::new(task),
-        })
+        }
+    }
+}
+
+impl Operator {
+    /// Opens the socket at `path` and serves.
+    pub(crate) async fn open(path: &Path, channels: Channels) -> Result<Self, BindError> {
+        Ok(Bound::at(path).await?.serve(channels))
     }
 
     /// Waits until it fails.

@@ -28,6 +28,19 @@ impl Printer {
         }
     }
 
+    /// Prints one result as [`result`](Self::result) does; when quiet, only the one thing in it that a script wants.
+    pub(crate) fn result_or_core<T: Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&T) -> String,
+        core: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
+        match (self.format, self.is_quiet) {
+            (Format::Table, true) => self.write((core(value) + "\n").as_bytes()),
+            _ => self.result(value, table),
+        }
+    }
+
     /// Prints a value as one JSON line.
     pub(crate) fn line<T: Serialize>(&self, value: &T) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;

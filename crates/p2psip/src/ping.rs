@@ -70,7 +70,7 @@ async fn ping(
     for number in 1..=arguments.count {
         ticks.tick().await;
         let answer = reload::call(peer, timeout, &target.destination, &body).await;
-        let attempt = Attempt::of(answer).map_err(|status| Failure::of_status(&status, &peer.name))?;
+        let attempt = Attempt::of(answer).map_err(|status| peer.failed(&status))?;
         printer.guide(&attempt.line(number))?;
         attempts.push(attempt);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let peer = Peer::of(global, Role::SipEdge)?;
     let aor = match &arguments.user {
-        Some(user) => names::aor_at(&peer, global.timeout, user).await?.as_str().to_owned(),
+        Some(user) => names::aor_or_bare(user)?,
         None => String::new(),
     };
     let request = unbounded(RegistrationsRequest {

@@ -38,7 +38,7 @@ pub(crate) trait Component: Send + 'static {
     /// Why it ended.
     type Error: Display + Send;
     /// How long it may take to end.
-    const GRACE: Duration = Duration::from_secs(5);
+    const GRACE: Duration = COMPONENT_TIME;
     /// Waits for its own end.
     fn join(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Ends it.
@@ -211,8 +211,7 @@ impl Component for Renewal {
 
 impl Component for sip_edge::Server {
     type Error = sip_edge::Failure;
-    /// RFC 3261 §17.1.1.2: no transaction waits longer, 64 times T1.
-    const GRACE: Duration = Duration::from_secs(32);
+    const GRACE: Duration = TRANSACTION_TIME;
 
     async fn join(&mut self) -> Result<(), Self::Error> {
         Self::join(self).await
@@ -237,6 +236,11 @@ impl Component for Operator {
         Ok(())
     }
 }
+
+/// How long a component has to end: an idle one needs none of it, one whose neighbour does not answer is cut then.
+const COMPONENT_TIME: Duration = Duration::from_secs(5);
+/// How long an edge has. RFC 3261 §17.1.1.2: no transaction waits longer, 64 times T1.
+const TRANSACTION_TIME: Duration = Duration::from_secs(32);
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,10 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 /// Makes a folder, and those above it that are missing, that only this user can look into. One that is there is closed to others.
 ///
@@ -12,6 +14,34 @@ use std::path::Path;
 pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+/// Makes a folder that only this user can look into, where others may make folders too, as in `/tmp`. One that is there must be
+/// this user's and closed already: who else has made it may have put something in.
+///
+/// # Errors
+/// What the system says, or that the folder is not this user's alone.
+pub fn claim_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match is_own_folder(path)? {
+            true => Ok(()),
+            false => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it is not a folder of this user that is closed to others",
+            )),
+        },
+        made => made,
+    }
+}
+
+/// Whether there is a folder (and no link to one) that is this user's and closed to others.
+///
+/// # Errors
+/// What the system says.
+pub fn is_own_folder(path: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(path)?;
+    let is_closed = metadata.permissions().mode() & 0o077 == 0;
+    Ok(metadata.is_dir() && is_closed && metadata.uid() == geteuid().as_raw())
 }
 
 /// Writes a file that only this user can read: after a crash it is there whole, or as it was.

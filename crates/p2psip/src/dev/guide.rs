@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::users::{DOMAIN, PASSWORD, USERS};
-use crate::connect::default_socket;
+use crate::socket;
 
 /// The text under the ladder. Its last line tells how it ends.
-pub(crate) fn guide(edges: &[SocketAddr], socket: &Path, kept: Option<&Path>) -> String {
+pub(crate) fn guide(edges: &[SocketAddr], path: &Path, kept: Option<&Path>) -> String {
     let users = USERS.join(" or ");
     let proxies: Vec<String> = edges
         .iter()
@@ -26,10 +26,11 @@ pub(crate) fn guide(edges: &[SocketAddr], socket: &Path, kept: Option<&Path>) ->
     } else {
         ""
     };
-    // The commands find the default socket by themselves.
-    let peer = match default_socket() {
-        Some(path) if path == socket => String::new(),
-        _ => format!(" --peer unix:{}", socket.display()),
+    // The commands find this user's socket by themselves.
+    let is_found = socket::folders().iter().any(|folder| folder.join(socket::DEV) == path);
+    let peer = match is_found {
+        true => String::new(),
+        false => format!(" --peer unix:{}", path.display()),
     };
     // As it was typed, so that a line can be copied.
     let program = std::env::args().next().unwrap_or_else(|| "p2psip".to_owned());
@@ -59,7 +60,7 @@ Ctrl-C ends it.
 ",
         first = USERS[0],
         other = USERS[1],
-        socket = socket.display(),
+        socket = path.display(),
     )
 }
 

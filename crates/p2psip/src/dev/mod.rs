@@ -4,6 +4,7 @@
 //! demonstration call with two built-in phones ([`phone`]), [`record`] listens to it and [`ladder`] draws it.
 
 mod call;
+mod door;
 mod folder;
 mod guide;
 mod ladder;
@@ -19,47 +20,48 @@ mod rotation;
 mod trace;
 mod users;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use rpc::Role;
 use runtime::signal::Shutdown;
 use runtime::telemetry::{Options, Privacy};
 use runtime::{ExitCode, telemetry};
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use self::call::{Call, Edges};
-use self::folder::{Folder, failed};
+use self::door::Door;
+use self::folder::Folder;
 use self::overlay::Overlay;
+use self::ports::{FIRST, Ports};
 use self::record::Recorder;
 use self::report::Report;
 use crate::cli::{Dev, Global};
-use crate::connect::{Peer, default_socket};
+use crate::connect::Peer;
 use crate::failure::Failure;
 use crate::lookup::{self, Lookup};
 use crate::output::Printer;
 use crate::supervisor::Supervisor;
+use crate::{socket, threads};
 
 /// Runs the overlay until it is done or asked to end.
 pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let recorder = Recorder::default();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
-        .block_on(async {
-            listen(arguments, global, &recorder)?;
-            let shutdown = Shutdown::listen().map_err(Failure::internal)?;
-            let session = Session {
-                arguments,
-                global,
-                printer,
-                recorder: &recorder,
-            };
-            let outcome = session.run(shutdown.token()).await;
-            telemetry::flush(FLUSH).await;
-            outcome
-        })
+    threads::run(Builder::new_multi_thread(), async {
+        listen(arguments, global, &recorder)?;
+        let shutdown = Shutdown::listen().map_err(Failure::internal)?;
+        let session = Session {
+            arguments,
+            global,
+            printer,
+            recorder: &recorder,
+        };
+        let outcome = session.run(shutdown.token()).await;
+        telemetry::flush(FLUSH).await;
+        outcome
+    })
 }
 
 /// Starts the log, and the recorder where there will be something to record.
@@ -92,16 +94,19 @@ impl Session<'_> {
     /// Runs until it is done, asked to end, or a component fails; then ends whatever was started, in order.
     async fn run(&self, asked: CancellationToken) -> Result<ExitCode, Failure> {
         let folder = Folder::open(self.arguments.data.as_deref())?;
+        let probe = || Ports::of(self.arguments.bind, FIRST).probe(FIRST);
+        let door = Door::take(&socket::folders(), folder.path(), probe).await?;
+        let socket = door.path.clone();
         let mut supervisor = Supervisor::default();
         let spinner = self.printer.spinner("starting");
         let started = tokio::select! {
-            started = self.start(&folder, &mut supervisor, &spinner) => started.map(Some),
+            started = self.start(&folder, door, &mut supervisor, &spinner) => started.map(Some),
             () = asked.cancelled() => Ok(None),
         };
         spinner.finish_and_clear();
         let outcome = match started {
             Ok(Some(overlay)) => tokio::select! {
-                outcome = self.live(&overlay, &folder) => outcome,
+                outcome = self.live(&overlay, &folder, &socket) => outcome,
                 error = supervisor.failure() => Err(Failure::internal(error)),
                 () = asked.cancelled() => Ok(ExitCode::Ok),
             },
@@ -117,12 +122,13 @@ impl Session<'_> {
     async fn start(
         &self,
         folder: &Folder,
+        door: Door,
         supervisor: &mut Supervisor,
         spinner: &ProgressBar,
     ) -> Result<Overlay, Failure> {
         let (bind, peers) = (self.arguments.bind, self.arguments.peers);
         let overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
-        overlay.open_socket(&socket_path(folder)?, supervisor).await?;
+        overlay.open_socket(door.bound, supervisor);
         spinner.set_message("the edges attach to their peers");
         overlay.attached().await?;
         spinner.set_message("storing the users");
@@ -131,7 +137,7 @@ impl Session<'_> {
     }
 
     /// Makes the call, and stays until somebody ends it.
-    async fn live(&self, overlay: &Overlay, folder: &Folder) -> Result<ExitCode, Failure> {
+    async fn live(&self, overlay: &Overlay, folder: &Folder, socket: &Path) -> Result<ExitCode, Failure> {
         let mut code = ExitCode::Ok;
         if !self.arguments.no_call {
             code = self.demonstrate(overlay).await?;
@@ -141,7 +147,7 @@ impl Session<'_> {
         }
         let edges: Vec<_> = overlay.peers.iter().map(|peer| peer.ports.sip).collect();
         let kept = self.arguments.data.as_ref().map(|_| folder.path());
-        self.printer.guide(&guide::guide(&edges, &socket_path(folder)?, kept))?;
+        self.printer.guide(&guide::guide(&edges, socket, kept))?;
         std::future::pending().await
     }
 
@@ -159,6 +165,7 @@ impl Session<'_> {
         let asked = Peer {
             channel: first.overlay.clone(),
             name: "1".to_owned(),
+            serves: Role::Overlay,
         };
         let mut call = Call::prepare(edges).await.map_err(Failure::internal)?;
         let made = async {
@@ -199,14 +206,3 @@ async fn lookup_bob(peer: &Peer, timeout: Duration) -> Result<lookup::Report, Fa
 
 /// How long the last traces may take.
 const FLUSH: Duration = Duration::from_secs(2);
-
-/// Where the operator's socket is: in the runtime folder of the user if there is one, in the data folder otherwise.
-fn socket_path(folder: &Folder) -> Result<PathBuf, Failure> {
-    let Some(path) = default_socket() else {
-        return Ok(folder.path().join("dev.sock"));
-    };
-    if let Some(parent) = path.parent() {
-        runtime::private::make_folder(parent).map_err(failed(parent))?;
-    }
-    Ok(path)
-}

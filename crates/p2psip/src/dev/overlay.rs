@@ -20,7 +20,7 @@ use super::ports::{FIRST, PortError, Ports};
 use super::users::{DOMAIN, PASSWORD, USERS};
 use crate::enroll::{self, EdgeCredentials, PeerCredentials, Token, now_ms};
 use crate::failure::Failure;
-use crate::operator::{Channels, Operator};
+use crate::operator::{Bound, Channels};
 use crate::supervisor::Supervisor;
 
 /// A running overlay.
@@ -139,18 +139,16 @@ impl Overlay {
             .map_err(|status| Failure::of_status(&status, "1"))
     }
 
-    /// Opens the operator's socket of peer 1.
-    pub(crate) async fn open_socket(&self, path: &Path, supervisor: &mut Supervisor) -> Result<(), Failure> {
-        let Some(first) = self.peers.first() else { return Ok(()) };
+    /// Serves peer 1 at the operator's socket.
+    pub(crate) fn open_socket(&self, socket: Bound, supervisor: &mut Supervisor) {
+        let Some(first) = self.peers.first() else { return };
         let channels = Channels {
             overlay: first.overlay.clone(),
             storage: first.storage.clone(),
             sip_edge: first.sip_edge.clone(),
             bootstrap: Some(self.bootstrap.clone()),
         };
-        let opened = Operator::open(path, channels).await;
-        supervisor.run(OPERATOR, opened.map_err(Failure::cannot_start)?);
-        Ok(())
+        supervisor.run(OPERATOR, socket.serve(channels));
     }
 
     /// Who is who, for the ladder.

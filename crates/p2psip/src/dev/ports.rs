@@ -21,7 +21,7 @@ pub(crate) struct Ports {
 /// A port that is taken, or an address that is not this machine's.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address} for {what} of peer {peer} (key {key}): {source}; end the program that has it, or give another address with --bind"
+    "cannot listen on {address} for {what} of peer {peer} (key {key}): {source}; {}", advice(.source)
 )]
 pub(crate) struct PortError {
     address: SocketAddr,
@@ -29,6 +29,15 @@ pub(crate) struct PortError {
     key: &'static str,
     peer: u16,
     source: io::Error,
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "end the program that has it, or give another address with --bind",
+        io::ErrorKind::AddrNotAvailable => "give an address of this machine with --bind",
+        io::ErrorKind::PermissionDenied => "this user may not listen there",
+        _ => "the system refuses it",
+    }
 }
 
 impl Ports {

@@ -18,12 +18,14 @@ use std::time::Duration;
 use runtime::signal::Shutdown;
 use runtime::telemetry::{self, Options};
 use runtime::{ExitCode, Monitor};
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::supervisor::Supervisor;
+use crate::threads;
 
 pub(crate) use self::create::{Create, Node, token};
 pub(crate) use self::enrolled::folder as credentials_folder;
@@ -48,17 +50,13 @@ pub(crate) enum Part {
 /// Runs until asked to end, or until a component cannot go on.
 pub(crate) fn run(part: Part, file: Option<&Path>, global: &Global) -> Result<ExitCode, Failure> {
     let settings = Settings::load(file)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?
-        .block_on(async {
-            listen(global, &settings)?;
-            let shutdown = Shutdown::listen().map_err(Failure::internal)?;
-            let outcome = live(part, settings, shutdown.token()).await;
-            telemetry::flush(FLUSH).await;
-            outcome
-        })
+    threads::run(Builder::new_multi_thread(), async {
+        listen(global, &settings)?;
+        let shutdown = Shutdown::listen().map_err(Failure::internal)?;
+        let outcome = live(part, settings, shutdown.token()).await;
+        telemetry::flush(FLUSH).await;
+        outcome
+    })
 }
 
 async fn live(part: Part, settings: Settings, asked: CancellationToken) -> Result<ExitCode, Failure> {

@@ -96,9 +96,7 @@ impl Keys<'_> {
             without: without?.iter().map(|id| id.as_bytes().to_vec().into()).collect(),
         };
         let begun = self.client().rotate_record_key(request).await;
-        begun
-            .map(drop)
-            .map_err(|status| Failure::of_status(&status, &self.peer.name))
+        begun.map(drop).map_err(|status| self.peer.failed(&status))
     }
 
     async fn told(&self) -> Result<RecordKeysResponse, Failure> {

@@ -100,11 +100,12 @@ fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
     format!(
         "The overlay {overlay} exists. Next:\n\
          \n\
-         1. Move {off_line} to a place off this host, and keep it: who has it rules the overlay.\n\
+         1. Move {off_line} off this host and keep it safe: whoever holds it controls the overlay.\n\
          2. Start the peer:      p2psip peer -c {file}\n\
          3. In another terminal: export P2PSIP_PEER=unix:{socket}\n\
          \x20  Add users:           p2psip users add alice\n\
-         \x20  For each other host: p2psip token create   and there: p2psip join --run TOKEN\n"
+         \x20  For each other host: p2psip -q token create > FILE\n\
+         \x20  and with it there:   p2psip join --run --token-file FILE\n"
     )
 }
 

@@ -11,13 +11,13 @@ use crate::enroll::{self, Token};
 use crate::failure::Failure;
 use crate::node::{self, Part, Place, credentials_folder};
 use crate::output::Printer;
+use crate::secret;
 
 /// Which overlay, and how this host is reached.
 #[derive(Debug, Args)]
 pub(crate) struct Join {
-    /// What `p2psip token create` printed on a host of the overlay
-    #[arg(value_name = "TOKEN")]
-    token: Token,
+    #[command(flatten)]
+    token: TokenSource,
     /// IP address under which other hosts and phones reach this one [default: the addresses of its interfaces]
     #[arg(long, value_name = "HOST")]
     address: Option<String>,
@@ -29,8 +29,38 @@ pub(crate) struct Join {
     run: bool,
 }
 
+/// Where the token comes from.
+#[derive(Debug, Args)]
+struct TokenSource {
+    /// What `p2psip token create` printed on a host of the overlay; others on this machine can read it here: better --token-file
+    #[arg(
+        value_name = "TOKEN",
+        required_unless_present = "token_file",
+        conflicts_with = "token_file"
+    )]
+    token: Option<Token>,
+    /// Read the token from this file; - for standard input
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl TokenSource {
+    fn read(&self) -> Result<Token, Failure> {
+        let path = match (&self.token, &self.token_file) {
+            (Some(token), _) => return Ok(token.clone()),
+            (None, Some(path)) => path,
+            (None, None) => return Err(Failure::usage("no token: give one with --token-file")),
+        };
+        let text =
+            secret::line_of(path).map_err(|error| Failure::usage(format!("no token can be read from {error}")))?;
+        let token = text.parse::<Token>();
+        token.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    }
+}
+
 /// Enrolls a peer and its edge, and writes what they need. A join that was cut off goes on when it is repeated.
 pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+    let token = arguments.token.read()?;
     let layout = Layout {
         data: &arguments.data,
         address: arguments.address.as_deref(),
@@ -38,19 +68,19 @@ pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Resu
     };
     let place = Place::at(&layout.peer());
     if !place.exists() {
-        place.make(&arguments.token, false)?;
+        place.make(&token, false)?;
     }
-    let spinner = printer.spinner(format!("enrolling in {}", arguments.token.overlay));
+    let spinner = printer.spinner(format!("enrolling in {}", token.overlay));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let enrolled = runtime.map_err(Failure::internal)?.block_on(async {
-        let peer = enroll::peer(&credentials_folder(&layout.component("overlay")), &arguments.token).await?;
-        let edge = enroll::edge(&credentials_folder(&layout.component("sip-edge")), &arguments.token).await?;
+        let peer = enroll::peer(&credentials_folder(&layout.component("overlay")), &token).await?;
+        let edge = enroll::edge(&credentials_folder(&layout.component("sip-edge")), &token).await?;
         Ok::<_, Failure>((peer.node_id(), edge.node_id()))
     });
     spinner.finish_and_clear();
     let (peer, edge) = enrolled?;
     let file = layout.write()?;
-    let (overlay, socket) = (&arguments.token.overlay, layout.socket());
+    let (overlay, socket) = (&token.overlay, layout.socket());
     printer.guide(&format!(
         "Enrolled in {overlay}: Peer ID {peer}, edge {edge}.\n\
          Start it: p2psip peer -c {}\nAsk it:   p2psip --peer unix:{} status\n",
@@ -61,4 +91,61 @@ pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Resu
         return node::run(Part::Peer, Some(&file), global);
     }
     Ok(ExitCode::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        join: Join,
+    }
+
+    fn token() -> Token {
+        Token {
+            overlay: "example.org".into(),
+            root: [7; 32],
+            servers: vec!["https://sip1.example.org:8443".into()],
+            secret: "s3cret".into(),
+        }
+    }
+
+    fn read(arguments: &[&str]) -> Result<Token, Failure> {
+        let line = std::iter::once("join").chain(arguments.iter().copied());
+        Line::try_parse_from(line).unwrap().join.token.read()
+    }
+
+    #[test]
+    fn a_token_comes_from_a_file_or_from_the_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("berlin.token");
+        std::fs::write(&path, format!("{}\n", token())).unwrap();
+        let path = path.to_str().unwrap();
+        assert_eq!(read(&["--token-file", path]).unwrap(), token());
+        assert_eq!(read(&[&token().to_string()]).unwrap(), token());
+    }
+
+    #[test]
+    fn a_file_without_a_token_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("berlin.token");
+        std::fs::write(&path, "p2psip1.cut\n").unwrap();
+        for path in [path, folder.path().join("missing")] {
+            let failure = read(&["--token-file", path.to_str().unwrap()]).unwrap_err();
+            assert_eq!(failure.code(), runtime::ExitCode::Usage);
+            assert!(failure.to_string().contains(path.to_str().unwrap()), "{failure}");
+        }
+    }
+
+    #[test]
+    fn one_token_is_given_and_no_more() {
+        let token = token().to_string();
+        for arguments in [vec!["join"], vec!["join", &token, "--token-file", "-"]] {
+            assert_eq!(Line::try_parse_from(arguments).unwrap_err().exit_code(), 2);
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub(crate) async fn run(command: &Command, global: &Global, printer: &Printer) -
             servers,
         } => {
             let created = tokens.create(id.as_deref(), *edges, *lifetime, servers).await?;
-            printer.result(&created, Created::table)?;
+            printer.result_or_core(&created, Created::table, Created::token)?;
         }
         Command::List => {
             let list = List::new(&tokens.list().await?, now_ms());
@@ -130,7 +130,7 @@ impl Tokens<'_> {
     }
 
     fn failed(&self, status: &tonic::Status) -> Failure {
-        Failure::of_status(status, &self.peer.name)
+        self.peer.failed(status)
     }
 
     fn client(&self) -> BootstrapClient<Channel> {
@@ -158,7 +158,9 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   p2psip token create                                  a peer with one edge, within the next hour
   p2psip token create --edges 2 --lifetime 7d --id berlin
-  p2psip -o json token create | jq -r .token           for scripts
+  p2psip -q token create > berlin.token                the token alone
+  p2psip -q token create | ssh berlin p2psip join --token-file -
+  p2psip -o json token create | jq -r .token           the same for programs
 
 The token is a secret: whoever has it can enroll a peer. It is shown only now.";
 

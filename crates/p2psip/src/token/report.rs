@@ -73,6 +73,11 @@ impl Created {
         }
     }
 
+    /// The token alone.
+    pub(super) fn token(&self) -> String {
+        self.token.clone()
+    }
+
     pub(super) fn table(&self) -> String {
         two_columns(&[
             ("Token", self.token.clone()),
@@ -233,5 +238,6 @@ Expires  2026-11-27T21:01:08Z (in 1 h)
 "
         );
         assert_eq!(created.table(), expected);
+        assert_eq!(created.token(), token.to_string());
     }
 }

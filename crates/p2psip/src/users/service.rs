@@ -79,7 +79,7 @@ impl<'a> Users<'a> {
         match written {
             Ok(version) => Ok(Some(version)),
             Err(status) if status.code() == Code::Aborted => Ok(None),
-            Err(status) => Err(Failure::of_status(&status, &self.peer.name)),
+            Err(status) => Err(self.peer.failed(&status)),
         }
     }
 
