@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod clauses;
 mod image;
+mod limits;
 mod packages;
 mod sim;
 mod step;
@@ -28,6 +29,12 @@ enum Task {
     Ci,
     /// Checks which crate names which, and the tables of clauses in docs/rfc
     Arch,
+    /// Checks the numbers of docs/limits.md against the constants in the code
+    Limits {
+        /// Write the numbers of the code into the page
+        #[arg(long)]
+        write: bool,
+    },
     /// Runs the simulator in an optimised profile
     Sim(sim::Arguments),
     /// Real phones against the real program
@@ -53,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Ci => ci::run(),
         Task::Arch => arch::run().and_then(|()| clauses::run()),
+        Task::Limits { write } => limits::run(write),
         Task::Sim(arguments) => sim::run(&arguments),
         Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
         Task::Bench(arguments) => bench::run(&arguments),
