@@ -34,6 +34,8 @@ pub struct Config {
     /// Digest algorithms offered, in this order: `SHA-256`, `MD5`. Some old phones read only the first. Default: both.
     #[serde(with = "runtime::list")]
     pub algorithms: Vec<Algorithm>,
+    /// Whether credentials of old phones without `qop` are accepted, each for one request only. Default: true.
+    pub digest_without_qop: bool,
     /// Whether the secrets of TLS connections go to the file that SSLKEYLOGFILE names; no setting of a file, `dev` asks for it.
     #[serde(skip)]
     pub key_log: bool,
@@ -92,6 +94,7 @@ impl Default for Config {
             edge_advertise: None,
             names: Vec::new(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            digest_without_qop: true,
             key_log: false,
             data: PathBuf::from("/var/lib/p2psip/sip-edge"),
             listen: Address::Unix("/run/p2psip/sip-edge.sock".into()),

@@ -98,6 +98,7 @@ impl Start {
         let algorithms = config.algorithms.iter().map(|algorithm| (*algorithm).into()).collect();
         let digest = DigestSettings {
             algorithms,
+            accepts_without_qop: config.digest_without_qop,
             ..DigestSettings::default()
         };
         let authenticator = Authenticator::new(now.instant, digest, Arc::clone(&domains), &random::octets());

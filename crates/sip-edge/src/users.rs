@@ -1,10 +1,13 @@
 //! Who sent a request: digest credentials, judged by the user's sealed record.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use sip_core::aor::{Aor, Domains};
-use sip_core::digest::{Algorithm, Authenticator, Claim, Credentials, Ha1, Ha1Pair, Secrets, Side, Verdict};
+use sip_core::digest::{
+    Algorithm, Authenticator, Claim, Credentials, Failure, Ha1, Ha1Pair, Received, Secrets, Side, Verdict,
+};
 use sip_core::message::Message;
 use sip_core::proxy::Answer;
 use usage::user::{Hashes, NameForm, Record, RecordKey, State};
@@ -24,6 +27,7 @@ pub(crate) struct Users {
 pub(crate) struct Asked {
     pub(crate) aor: Aor,
     pub(crate) request: Message,
+    source: SocketAddr,
     side: Side,
     claim: Claim,
 }
@@ -31,6 +35,13 @@ pub(crate) struct Asked {
 impl Asked {
     fn realm(&self) -> (&str, Side) {
         (self.aor.domain(), self.side)
+    }
+
+    fn received(&self) -> Received<'_> {
+        Received {
+            request: &self.request,
+            source: self.source,
+        }
     }
 }
 
@@ -77,26 +88,37 @@ impl Users {
         self.keys.contains_key(&record.public().record_key_version)
     }
 
-    /// Reads the credentials of a request that claims to come from `aor`, as far as this goes without the record.
+    /// Reads the credentials of a request from `source` that claims to come from `aor`, as far as this goes without the record.
     ///
     /// # Errors
     /// With the challenge, when there are none that could be right.
-    pub(crate) fn ask(&mut self, now: Instant, side: Side, aor: &Aor, request: Message) -> Result<Asked, Answer> {
-        match self.authenticator.claim(&request, side, aor) {
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        (side, aor): (Side, &Aor),
+        request: Message,
+        source: SocketAddr,
+    ) -> Result<Asked, Answer> {
+        let received = Received {
+            request: &request,
+            source,
+        };
+        match self.authenticator.claim(now, received, side, aor) {
             Ok(claim) => Ok(Asked {
                 aor: aor.clone(),
                 request,
+                source,
                 side,
                 claim,
             }),
-            Err(_) => Err(self.challenge(now, &request, (aor.domain(), side), false)),
+            Err(failure) => Err(self.challenge(now, received, (aor.domain(), side), failure == Failure::Stale)),
         }
     }
 
     /// Judges by the user's record. A user who does not exist is challenged like one whose password is wrong, so that names cannot be probed.
     pub(crate) fn judge(&mut self, now: Instant, asked: &Asked, record: Option<&Record>) -> Judged {
         let Some(record) = record.filter(|record| record.public().state != State::Removed) else {
-            let challenge = self.challenge(now, &asked.request, asked.realm(), false);
+            let challenge = self.challenge(now, asked.received(), asked.realm(), false);
             return Judged::Refused(challenge, "unknown_user");
         };
         let version = record.public().record_key_version;
@@ -106,12 +128,10 @@ impl Users {
         let Some(secret) = self.open(key, &asked.aor, record) else {
             return Judged::Refused(Answer::new(500).reason("User Record Unreadable"), "unreadable_record");
         };
-        let verdict = self.authenticator.judge(
-            now,
-            &asked.request,
-            (&asked.claim, asked.side),
-            &secrets(&secret.hashes),
-        );
+        let claim = (&asked.claim, asked.side);
+        let verdict = self
+            .authenticator
+            .judge(&asked.request, claim, &secrets(&secret.hashes));
         match verdict {
             Verdict::Right if record.public().state == State::Suspended => {
                 Judged::Refused(Answer::new(403).reason("User Suspended"), "suspended")
@@ -120,8 +140,8 @@ impl Users {
                 Judged::Refused(Answer::new(403).reason("Edge Not Allowed"), "edge_not_allowed")
             }
             Verdict::Right => Judged::Right(secret.display_name),
-            Verdict::Stale => Judged::Stale(self.challenge(now, &asked.request, asked.realm(), true)),
-            Verdict::Wrong => Judged::Wrong(self.challenge(now, &asked.request, asked.realm(), false)),
+            Verdict::Stale => Judged::Stale(self.challenge(now, asked.received(), asked.realm(), true)),
+            Verdict::Wrong => Judged::Wrong(self.challenge(now, asked.received(), asked.realm(), false)),
         }
     }
 
@@ -129,11 +149,11 @@ impl Users {
     pub(crate) fn challenge(
         &mut self,
         now: Instant,
-        request: &Message,
+        received: Received<'_>,
         (realm, side): (&str, Side),
         is_stale: bool,
     ) -> Answer {
-        let values = self.authenticator.challenge(now, request, realm, is_stale);
+        let values = self.authenticator.challenge(now, received, realm, is_stale);
         let answer = Answer::new(side.status());
         values
             .into_iter()

@@ -4,7 +4,7 @@
 //! is known by its Node-ID; which connection serves it is the shell's affair.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// A transport of SIP, as the Via header names it.
@@ -82,6 +82,25 @@ pub enum FlowKind {
     },
 }
 
+/// What one host or site can send from: an IPv4 address, or the /64 of an IPv6 address, within which a host chooses freely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Site(Ipv6Addr);
+
+impl Site {
+    /// Finds the site of an address; one written in IPv6 form counts as the IPv4 address that it is.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.to_ipv6_mapped()),
+            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        }
+    }
+
+    /// Returns the octets that stand for it in a hash.
+    pub fn octets(self) -> [u8; 16] {
+        self.0.octets()
+    }
+}
+
 /// The way one message came, which is also the way back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
@@ -138,5 +157,19 @@ impl Hop {
             },
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_is_an_ipv4_address_or_a_network_of_ipv6() {
+        let site = |text: &str| Site::of(text.parse().unwrap());
+        assert_eq!(site("192.0.2.1"), site("::ffff:192.0.2.1"));
+        assert_ne!(site("192.0.2.1"), site("192.0.2.2"));
+        assert_eq!(site("2001:db8:0:1::1"), site("2001:db8:0:1:ffff::2"));
+        assert_ne!(site("2001:db8:0:1::1"), site("2001:db8:0:2::1"));
     }
 }

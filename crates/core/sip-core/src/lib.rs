@@ -7,6 +7,7 @@ pub mod flow;
 pub mod location;
 pub mod message;
 pub mod proxy;
+pub mod recent;
 mod text;
 pub mod token;
 pub mod transaction;

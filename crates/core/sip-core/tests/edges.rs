@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2psip_sip_core::aor::{Aor, Domains};
-use p2psip_sip_core::digest::{self, Authenticator, Secrets, Side, Verdict};
+use p2psip_sip_core::digest::{self, Authenticator, Failure, Received, Secrets, Side, Verdict};
 use p2psip_sip_core::flow::{Flow, FlowKind, Hop, NodeId, Transport};
 use p2psip_sip_core::location::{Binding, Table};
 use p2psip_sip_core::message::{Message, Name, Reply};
@@ -84,28 +84,30 @@ impl Edge {
     }
 
     /// Authenticates a request, or makes the challenge.
-    fn authenticate(&mut self, now: Instant, request: &Message, side: Side) -> Result<Aor, Box<Message>> {
+    fn authenticate(&mut self, now: Instant, received: Received<'_>, side: Side) -> Result<Aor, Box<Message>> {
+        let request = received.request;
         let aor = Domains::new([DOMAIN.to_owned()])
             .aor(request.from().unwrap().uri)
             .unwrap();
-        let verdict = self.authenticator.claim(request, side, &aor).map(|claim| {
+        let verdict = self.authenticator.claim(now, received, side, &aor).map(|claim| {
             self.authenticator
-                .judge(now, request, (&claim, side), &Secrets::of(&aor, "p2psip"))
+                .judge(request, (&claim, side), &Secrets::of(&aor, "p2psip"))
         });
         match verdict {
             Ok(Verdict::Right) => Ok(aor),
             other => {
-                let is_stale = other == Ok(Verdict::Stale);
+                let is_stale = matches!(other, Ok(Verdict::Stale) | Err(Failure::Stale));
                 let challenge = self
                     .authenticator
-                    .challenge_response(now, request, (DOMAIN, side), is_stale);
+                    .challenge_response(now, received, (DOMAIN, side), is_stale);
                 Err(Box::new(challenge))
             }
         }
     }
 
     fn register(&mut self, now: Instant, request: &Message, flow: &Flow) -> Message {
-        match self.authenticate(now, request, Side::Registrar) {
+        let source = flow.remote;
+        match self.authenticate(now, Received { request, source }, Side::Registrar) {
             Ok(aor) => match self.table.register(UNIX_MS, &aor, request, flow) {
                 Ok(_) => self
                     .table
@@ -320,7 +322,11 @@ impl World {
             }
             Output::Authenticate { id, flow, request, .. } => {
                 let edge = &mut self.edges[place];
-                let answer = match edge.authenticate(now, &request, Side::Proxy) {
+                let received = Received {
+                    request: &request,
+                    source: flow.remote,
+                };
+                let answer = match edge.authenticate(now, received, Side::Proxy) {
                     Ok(aor) => Authenticated::Allowed {
                         binding: edge.table.on_flow(UNIX_MS, &aor, &flow).map(|binding| binding.id),
                         aor,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kv::Batch;
 use sip_core::aor::Aor;
-use sip_core::digest::Side;
+use sip_core::digest::{Received, Side};
 use sip_core::flow::{Flow, FlowKind};
 use sip_core::location::Change;
 use sip_core::message::{Message, Name};
@@ -45,14 +45,18 @@ impl Driver {
         let claimed = claimant(&self.domains, Side::Proxy, &request).or(from);
         let Some(aor) = claimed else {
             let realm = self.default_domain();
+            let received = Received {
+                request: &request,
+                source: flow.remote,
+            };
             let challenge = self
                 .users
-                .challenge(now.instant, &request, (&realm, Side::Proxy), false);
+                .challenge(now.instant, received, (&realm, Side::Proxy), false);
             return self
                 .proxy
                 .handle_authenticated(now.instant, id, Authenticated::Refused(challenge));
         };
-        match self.users.ask(now.instant, Side::Proxy, &aor, request) {
+        match self.users.ask(now.instant, (Side::Proxy, &aor), request, flow.remote) {
             Ok(asked) => self.judge_when_known(now, Purpose::Proxy(id), flow, asked),
             Err(challenge) => self
                 .proxy
@@ -70,7 +74,10 @@ impl Driver {
             _ if flow.kind != FlowKind::Phone => Answer::new(403).reason("Phones Register Here"),
             // RFC 3261 §10.3 step 5.
             None => Answer::new(404),
-            Some(aor) => match self.users.ask(now.instant, Side::Registrar, &aor, request) {
+            Some(aor) => match self
+                .users
+                .ask(now.instant, (Side::Registrar, &aor), request, flow.remote)
+            {
                 Ok(asked) => return self.judge_when_known(now, Purpose::Register(id), flow, asked),
                 Err(challenge) => challenge,
             },

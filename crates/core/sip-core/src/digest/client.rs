@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::credentials::Fields;
-use super::{Algorithm, Credentials, Ha1, Qop, Side, response_of};
+use super::{Algorithm, Credentials, Ha1, Protection, Qop, Side, response_of};
 use crate::message::{Message, Name};
 
 /// Answers challenges for one user, counting the uses of each nonce.
@@ -71,9 +71,11 @@ pub fn answer(challenge: &str, request: &Message, user: (&str, &str), nonce: (&s
         algorithm,
         is_session,
         cnonce: cnonce.into(),
-        nc: format!("{count:08x}").into(),
-        count,
-        qop,
+        protection: Some(Protection {
+            qop,
+            nc: format!("{count:08x}").into(),
+            count,
+        }),
         realm,
     };
     let ha1 = Ha1::of(algorithm, username, &credentials.realm, password);

@@ -30,6 +30,30 @@ impl Qop {
     }
 }
 
+/// What goes with a `qop`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection<'a> {
+    /// What is protected.
+    pub qop: Qop,
+    /// The nonce count as text, which is what gets hashed.
+    pub nc: Cow<'a, str>,
+    /// The nonce count as a number.
+    pub count: u32,
+}
+
+impl<'a> Protection<'a> {
+    fn parse(qop: &str, nc: Cow<'a, str>) -> Option<Self> {
+        // RFC 7616 §3.4: eight hexadecimal digits; fewer are taken too.
+        let is_hex = nc.len() <= 8 && nc.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let count = u32::from_str_radix(&nc, 16).ok().filter(|count| is_hex && *count > 0)?;
+        Some(Self {
+            qop: Qop::parse(qop)?,
+            nc,
+            count,
+        })
+    }
+}
+
 /// The credentials of one Authorization or Proxy-Authorization line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials<'a> {
@@ -47,14 +71,10 @@ pub struct Credentials<'a> {
     pub algorithm: Algorithm,
     /// Whether HA1 is bound to nonce and cnonce.
     pub is_session: bool,
-    /// The client's nonce.
+    /// The client's nonce; empty where there is none.
     pub cnonce: Cow<'a, str>,
-    /// The nonce count as text, which is what gets hashed.
-    pub nc: Cow<'a, str>,
-    /// The nonce count as a number.
-    pub count: u32,
-    /// What is protected.
-    pub qop: Qop,
+    /// What is protected, and the count; none in the credentials of phones older than RFC 2617.
+    pub protection: Option<Protection<'a>>,
 }
 
 impl<'a> Credentials<'a> {
@@ -62,10 +82,16 @@ impl<'a> Credentials<'a> {
     pub fn parse(line: &'a str) -> Option<Self> {
         let fields = Fields::parse(line)?;
         let (algorithm, is_session) = Algorithm::parse(&fields.value("algorithm").unwrap_or("MD5".into()))?;
-        let nc = fields.value("nc")?;
-        // RFC 7616 §3.4: eight hexadecimal digits; fewer are taken too.
-        let is_hex = nc.len() <= 8 && nc.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let count = u32::from_str_radix(&nc, 16).ok().filter(|count| is_hex && *count > 0)?;
+        // RFC 8760 §2.6 item 8: qop is optional to receive, though each challenge has one.
+        let protection = match fields.value("qop") {
+            Some(qop) => Some(Protection::parse(&qop, fields.value("nc")?)?),
+            None => None,
+        };
+        let cnonce = fields.value("cnonce");
+        // RFC 7616 §3.4: a cnonce goes with a qop; HA1 of a session holds it.
+        if cnonce.is_none() && (is_session || protection.is_some()) {
+            return None;
+        }
         Some(Self {
             username: fields.value("username")?,
             realm: fields.value("realm")?,
@@ -74,30 +100,30 @@ impl<'a> Credentials<'a> {
             response: fields.value("response")?,
             algorithm,
             is_session,
-            cnonce: fields.value("cnonce")?,
-            count,
-            nc,
-            // RFC 3261 §22.4 item 8: every challenge here offers qop, so that a client must answer with one.
-            qop: Qop::parse(&fields.value("qop")?)?,
+            cnonce: cnonce.unwrap_or_default(),
+            protection,
         })
     }
 
     /// Writes the header line.
     pub fn write(&self) -> String {
         let session = if self.is_session { "-sess" } else { "" };
-        format!(
-            "Digest username={}, realm={}, nonce={}, uri={}, response=\"{}\", algorithm={}{session}, \
-             cnonce={}, qop={}, nc={}",
+        let mut line = format!(
+            "Digest username={}, realm={}, nonce={}, uri={}, response=\"{}\", algorithm={}{session}",
             quote(&self.username),
             quote(&self.realm),
             quote(&self.nonce),
             quote(&self.uri),
             self.response,
             self.algorithm.name(),
-            quote(&self.cnonce),
-            self.qop.name(),
-            self.nc,
-        )
+        );
+        if !self.cnonce.is_empty() {
+            line.push_str(&format!(", cnonce={}", quote(&self.cnonce)));
+        }
+        if let Some(Protection { qop, nc, .. }) = &self.protection {
+            line.push_str(&format!(", qop={}, nc={nc}", qop.name()));
+        }
+        line
     }
 }
 

@@ -1,7 +1,8 @@
 //! Digest authentication (RFC 3261 §22, RFC 7616, RFC 8760): an edge challenges phones, scripted agents answer.
 //!
 //! A server never sees passwords: user records hold HA1 for each algorithm, for the user names `user` and
-//! `user@domain`. A challenge costs no state; a nonce is remembered once it was used rightly.
+//! `user@domain`. A challenge costs no state but a place in a bounded table of phones that may fail at it; a nonce is
+//! remembered once it was used rightly, and serves only the address that it was given to.
 
 mod client;
 mod credentials;
@@ -13,8 +14,8 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 pub use self::client::{Answerer, answer};
-pub use self::credentials::{Credentials, Qop};
-pub use self::server::{Authenticator, Claim, Failure, Settings, Side, Verdict};
+pub use self::credentials::{Credentials, Protection, Qop};
+pub use self::server::{Authenticator, Claim, Failure, Received, Settings, Side, Verdict};
 
 use crate::text::to_hex;
 
@@ -148,11 +149,16 @@ pub(crate) fn response_of(credentials: &Credentials<'_>, ha1: &Ha1, method: &str
         ha1.digits()
     };
     let uri = credentials.uri.as_bytes();
-    let ha2 = match credentials.qop {
-        Qop::Auth => hash(&[method.as_bytes(), uri]),
-        Qop::AuthInt => hash(&[method.as_bytes(), uri, hash(&[body]).as_bytes()]),
+    let protection = credentials.protection.as_ref();
+    let ha2 = match protection.map(|protection| protection.qop) {
+        Some(Qop::AuthInt) => hash(&[method.as_bytes(), uri, hash(&[body]).as_bytes()]),
+        Some(Qop::Auth) | None => hash(&[method.as_bytes(), uri]),
     };
-    let (nc, qop) = (credentials.nc.as_bytes(), credentials.qop.name().as_bytes());
+    let Some(Protection { qop, nc, .. }) = protection else {
+        // RFC 3261 §22.4 item 8: as RFC 2069 has it.
+        return hash(&[ha1.as_bytes(), nonce, ha2.as_bytes()]);
+    };
+    let (nc, qop) = (nc.as_bytes(), qop.name().as_bytes());
     hash(&[ha1.as_bytes(), nonce, nc, cnonce, qop, ha2.as_bytes()])
 }
 

@@ -6,7 +6,10 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A nonce of ours: time (8 octets, milliseconds since the start), random (8) and a truncated HMAC over both and the realm (16).
+use crate::flow::Site;
+
+/// A nonce of ours: time (8 octets, milliseconds since the start), random (8) and a truncated HMAC over both, the realm and
+/// the site that it was given to (16). So credentials prove that their sender hears what is sent to its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Nonce {
     pub(crate) made_at_ms: u64,
@@ -30,7 +33,7 @@ impl Mint {
         }
     }
 
-    pub(crate) fn make(&mut self, now_ms: u64, realm: &str) -> String {
+    pub(crate) fn make(&mut self, now_ms: u64, realm: &str, site: Site) -> String {
         self.made = self.made.wrapping_add(1);
         // A keyed hash of a counter cannot be told from random octets.
         let mut context = hmac::Context::with_key(&self.key);
@@ -41,7 +44,7 @@ impl Mint {
             made_at_ms: now_ms,
             random,
         };
-        let tag = self.tag(&nonce, realm);
+        let tag = self.tag(&nonce, realm, site);
         let mut octets = Vec::with_capacity(16 + TAG);
         octets.extend_from_slice(&now_ms.to_be_bytes());
         octets.extend_from_slice(&random);
@@ -49,7 +52,7 @@ impl Mint {
         URL_SAFE_NO_PAD.encode(octets)
     }
 
-    pub(crate) fn recognise(&self, text: &str, realm: &str) -> Option<Nonce> {
+    pub(crate) fn recognise(&self, text: &str, realm: &str, site: Site) -> Option<Nonce> {
         if text.len() > 2 * (16 + TAG) {
             return None;
         }
@@ -60,16 +63,17 @@ impl Mint {
             made_at_ms: u64::from_be_bytes(*made_at),
             random: *random,
         };
-        let expected = self.tag(&nonce, realm);
+        let expected = self.tag(&nonce, realm, site);
         aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_ref().get(..TAG)?, tag).ok()?;
         Some(nonce)
     }
 
-    fn tag(&self, nonce: &Nonce, realm: &str) -> hmac::Tag {
+    fn tag(&self, nonce: &Nonce, realm: &str, site: Site) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(b"nonce");
         context.update(&nonce.made_at_ms.to_be_bytes());
         context.update(&nonce.random);
+        context.update(&site.octets());
         context.update(realm.as_bytes());
         context.sign()
     }
@@ -85,7 +89,7 @@ pub(crate) struct Used {
     forgotten_until_ms: Option<u64>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Window {
     highest: u32,
     /// Bit n stands for the count `highest - n`.
@@ -104,11 +108,26 @@ impl Used {
 
     /// Notes the use of a count; `false` when it was used before, or may have been.
     pub(crate) fn take(&mut self, nonce: Nonce, count: u32) -> bool {
-        if let Some(window) = self.windows.get_mut(&nonce) {
-            return window.take(count);
+        self.window(nonce).is_some_and(|window| window.take(count))
+    }
+
+    /// Notes that a nonce was used without a count, which is right only as its first and last use.
+    pub(crate) fn take_whole(&mut self, nonce: Nonce) -> bool {
+        let window = self.window(nonce).filter(|window| **window == Window::default());
+        let is_new = window.is_some();
+        if let Some(window) = window {
+            *window = Window::SPENT;
+        }
+        is_new
+    }
+
+    /// Finds what was used of a nonce; none when that was forgotten.
+    fn window(&mut self, nonce: Nonce) -> Option<&mut Window> {
+        if self.windows.contains_key(&nonce) {
+            return self.windows.get_mut(&nonce);
         }
         if self.forgotten_until_ms.is_some_and(|until| nonce.made_at_ms <= until) {
-            return false;
+            return None;
         }
         if self.windows.len() >= self.capacity
             && let Some(oldest) = self.order.pop_front()
@@ -117,7 +136,7 @@ impl Used {
             self.forgotten_until_ms = self.forgotten_until_ms.max(Some(oldest.made_at_ms));
         }
         self.order.push_back(nonce);
-        self.windows.entry(nonce).or_default().take(count)
+        Some(self.windows.entry(nonce).or_default())
     }
 
     /// Drops what has expired; expired nonces are refused by their time.
@@ -130,6 +149,12 @@ impl Used {
 }
 
 impl Window {
+    /// No count is left.
+    const SPENT: Self = Self {
+        highest: u32::MAX,
+        seen: u64::MAX,
+    };
+
     fn take(&mut self, count: u32) -> bool {
         if count > self.highest {
             let shift = count - self.highest;
@@ -150,16 +175,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_recognised_by_its_maker_and_realm_only() {
-        let mut mint = Mint::new(&[1; 32]);
-        let one = mint.make(5, "example.org");
-        let two = mint.make(5, "example.org");
+    fn a_nonce_is_recognised_by_its_maker_for_its_realm_and_site_only() {
+        let site = |address: &str| Site::of(address.parse().unwrap());
+        let (here, mut mint) = (site("192.0.2.4"), Mint::new(&[1; 32]));
+        let one = mint.make(5, "example.org", here);
+        let two = mint.make(5, "example.org", here);
         assert_ne!(one, two);
-        assert_eq!(mint.recognise(&one, "example.org").unwrap().made_at_ms, 5);
-        assert_eq!(mint.recognise(&one, "example.net"), None);
-        assert_eq!(Mint::new(&[2; 32]).recognise(&one, "example.org"), None);
-        assert_eq!(mint.recognise("", "example.org"), None);
-        assert_eq!(mint.recognise("a nonce of nobody", "example.org"), None);
+        assert_eq!(mint.recognise(&one, "example.org", here).unwrap().made_at_ms, 5);
+        assert_eq!(mint.recognise(&one, "example.net", here), None);
+        assert_eq!(mint.recognise(&one, "example.org", site("192.0.2.5")), None);
+        assert_eq!(Mint::new(&[2; 32]).recognise(&one, "example.org", here), None);
+        assert_eq!(mint.recognise("", "example.org", here), None);
+        assert_eq!(mint.recognise("a nonce of nobody", "example.org", here), None);
     }
 
     #[test]
@@ -177,6 +204,22 @@ mod tests {
         assert!(!used.take(nonce, 3));
         assert!(used.take(nonce, u32::MAX));
         assert!(!used.take(nonce, 66));
+    }
+
+    #[test]
+    fn a_nonce_without_count_serves_once_and_alone() {
+        let nonce = |made_at_ms| Nonce {
+            made_at_ms,
+            random: [0; 8],
+        };
+        let mut used = Used::new(2);
+        assert!(used.take_whole(nonce(1)));
+        assert!(!used.take_whole(nonce(1)));
+        assert!(!used.take(nonce(1), 1) && !used.take(nonce(1), u32::MAX));
+        assert!(used.take(nonce(2), 1));
+        assert!(!used.take_whole(nonce(2)));
+        assert!(used.take_whole(nonce(3)), "the oldest makes room");
+        assert!(!used.take_whole(nonce(1)), "it is forgotten, so it may have been used");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The side that challenges.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::nonce::{Mint, Nonce, Used};
-use super::{Algorithm, Credentials, Qop, Secrets, phones, response_of};
+use super::phones::{Offer, Phones};
+use super::{Algorithm, Credentials, Qop, Secrets, response_of};
 use crate::aor::{Aor, Domains};
+use crate::flow::Site;
 use crate::message::{Message, Name};
 use crate::uri::{Host, Uri};
 
@@ -44,6 +47,15 @@ impl Side {
     }
 }
 
+/// A request, and the address that it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'r> {
+    /// The request.
+    pub request: &'r Message,
+    /// Where it came from.
+    pub source: SocketAddr,
+}
+
 /// How challenges are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -52,6 +64,8 @@ pub struct Settings {
     pub algorithms: Vec<Algorithm>,
     /// Whether `auth-int` is offered beside `auth`; it is accepted in any case.
     pub offers_integrity: bool,
+    /// Whether credentials without `qop` are accepted, each under a nonce of its own.
+    pub accepts_without_qop: bool,
     /// How long a nonce lives.
     pub lifetime: Duration,
     /// How many used nonces are remembered; when it is full the oldest is forgotten, and nonces as old as it are stale.
@@ -63,6 +77,7 @@ impl Default for Settings {
         Self {
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             offers_integrity: false,
+            accepts_without_qop: true,
             lifetime: Duration::from_secs(3600),
             // One for each phone that registered within the hour, in about 10 MiB.
             capacity: 100_000,
@@ -75,8 +90,9 @@ impl Default for Settings {
 pub struct Claim {
     algorithm: Algorithm,
     is_full_name: bool,
-    nonce: Option<Nonce>,
-    count: u32,
+    nonce: Nonce,
+    /// None where the credentials have no `qop`.
+    count: Option<u32>,
     /// The line of credentials among those of its header.
     line: usize,
 }
@@ -96,6 +112,9 @@ pub enum Failure {
     /// They were made for a request to a domain that is not served.
     #[error("credentials were made for another domain")]
     OtherDomain,
+    /// Their nonce is too old, or was not given to this address: challenge again with `stale`, whatever the password.
+    #[error("nonce was not given to this address, or is too old")]
+    Stale,
 }
 
 /// What came of a claim.
@@ -103,7 +122,7 @@ pub enum Failure {
 pub enum Verdict {
     /// The request is from the user.
     Right,
-    /// The password is right, but the nonce is old or was used: challenge again with `stale`.
+    /// The password is right, but the nonce was used: challenge again with `stale`.
     Stale,
     /// The response is wrong.
     Wrong,
@@ -115,6 +134,7 @@ pub struct Authenticator {
     domains: Arc<Domains>,
     mint: Mint,
     used: Used,
+    phones: Phones,
     started: Instant,
 }
 
@@ -134,6 +154,7 @@ impl Authenticator {
         Self {
             mint: Mint::new(key),
             used,
+            phones: Phones::new(),
             settings,
             domains,
             started: now,
@@ -141,10 +162,10 @@ impl Authenticator {
     }
 
     /// Makes the header values of a challenge to this request, one for each algorithm, all with the same nonce.
-    pub fn challenge(&mut self, now: Instant, request: &Message, realm: &str, is_stale: bool) -> Vec<String> {
+    pub fn challenge(&mut self, now: Instant, received: Received<'_>, realm: &str, is_stale: bool) -> Vec<String> {
         let now_ms = self.since_start(now);
         self.used.expire(now_ms.saturating_sub(self.lifetime_ms()));
-        let nonce = self.mint.make(now_ms, realm);
+        let nonce = self.mint.make(now_ms, realm, Site::of(received.source.ip()));
         let stale = if is_stale { ", stale=true" } else { "" };
         let qop = if self.settings.offers_integrity {
             "auth,auth-int"
@@ -152,43 +173,59 @@ impl Authenticator {
             "auth"
         };
         let realm = super::credentials::quote(realm);
-        let write = |algorithm: &Algorithm| {
+        let write = |algorithm: Algorithm| {
             format!(
                 "Digest realm={realm}, nonce=\"{nonce}\", algorithm={}, qop=\"{qop}\"{stale}",
                 algorithm.name()
             )
         };
-        let knows_only_md5 = phones::knows_only_md5(request);
-        let offered = self.settings.algorithms.iter();
-        offered
-            .filter(|algorithm| **algorithm == Algorithm::Md5 || !knows_only_md5)
-            .map(write)
-            .collect()
+        self.offered(received).into_iter().map(write).collect()
+    }
+
+    /// The algorithms for this phone, in the order in which it is to read them.
+    fn offered(&mut self, received: Received<'_>) -> Vec<Algorithm> {
+        let configured = &self.settings.algorithms;
+        if !configured.contains(&Algorithm::Md5) {
+            return configured.clone();
+        }
+        let first = match configured.first() {
+            Some(Algorithm::Md5) => Offer::Md5First,
+            _ => Offer::All,
+        };
+        let others = configured.iter().copied().filter(|it| *it != Algorithm::Md5);
+        match self.phones.offer(received, first) {
+            Offer::All => configured.clone(),
+            Offer::Md5First => [Algorithm::Md5].into_iter().chain(others).collect(),
+            Offer::Md5Alone => vec![Algorithm::Md5],
+        }
     }
 
     /// Makes the whole 401 or 407.
     pub fn challenge_response(
         &mut self,
         now: Instant,
-        request: &Message,
+        received: Received<'_>,
         realm: (&str, Side),
         is_stale: bool,
     ) -> Message {
         let (realm, side) = realm;
-        let values = self.challenge(now, request, realm, is_stale);
+        let values = self.challenge(now, received, realm, is_stale);
         let extras: Vec<(Name<'_>, &str)> = values
             .iter()
             .map(|value| (side.challenge_header(), value.as_str()))
             .collect();
-        crate::message::respond(request, side.status(), "", &extras)
+        crate::message::respond(received.request, side.status(), "", &extras)
     }
 
-    /// Reads a request's credentials as far as this goes without the user's record.
+    /// Reads a request's credentials as far as this goes without the user's record. Only those pass whose sender was
+    /// given its nonce at this very address, so that whoever writes another's address into a datagram makes no look-up.
     ///
     /// # Errors
     ///
-    /// Fails when there are none that could be right; each failure is answered with the same challenge.
-    pub fn claim(&self, request: &Message, side: Side, aor: &Aor) -> Result<Claim, Failure> {
+    /// Fails when there are none that could be right; each failure is answered with the same challenge, but for
+    /// [`Failure::Stale`], which adds `stale`.
+    pub fn claim(&mut self, now: Instant, received: Received<'_>, side: Side, aor: &Aor) -> Result<Claim, Failure> {
+        let request = received.request;
         let mut failure = Failure::Missing;
         for (line, text) in request.lines(side.credentials_header()).enumerate() {
             let Some(credentials) = Credentials::parse(text) else {
@@ -198,7 +235,9 @@ impl Authenticator {
             if credentials.realm != aor.domain() {
                 continue;
             }
-            if !self.settings.algorithms.contains(&credentials.algorithm) {
+            self.phones.answered(received);
+            let is_offered = self.settings.algorithms.contains(&credentials.algorithm);
+            if !is_offered || credentials.protection.is_none() && !self.settings.accepts_without_qop {
                 failure = Failure::Malformed;
                 continue;
             }
@@ -211,13 +250,18 @@ impl Authenticator {
                 failure = Failure::OtherDomain;
                 continue;
             }
-            let nonce = self.mint.recognise(&credentials.nonce, aor.domain());
-            let count = credentials.count;
+            let site = Site::of(received.source.ip());
+            let nonce = self.mint.recognise(&credentials.nonce, aor.domain(), site);
+            let oldest_ms = self.since_start(now).saturating_sub(self.lifetime_ms());
+            let Some(nonce) = nonce.filter(|nonce| nonce.made_at_ms >= oldest_ms) else {
+                failure = Failure::Stale;
+                continue;
+            };
             return Ok(Claim {
                 algorithm: credentials.algorithm,
                 is_full_name,
                 nonce,
-                count,
+                count: credentials.protection.as_ref().map(|protection| protection.count),
                 line,
             });
         }
@@ -225,7 +269,7 @@ impl Authenticator {
     }
 
     /// Judges a claim of the same request by the user's record.
-    pub fn judge(&mut self, now: Instant, request: &Message, claim: (&Claim, Side), secrets: &Secrets) -> Verdict {
+    pub fn judge(&mut self, request: &Message, claim: (&Claim, Side), secrets: &Secrets) -> Verdict {
         let (claim, side) = claim;
         let line = request.lines(side.credentials_header()).nth(claim.line);
         let (Some(credentials), Some(pair)) = (line.and_then(Credentials::parse), secrets.pair(claim.algorithm)) else {
@@ -236,27 +280,23 @@ impl Authenticator {
         } else {
             &pair.user
         };
-        let method = request.method();
-        let body = if credentials.qop == Qop::AuthInt {
+        let is_integrity = credentials.protection.as_ref().is_some_and(|it| it.qop == Qop::AuthInt);
+        let body = if is_integrity {
             request.body()
         } else {
             bytes::Bytes::new()
         };
-        let expected = response_of(&credentials, ha1, method.as_str(), &body);
+        let expected = response_of(&credentials, ha1, request.method().as_str(), &body);
         let given = credentials.response.to_ascii_lowercase();
         if aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), given.as_bytes()).is_err() {
             return Verdict::Wrong;
         }
-        let now_ms = self.since_start(now);
-        let lifetime = self.lifetime_ms();
-        match claim.nonce {
-            Some(nonce)
-                if now_ms.saturating_sub(nonce.made_at_ms) <= lifetime && self.used.take(nonce, claim.count) =>
-            {
-                Verdict::Right
-            }
-            _ => Verdict::Stale,
-        }
+        let is_new = match claim.count {
+            Some(count) => self.used.take(claim.nonce, count),
+            // Without a count nothing stops a replay but that the nonce serves this one request.
+            None => self.used.take_whole(claim.nonce),
+        };
+        if is_new { Verdict::Right } else { Verdict::Stale }
     }
 
     /// RFC 8760 §2.6: the `uri` need not be the Request-URI, but whom it stands for must be served here. Phones write
@@ -270,9 +310,9 @@ impl Authenticator {
 
     /// Makes a bare nonce, for tests that write their own challenges.
     #[cfg(test)]
-    pub(crate) fn mint_for_test(&mut self, now: Instant, realm: &str) -> String {
+    pub(crate) fn mint_for_test(&mut self, now: Instant, realm: &str, source: SocketAddr) -> String {
         let now_ms = self.since_start(now);
-        self.mint.make(now_ms, realm)
+        self.mint.make(now_ms, realm, Site::of(source.ip()))
     }
 
     fn since_start(&self, now: Instant) -> u64 {

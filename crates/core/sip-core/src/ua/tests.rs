@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::aor::{Aor, Domains};
-use crate::digest::{Authenticator, Secrets, Side, Verdict};
+use crate::digest::{Authenticator, Received, Secrets, Side, Verdict};
 use crate::location::Table;
 use crate::message::Reply;
 
@@ -233,11 +233,13 @@ fn silence_is_a_408() {
 fn registrar(now: Instant, edge: (&mut Authenticator, &mut Table), request: &Message, password: &str) -> Message {
     let (authenticator, table) = edge;
     let aor = Aor::new("alice", "example.org").unwrap();
-    let Ok(claim) = authenticator.claim(request, Side::Registrar, &aor) else {
-        return authenticator.challenge_response(now, request, ("example.org", Side::Registrar), false);
+    let source = address(1);
+    let received = Received { request, source };
+    let Ok(claim) = authenticator.claim(now, received, Side::Registrar, &aor) else {
+        return authenticator.challenge_response(now, received, ("example.org", Side::Registrar), false);
     };
     let secrets = Secrets::of(&aor, password);
-    if authenticator.judge(now, request, (&claim, Side::Registrar), &secrets) != Verdict::Right {
+    if authenticator.judge(request, (&claim, Side::Registrar), &secrets) != Verdict::Right {
         return Reply::new(request, 403).build();
     }
     let flow = Flow {
