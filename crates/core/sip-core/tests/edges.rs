@@ -339,7 +339,11 @@ impl World {
             Output::Register { id, flow, request, .. } => {
                 let edge = &mut self.edges[place];
                 let response = edge.register(now, &request, &flow);
-                edge.core.handle_registered(now, id, &answer(&response));
+                if response.status() == Some(401) {
+                    edge.core.handle_not_registered(now, id, &answer(&response));
+                } else {
+                    edge.core.handle_registered(now, id, &answer(&response));
+                }
             }
             Output::Resolve { id, query, .. } => {
                 let edge = &mut self.edges[place];

@@ -82,7 +82,7 @@ impl Driver {
                 Err(challenge) => challenge,
             },
         };
-        self.proxy.handle_registered(now.instant, id, &answer);
+        self.proxy.handle_not_registered(now.instant, id, &answer);
     }
 
     fn judge_when_known(&mut self, now: Now, purpose: Purpose, flow: Flow, asked: Asked) {
@@ -142,7 +142,7 @@ impl Driver {
             Purpose::Proxy(id) => self
                 .proxy
                 .handle_authenticated(now.instant, id, Authenticated::Refused(answer)),
-            Purpose::Register(id) => self.proxy.handle_registered(now.instant, id, &answer),
+            Purpose::Register(id) => self.proxy.handle_not_registered(now.instant, id, &answer),
         }
     }
 

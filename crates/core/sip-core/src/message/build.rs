@@ -201,14 +201,16 @@ fn finish(mut head: BytesMut, body: &Bytes) -> Message {
     Message::new(bytes, index)
 }
 
-/// Hashes what is the same in all retransmissions of a request (RFC 3261 §8.2.7).
-fn stateless_tag(request: &Message) -> String {
+/// RFC 3261 §8.2.7: the To tag of an answer that is given without state, the same for each repetition of the request. Its
+/// ACK, which has the same identifiers, is known by it.
+pub(crate) fn stateless_tag(request: &Message) -> String {
+    let number = request.cseq().map(|cseq| cseq.number.to_string());
     let mut hash = Sha256::new();
     for part in [
         request.call_id(),
         request.from_tag(),
         request.branch(),
-        request.header(Name::CSeq),
+        number.as_deref(),
     ] {
         hash.update(part.unwrap_or_default());
         hash.update([0]);

@@ -21,6 +21,7 @@ mod via;
 use bytes::{Bytes, BytesMut};
 
 pub use self::address::Address;
+pub(crate) use self::build::stateless_tag;
 pub use self::build::{Reply, Request, ack_for, cancel_for, reason_phrase, respond};
 pub use self::cseq::CSeq;
 pub use self::edit::Edit;

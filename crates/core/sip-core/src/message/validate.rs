@@ -164,8 +164,9 @@ impl Message {
         match Uri::parse(uri) {
             // RFC 3261 §19.1.1: a Request-URI has no headers part.
             Some(Uri::Sip(sip)) if sip.headers.is_some() => Err(Refusal::new(400, "Headers in Request-URI")),
-            Some(Uri::Sip(_) | Uri::Tel(_)) => Ok(()),
-            Some(Uri::Other(_)) => Err(Refusal::new(416, "Unsupported URI Scheme")),
+            Some(Uri::Sip(_)) => Ok(()),
+            // RFC 3261 §8.2.2.1, §16.3 step 2: there is no table of telephone numbers here.
+            Some(Uri::Tel(_) | Uri::Other(_)) => Err(Refusal::new(416, "Unsupported URI Scheme")),
             None => Err(Refusal::new(400, "Malformed Request-URI")),
         }
     }

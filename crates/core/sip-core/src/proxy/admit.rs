@@ -1,13 +1,16 @@
 //! Who may have what done: the rules before any target is looked for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::api::{Answer, AuthenticateId, Authenticated, Output, Query, RegisterId, Scope, Target};
+use super::conclude::ALLOW_EVENTS;
 use super::context::{Asserted, ContextId};
 use super::core::{Core, Registering, Waiting, reply};
+use super::forward::wants_identity_hidden;
 use super::request::query_of;
 use super::route::Next;
-use crate::aor::Aor;
+use crate::aor::{Aor, Domains};
 use crate::flow::FlowKind;
 use crate::message::{Message, Method, Name};
 use crate::token;
@@ -96,6 +99,7 @@ impl Core {
         let Some(context) = self.contexts.get_mut(&id) else {
             return;
         };
+        context.is_vetted = true;
         context.asserted = Asserted::Set(format!("<{}>", from.to_uri()));
         if context.routed.next.is_some() {
             return self.answer(now, id, &Answer::new(403).reason("Route Not Allowed"));
@@ -124,16 +128,16 @@ impl Core {
             Authenticated::Allowed { aor, display, binding } => (aor, display, binding),
             Authenticated::Refused(answer) => return self.answer(now, id, &answer),
         };
-        let Some(context) = self.contexts.get(&id).filter(|context| !context.is_answered) else {
+        let domains = Arc::clone(&self.settings.domains);
+        let Some(context) = self.contexts.get_mut(&id).filter(|context| !context.is_answered) else {
             return;
         };
-        let from = self.aor_in_from(&context.request);
-        if from.as_ref() != Some(&aor) && !is_anonymous(&context.request) {
+        context.is_vetted = true;
+        context.user = Some(aor.clone());
+        let from = context.request.from().and_then(|from| domains.aor(from.uri).ok());
+        if from.as_ref() != Some(&aor) && !is_anonymous(&domains, &context.request) {
             return self.answer(now, id, &Answer::new(403).reason("From Not Allowed"));
         }
-        let Some(context) = self.contexts.get_mut(&id) else {
-            return;
-        };
         context.asserted = Asserted::Set(asserted(&aor, &display));
         let (transport, address) = (context.flow.transport, context.flow.remote);
         let source = token::Target::Source { transport, address };
@@ -165,6 +169,7 @@ impl Core {
         let Some(context) = self.contexts.get_mut(&id) else {
             return;
         };
+        context.is_vetted = true;
         match (context.routed.next.clone(), context.routed.token) {
             (Some(Next::Edge { node, home }), _) => {
                 context.outcome = Some(super::api::Outcome::Complete { is_known: true });
@@ -235,7 +240,7 @@ impl Core {
             }),
             Method::Publish if is_own => Some(Answer::new(405).header(Name::Allow, ALLOW)),
             Method::Subscribe if is_own && OWN_PACKAGES.contains(&event.trim()) => {
-                Some(Answer::new(489).header(Name::AllowEvents, "dialog, presence, refer"))
+                Some(Answer::new(489).header(Name::AllowEvents, ALLOW_EVENTS))
             }
             _ => None,
         }
@@ -262,10 +267,15 @@ impl Core {
     }
 }
 
-/// RFC 3323 §4.1.1.3: what a caller who hides writes into From.
-fn is_anonymous(request: &Message) -> bool {
+/// Tells whether From hides the caller: RFC 3323 §4.1.1.3 has one URI for that. Many phones write their own domain into it,
+/// and say by Privacy what they mean.
+fn is_anonymous(domains: &Domains, request: &Message) -> bool {
     let uri = request.from().and_then(|from| from.parsed_uri()).and_then(Uri::sip);
-    uri.is_some_and(|uri| matches!(uri.host, Host::Name(name) if name.eq_ignore_ascii_case("anonymous.invalid")))
+    uri.is_some_and(|uri| {
+        let is_nowhere = matches!(uri.host, Host::Name(name) if name.eq_ignore_ascii_case("anonymous.invalid"));
+        let is_nobody = uri.user.is_some_and(|user| user.eq_ignore_ascii_case("anonymous"));
+        is_nowhere || is_nobody && domains.is_own(uri.host) && wants_identity_hidden(request)
+    })
 }
 
 /// Writes P-Asserted-Identity (RFC 3325 §9.1).

@@ -48,7 +48,8 @@ pub enum Output {
         /// Its context.
         context: ContextId,
     },
-    /// A REGISTER for the registrar. Answered once with [`Core::handle_registered`](super::Core::handle_registered).
+    /// A REGISTER for the registrar. Answered once with [`Core::handle_registered`](super::Core::handle_registered) or
+    /// [`Core::handle_not_registered`](super::Core::handle_not_registered).
     Register {
         /// Repeated by the answer.
         id: RegisterId,

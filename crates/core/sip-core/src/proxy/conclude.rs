@@ -7,7 +7,10 @@ use super::best;
 use super::branch::Verdict;
 use super::context::{Context, ContextId, Retry};
 use super::core::{Core, reply};
-use crate::message::{Edit, Message, Name};
+use crate::message::{Edit, Message, Method, Name};
+
+/// The packages that phones serve, for a 489.
+pub(super) const ALLOW_EVENTS: &str = "dialog, presence, refer";
 
 /// Seconds after which a caller may try again when this edge cannot look anybody up.
 const RETRY_WHEN_ISOLATED: &str = "10";
@@ -37,7 +40,7 @@ impl Core {
             return;
         }
         let best = best::choose(context.branches.values().filter_map(|branch| branch.verdict.as_ref())).cloned();
-        let verdict = match best {
+        let verdict = match best.filter(|best| best.code() != 430 || !is_served_by_nobody(context)) {
             // RFC 3261 §16.10: what was cancelled ends with 487 unless somebody refused before.
             Some(verdict) if context.is_cancelled && verdict.code() == 408 => Verdict::Own(487),
             None if context.is_cancelled => Verdict::Own(487),
@@ -71,8 +74,11 @@ impl Core {
             }
             Verdict::Theirs(_) | Verdict::Own(_) => {
                 let mut answer = Answer::new(code);
-                if code == 503 {
-                    answer = answer.header(Name::RetryAfter, RETRY_WHEN_ISOLATED);
+                match code {
+                    503 => answer = answer.header(Name::RetryAfter, RETRY_WHEN_ISOLATED),
+                    // RFC 6665 §8.3.2.
+                    489 => answer = answer.header(Name::AllowEvents, ALLOW_EVENTS),
+                    _ => {}
                 }
                 let response = reply(&context.request, &answer);
                 self.finish(now, id, &response);
@@ -86,8 +92,13 @@ impl Core {
         let Some(context) = self.contexts.get(&id).filter(|context| !context.is_answered) else {
             return;
         };
-        self.layer
-            .respond(now, context.server, status, response.bytes().clone());
+        let (server, bytes) = (context.server, response.bytes().clone());
+        if context.is_vetted {
+            self.layer.respond(now, server, status, bytes);
+        } else {
+            // RFC 3261 §26.3.2.4: a flood of requests from nobody knows whom must not leave state behind.
+            self.layer.respond_once(now, server, status, bytes);
+        }
         self.settled(id, status);
     }
 
@@ -120,11 +131,18 @@ fn without_target(context: &Context) -> u16 {
     match context.outcome {
         // A request that came from an edge is told that the binding is gone (RFC 5626 §5.3.1).
         _ if !context.is_from_phone() => 430,
+        Some(Outcome::Complete { .. }) | None if is_served_by_nobody(context) => 489,
         Some(Outcome::Complete { is_known: false }) => 404,
         Some(Outcome::Complete { is_known: true }) | None => 480,
         Some(Outcome::TimedOut) => 504,
         Some(Outcome::Unavailable) => 503,
     }
+}
+
+/// Tells whether a phone subscribes to its own user, and no other phone of the user is there to serve that. This edge
+/// serves no package itself (RFC 6665 §4.2.1.1: 489), and 480 would have the phone try again and again.
+fn is_served_by_nobody(context: &Context) -> bool {
+    context.method == Method::Subscribe && context.is_to_self()
 }
 
 /// Translates a code for who gets it.

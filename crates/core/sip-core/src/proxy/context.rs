@@ -48,6 +48,11 @@ pub(super) struct Context {
     pub(super) trace: Option<Trace>,
     pub(super) routed: Routed,
     pub(super) asserted: Asserted,
+    /// Whether this edge knows who sent the request: by credentials, a token or a certificate. What it answers to anyone
+    /// else is answered once and forgotten.
+    pub(super) is_vetted: bool,
+    /// The user who was authenticated.
+    pub(super) user: Option<Aor>,
     /// What our Record-Route names on the caller's side, for a phone.
     pub(super) caller: Option<token::Target>,
     /// The user who is asked for, unless the request follows a route.
@@ -91,6 +96,25 @@ impl Context {
     /// Tells whether the request came from a phone, so that this edge is the caller's.
     pub(super) fn is_from_phone(&self) -> bool {
         self.flow.kind == FlowKind::Phone
+    }
+
+    /// Tells whether a user asks for his own AOR.
+    pub(super) fn is_to_self(&self) -> bool {
+        self.user.is_some() && self.user == self.aor
+    }
+
+    /// Tells whether a target is the very phone that sent the request.
+    pub(super) fn came_from(&self, target: &Target) -> bool {
+        let Target::Phone { binding, flow, .. } = target else {
+            return false;
+        };
+        let is_same_flow = flow.as_ref().is_some_and(|flow| {
+            flow.transport == self.flow.transport
+                && flow.connection == self.flow.connection
+                && flow.remote == self.flow.remote
+        });
+        let is_same_binding = binding.is_some_and(|binding| self.caller == Some(token::Target::Binding(binding)));
+        is_same_flow || is_same_binding
     }
 
     /// Tells whether a branch may still bring a final response that is waited for.

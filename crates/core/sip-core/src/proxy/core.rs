@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::api::{
@@ -109,18 +110,33 @@ impl Core {
         self.pump(now);
     }
 
-    /// Takes the registrar's answer to [`Output::Register`].
+    /// Takes the registrar's answer to [`Output::Register`], where the user was authenticated.
     pub fn handle_registered(&mut self, now: Instant, id: RegisterId, answer: &Answer) {
-        if let Some(registering) = self.registers.remove(&id) {
-            let response = reply(&registering.request, answer);
-            self.layer
-                .respond(now, registering.server, answer.code, response.bytes().clone());
-            self.event(Event::Answered {
-                context: registering.context,
-                status: answer.code,
-            });
-        }
+        self.registered(id, answer, |layer, server, bytes| {
+            layer.respond(now, server, answer.code, bytes)
+        });
         self.pump(now);
+    }
+
+    /// Takes the registrar's answer to [`Output::Register`], where it is not known who sent the request: it is answered
+    /// once and forgotten.
+    pub fn handle_not_registered(&mut self, now: Instant, id: RegisterId, answer: &Answer) {
+        self.registered(id, answer, |layer, server, bytes| {
+            layer.respond_once(now, server, answer.code, bytes)
+        });
+        self.pump(now);
+    }
+
+    fn registered(&mut self, id: RegisterId, answer: &Answer, respond: impl FnOnce(&mut Layer, ServerId, Bytes)) {
+        let Some(registering) = self.registers.remove(&id) else {
+            return;
+        };
+        let response = reply(&registering.request, answer);
+        respond(&mut self.layer, registering.server, response.bytes().clone());
+        self.event(Event::Answered {
+            context: registering.context,
+            status: answer.code,
+        });
     }
 
     /// Takes an answer to [`Output::Resolve`].

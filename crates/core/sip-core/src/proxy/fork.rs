@@ -68,6 +68,8 @@ impl Core {
             let known = context.branches.values().map(|branch| &branch.target);
             let is_known = known.chain(&context.waiting).any(|known| is_same(known, &target));
             let is_own = matches!(&target, Target::Edge { node, .. } if *node == own);
+            // A phone that asks for its own user means the user's other phones.
+            let is_own = is_own || context.is_to_self() && context.came_from(&target);
             if !is_known && !is_own && context.branches.len() + context.waiting.len() < MAX_BRANCHES {
                 context.waiting.push(target);
             }

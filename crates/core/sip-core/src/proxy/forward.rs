@@ -187,17 +187,19 @@ fn is_dialog_forming(context: &Context) -> bool {
     can && context.request.to_tag().is_none()
 }
 
+/// RFC 3325 §9.3: what a caller asks for who is to be known to this domain only.
+pub(super) fn wants_identity_hidden(request: &Message) -> bool {
+    let words = request.values(Name::Privacy).flat_map(|value| value.split(';'));
+    words.into_iter().any(|word| word.trim().eq_ignore_ascii_case("id"))
+}
+
 /// Sets or removes who the caller is (RFC 3325 §5, §7).
 fn with_identity<'a>(mut edit: Edit<'a>, context: &Context, hop: &Hop) -> Edit<'a> {
     let request = &context.request;
     if context.asserted != Asserted::Keep {
         edit = edit.remove(Name::PPreferredIdentity);
     }
-    let is_hidden = hop.edge().is_none()
-        && request
-            .values(Name::Privacy)
-            .flat_map(|value| value.split(';'))
-            .any(|word| word.trim().eq_ignore_ascii_case("id"));
+    let is_hidden = hop.edge().is_none() && wants_identity_hidden(request);
     match &context.asserted {
         _ if is_hidden => edit.remove(Name::PAssertedIdentity),
         Asserted::Keep => edit,

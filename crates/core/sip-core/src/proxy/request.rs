@@ -8,7 +8,7 @@ use super::core::{Core, LooseAck, Waiting, reply};
 use super::route::Next;
 use super::trace::traced;
 use crate::flow::{Flow, FlowKind, Hop};
-use crate::message::{Acting, Address, Edit, Fault, Message, Method, Name, ReplyTarget, Via};
+use crate::message::{Acting, Address, Edit, Fault, Message, Method, Name, ReplyTarget, Via, stateless_tag};
 use crate::token;
 use crate::transaction::{AckVerdict, Class, ServerId, ServerKey};
 
@@ -33,6 +33,8 @@ impl Core {
             let known = self.layer.find_server(&key);
             match known.map(|id| self.layer.handle_ack(now, id)) {
                 Some(AckVerdict::Absorb) => {}
+                // It acknowledges an answer that this edge has given and forgotten.
+                None if message.to_tag() == Some(&stateless_tag(&message)) => {}
                 Some(AckVerdict::Pass) | None => self.forward_ack(now, flow, message),
             }
             return;
@@ -46,15 +48,21 @@ impl Core {
         if method == Method::Cancel {
             return self.handle_cancel(now, &flow, &message, key);
         }
-        let fault = message.validate(self.acting(&method, &message)).err();
-        if let Some(Fault::Silence(why)) = fault {
-            return self.event(Event::Dropped { flow, why });
-        }
         let reply_to = self.reply_hop(&flow, &message);
+        let refusal = match message.validate(self.acting(&method, &message)) {
+            Ok(()) => None,
+            Err(Fault::Silence(why)) => return self.event(Event::Dropped { flow, why }),
+            Err(Fault::Refuse(refusal)) => Some(refusal),
+        };
+        let is_known = || matches!(flow.kind, FlowKind::Edge(_)) || self.route(&flow, &message).has_token;
+        if let Some(refusal) = refusal.as_ref().filter(|_| !is_known()) {
+            let bytes = refusal.to_response(&message).bytes().clone();
+            return self.output(Output::Send { hop: reply_to, bytes });
+        }
         let Ok(server) = self.layer.open_server(now, key, class_of(&method), reply_to.clone()) else {
             return self.refuse_without_state(reply_to, &message);
         };
-        if let Some(Fault::Refuse(refusal)) = fault {
+        if let Some(refusal) = refusal {
             let bytes = refusal.to_response(&message).bytes().clone();
             return self.layer.respond(now, server, refusal.code, bytes);
         }
@@ -76,6 +84,8 @@ impl Core {
             reply_to,
             trace,
             asserted: Asserted::Remove,
+            is_vetted: matches!(flow.kind, FlowKind::Edge(_)),
+            user: None,
             caller: None,
             aor: None,
             authenticate: None,
@@ -149,13 +159,12 @@ impl Core {
         let reply_to = self.reply_hop(flow, message);
         // RFC 3261 §9.2: 481 when no transaction matches, else 200 whatever becomes of the INVITE.
         let code = if invite.is_some() { 200 } else { 481 };
-        let response = reply(message, &Answer::new(code));
-        match self.layer.open_server(now, key, Class::Other, reply_to.clone()) {
-            Ok(server) => self.layer.respond(now, server, code, response.bytes().clone()),
-            Err(_) => self.output(Output::Send {
-                hop: reply_to,
-                bytes: response.bytes().clone(),
-            }),
+        let bytes = reply(message, &Answer::new(code)).bytes().clone();
+        let server = invite.map(|_| self.layer.open_server(now, key, Class::Other, reply_to.clone()));
+        match server {
+            Some(Ok(server)) => self.layer.respond(now, server, code, bytes),
+            // What matches nothing leaves nothing behind.
+            Some(Err(_)) | None => self.output(Output::Send { hop: reply_to, bytes }),
         }
         if let Some(context) = context {
             let reason = message.header(Name::Reason).map(str::to_owned);

@@ -190,6 +190,20 @@ impl Layer {
         self.rows.set(&mut server.end_at, owner, Slot::End, Some(end));
     }
 
+    /// Sends a final response and forgets the request, as a stateless server does (RFC 3261 §8.2.7): should it come again,
+    /// it is answered anew, and its ACK matches nothing. A client that has a provisional response repeats its request no
+    /// more, so the response to that one is kept and repeated for it.
+    pub fn respond_once(&mut self, now: Instant, id: ServerId, status: u16, response: Bytes) {
+        if self.server_state(id) != Some(State::Trying) {
+            return self.respond(now, id, status, response);
+        }
+        if let Some(server) = self.servers.get(&id) {
+            let transmit = Event::Transmit(server.reply_to.clone(), response);
+            self.events.push_back(transmit);
+            self.end_server(id);
+        }
+    }
+
     /// Ends a server transaction without an answer: the client has given up (RFC 4320 §4.2).
     pub fn close_server(&mut self, id: ServerId) {
         self.end_server(id);

@@ -61,7 +61,7 @@ fn a_route_that_this_edge_did_not_write_is_refused() {
 
 #[test]
 fn targets_outside_are_not_found() {
-    for uri in ["sip:bob@elsewhere.example", "tel:+358-555-1234567", "sip:example.org"] {
+    for uri in ["sip:bob@elsewhere.example", "sip:example.org"] {
         assert_eq!(
             answers(&Edit::new(&invite(ALICE, "x")).request_uri(uri).apply()),
             ["404"],
@@ -76,10 +76,13 @@ fn targets_outside_are_not_found() {
         ),
         ["480"]
     );
-    assert_eq!(
-        answers(&Edit::new(&invite(ALICE, "x")).request_uri("urn:service:sos").apply()),
-        ["416"]
-    );
+    for uri in ["urn:service:sos", "tel:+358-555-1234567", "http://example.org/"] {
+        assert_eq!(
+            answers(&Edit::new(&invite(ALICE, "x")).request_uri(uri).apply()),
+            ["416"],
+            "{uri}"
+        );
+    }
 }
 
 #[test]
@@ -145,12 +148,138 @@ fn malformed_requests_are_answered_with_the_header_at_fault() {
     scene.run(10);
     let heard = scene.heard(ALICE);
     assert_eq!(heard[0].reason(), Some("Malformed CSeq"));
-    // A refusal is a final response like any other: repeated until its ACK.
-    scene.run(600);
-    assert_eq!(scene.names(ALICE), ["400"]);
-    scene.say(ALICE, &ack_for(&invite(ALICE, "carol"), &heard[0]));
     scene.run(10_000);
     assert_eq!(scene.names(ALICE), [""; 0]);
+    assert!(scene.is_forgotten());
+}
+
+#[test]
+fn what_is_answered_to_a_sender_nobody_knows_is_answered_once_and_forgotten() {
+    let bare = |request: Message| Edit::new(&request).remove(Name::ProxyAuthorization).apply();
+    let more = |method: &str, more: &str| bare(request(method, ALICE, "carol", more));
+    let to_edge = |request: Message| Edit::new(&request).request_uri("sip:example.org").apply();
+    let routed = "Route: <sip:elsewhere.example;lr>\r\n";
+    let cases = [
+        (bare(invite(ALICE, "carol")), "407"),
+        (more("MESSAGE", ""), "407"),
+        (more("INVITE", "Proxy-Require: magic\r\n"), "420"),
+        (more("INVITE", routed), "403"),
+        (more("PUBLISH", ""), "405"),
+        (more("SUBSCRIBE", "Event: message-summary\r\n"), "489"),
+        (to_edge(more("OPTIONS", "")), "200"),
+        (to_edge(more("REGISTER", "Require: magic\r\n")), "420"),
+        (
+            bare(Edit::new(&invite(ALICE, "x")).request_uri("tel:+1").apply()),
+            "416",
+        ),
+        (more("CANCEL", ""), "481"),
+    ];
+    for (request, code) in cases {
+        let mut scene = Scene::new(1, &[ALICE, CAROL]);
+        scene.say(ALICE, &request);
+        scene.run(2);
+        assert!(scene.is_forgotten(), "{code}");
+        let first = scene.heard(ALICE);
+        assert_eq!(first.iter().map(name_of).collect::<Vec<_>>(), [code]);
+        // Nothing is repeated; a repeated request is answered anew and alike.
+        scene.run(40_000);
+        assert_eq!(scene.names(ALICE), [""; 0], "{code}");
+        scene.say(ALICE, &request);
+        scene.run(40_000);
+        let second = scene.heard(ALICE);
+        assert_eq!(second.len(), 1, "{code}");
+        assert_eq!(second[0].to_tag(), first[0].to_tag(), "{code}");
+        assert_eq!(scene.open.len(), 0, "{code}");
+    }
+}
+
+#[test]
+fn the_ack_to_a_forgotten_answer_ends_here() {
+    let mut scene = Scene::new(1, &[ALICE, CAROL]);
+    let bare = Edit::new(&invite(ALICE, "carol"))
+        .remove(Name::ProxyAuthorization)
+        .apply();
+    scene.say(ALICE, &bare);
+    scene.run(10);
+    let challenge = scene.heard(ALICE).remove(0);
+    scene.say(ALICE, &ack_for(&bare, &challenge));
+    scene.run(10);
+    assert_eq!(scene.dropped, [""; 0]);
+    assert_eq!((scene.names(ALICE), scene.names(CAROL)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn what_is_answered_to_a_user_is_repeated_until_it_is_acknowledged() {
+    let mut scene = Scene::new(1, &[ALICE, CAROL]);
+    let unknown = invite(ALICE, "nobody");
+    scene.say(ALICE, &unknown);
+    scene.run(1000);
+    let heard = scene.heard(ALICE);
+    let names: Vec<String> = heard.iter().map(name_of).collect();
+    assert_eq!(names, ["100", "404", "404"]);
+    scene.say(ALICE, &ack_for(&unknown, &heard[1]));
+    scene.run(60_000);
+    assert_eq!(scene.names(ALICE), [""; 0]);
+}
+
+#[test]
+fn a_phone_is_not_sent_its_own_request() {
+    let own_other = Phone {
+        user: "alice",
+        number: 2,
+        edge: 0,
+    };
+    // Only its own phone is there, another one of the user, and another user's line of the same phone.
+    let alone = |method: &str, more: &str| {
+        let mut scene = Scene::new(1, &[ALICE]);
+        scene.say(ALICE, &request(method, ALICE, "alice", more));
+        scene.run(200);
+        scene.names(ALICE)
+    };
+    assert_eq!(alone("INVITE", ""), ["100", "480"]);
+    assert_eq!(alone("MESSAGE", ""), ["480"]);
+    assert_eq!(alone("SUBSCRIBE", "Event: presence\r\n"), ["489"]);
+    let mut scene = Scene::new(1, &[ALICE, own_other]);
+    scene.say(ALICE, &request("SUBSCRIBE", ALICE, "alice", "Event: presence\r\n"));
+    scene.run(200);
+    assert_eq!((scene.names(ALICE), scene.names(own_other).len()), (Vec::new(), 1));
+    let same_phone = Phone { user: "carol", ..ALICE };
+    let mut scene = Scene::new(1, &[ALICE, same_phone]);
+    scene.say(ALICE, &invite(ALICE, "carol"));
+    scene.run(100);
+    assert_eq!(scene.names(ALICE), ["100", "INVITE"]);
+}
+
+#[test]
+fn a_refused_subscription_names_the_packages() {
+    let mut scene = Scene::new(1, &[ALICE]);
+    scene.say(ALICE, &request("SUBSCRIBE", ALICE, "alice", "Event: presence\r\n"));
+    scene.run(200);
+    assert!(scene.heard(ALICE)[0].has(Name::AllowEvents));
+}
+
+#[test]
+fn a_caller_may_hide_in_two_ways() {
+    let call = |from: &str, privacy: &str| {
+        let mut scene = Scene::new(1, &[ALICE, CAROL]);
+        let invite = Edit::new(&invite(ALICE, "carol"))
+            .set(Name::From, format!("<{from}>;tag=1"))
+            .set(Name::Privacy, privacy.to_owned())
+            .apply();
+        scene.say(ALICE, &invite);
+        scene.run(100);
+        let heard = scene.heard(CAROL);
+        let identity = heard.first().map(|invite| invite.has(Name::PAssertedIdentity));
+        (scene.names(ALICE).pop().unwrap_or_default(), identity)
+    };
+    let hidden = ("100".to_owned(), Some(false));
+    assert_eq!(call("sip:anonymous@anonymous.invalid", "id"), hidden);
+    assert_eq!(call("sip:anonymous@example.org", "id"), hidden);
+    assert_eq!(call("sip:Anonymous@198.51.100.1", "header; id"), hidden);
+    let refused = ("403".to_owned(), None);
+    assert_eq!(call("sip:anonymous@example.org", "none"), refused);
+    assert_eq!(call("sip:carol@example.org", "id"), refused);
+    assert_eq!(call("sip:anonymous@elsewhere.example", "id"), refused);
 }
 
 #[test]
@@ -190,10 +319,6 @@ fn a_draining_edge_takes_no_new_work_and_finishes_the_old() {
     let refused = scene.heard(CAROL);
     assert_eq!(refused.iter().map(name_of).collect::<Vec<_>>(), ["503", "503"]);
     assert_eq!(refused[0].header(Name::RetryAfter), Some("10"));
-    // The refused INVITE waits for its ACK.
-    assert_ne!(scene.edges[0].under_way(), 0);
-    scene.say(CAROL, &ack_for(&invite(CAROL, "alice"), &refused[0]));
-    scene.run(10);
     assert_ne!(scene.edges[0].under_way(), 0, "the BYE is not answered yet");
 }
 
@@ -213,7 +338,7 @@ fn stray_messages_are_dropped() {
     scene.say(ALICE, &crate::message::respond(&invite, 200, "", &[]));
     scene.say(
         ALICE,
-        &ack_for(&invite, &crate::message::respond(&invite, 200, "", &[])),
+        &ack_for(&invite, &crate::message::Reply::new(&invite, 200).tag("callee").build()),
     );
     scene.run(100);
     assert_eq!(scene.names(ALICE), [""; 0]);
