@@ -290,6 +290,11 @@ impl Driver {
                 }
                 self.proxy.handle_message(now.instant, flow, *message);
             }
+            Arrival::KeepAlive { flow, answer } if self.locations.keeps_flow(flow.remote) => {
+                // A lost answer is asked for again, as on any network.
+                let _ = self.hub.send(&flow, answer);
+            }
+            Arrival::KeepAlive { .. } => {}
             Arrival::Undelivered(flow) => self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow)),
             Arrival::Phone(stream) => self.hub.add_phone(stream),
             Arrival::Node { connection, is_dialer } => self.handle_connected(now, *connection, is_dialer),

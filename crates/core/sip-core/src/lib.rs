@@ -8,6 +8,7 @@ pub mod location;
 pub mod message;
 pub mod proxy;
 pub mod recent;
+pub mod stun;
 mod text;
 pub mod token;
 pub mod transaction;

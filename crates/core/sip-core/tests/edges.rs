@@ -147,12 +147,7 @@ impl Edge {
                     transport: *transport,
                     ..phone_flow(self.place, *address)
                 };
-                vec![Target::Phone {
-                    binding: None,
-                    instance: None,
-                    flow: Some(flow),
-                    contact: String::new(),
-                }]
+                vec![Target::without_binding(flow)]
             }
         }
     }
@@ -164,6 +159,8 @@ fn target(binding: &Binding) -> Target {
         instance: binding.instance.as_ref().map(|(instance, _)| instance.clone()),
         flow: binding.flow(),
         contact: binding.request_uri(),
+        q: binding.q,
+        path: binding.path.to_string(),
     }
 }
 

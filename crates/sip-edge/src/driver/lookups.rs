@@ -45,12 +45,7 @@ impl Driver {
             }
             Query::Source { transport, address } => {
                 let flow = self.hub.flow_to(transport, address);
-                let target = flow.map(|flow| Target::Phone {
-                    binding: None,
-                    instance: None,
-                    flow: Some(flow),
-                    contact: String::new(),
-                });
+                let target = flow.map(Target::without_binding);
                 return self.resolved_at_once(now, id, target);
             }
         };
@@ -89,6 +84,8 @@ impl Driver {
             instance: binding.instance.as_ref().map(|(instance, _)| instance.clone()),
             flow: binding.flow().map(|flow| self.hub.usable(flow)),
             contact: binding.request_uri(),
+            q: binding.q,
+            path: binding.path.to_string(),
         }
     }
 

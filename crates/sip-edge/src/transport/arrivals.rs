@@ -2,6 +2,7 @@
 
 use std::task::Poll;
 
+use bytes::Bytes;
 use sip_core::flow::Flow;
 use sip_core::message::Message;
 use tokio::net::TcpStream;
@@ -19,6 +20,8 @@ pub(super) const BURST: usize = 64;
 pub(crate) enum Arrival {
     /// A message on a flow that exists.
     Message { flow: Flow, message: Box<Message> },
+    /// A phone asks by STUN whether its flow stands; with what it is answered if it does.
+    KeepAlive { flow: Flow, answer: Bytes },
     /// A datagram that went out on a flow did not arrive.
     Undelivered(Flow),
     /// A phone has connected.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use sip_core::flow::{Flow, FlowKind, Transport};
 use sip_core::message::{MAX_MESSAGE, Message};
+use sip_core::stun;
 
 use super::arrivals::{Arrival, BURST};
 use super::udp::Socket;
@@ -69,7 +70,14 @@ impl Datagrams {
         self.next = at + 1;
         // An ICMP error of an earlier datagram; the error queue tells of which.
         let Ok(received) = result else { return Some(None) };
-        let bytes = Bytes::copy_from_slice(self.buffer.get(..received.length).unwrap_or_default());
+        let datagram = self.buffer.get(..received.length).unwrap_or_default();
+        if let Some(answer) = stun::answer(datagram, received.remote) {
+            return Some(Some(Arrival::KeepAlive {
+                flow: flow(received.local, received.remote),
+                answer: answer.into(),
+            }));
+        }
+        let bytes = Bytes::copy_from_slice(datagram);
         let Ok(message) = Message::parse_datagram(bytes) else {
             self.dropped += 1;
             return Some(None);

@@ -16,6 +16,8 @@ pub struct Binding {
     pub contact: Box<str>,
     /// The Contact's parameters as registered, without `expires`.
     pub params: Box<str>,
+    /// The Path that the REGISTER came with, its values separated by commas; empty for none (RFC 3327 §5.3).
+    pub path: Box<str>,
     /// `+sip.instance` and `reg-id`, when the phone gave both (RFC 5626 §4).
     pub instance: Option<(Box<str>, u32)>,
     /// The preference in thousandths.
@@ -59,6 +61,11 @@ impl Binding {
                 Some(connection) => self.connection == Some(connection),
                 None => !self.transport.is_reliable() && (self.source == flow.remote || self.remote == flow.remote),
             }
+    }
+
+    /// Returns the address of a phone on UDP that keeps its flow open itself (RFC 5626 §4.4.2).
+    pub(super) fn kept_flow(&self) -> Option<SocketAddr> {
+        (self.instance.is_some() && !self.transport.is_reliable()).then_some(self.source)
     }
 
     /// Returns the Contact URI as it may stand in a request line: without headers and a `method` parameter

@@ -3,7 +3,7 @@
 //! ```text
 //! version (1) | count (2) | count x binding
 //! binding = expires (8) updated (8) cseq (4) q (2) reg-id (4, 0 = none) transport (1) local source remote
-//!           contact params call-id instance
+//!           contact params call-id instance path, which version 1 does not have
 //! address = 4 or 6 (1) | octets (4 or 16) | port (2)         text = length (2) | UTF-8
 //! ```
 
@@ -24,7 +24,7 @@ pub enum DecodeError {
     Damaged(usize),
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 pub(super) fn encode(bindings: &[Binding]) -> Vec<u8> {
     let mut out = Vec::with_capacity(3 + bindings.len() * 256);
@@ -44,7 +44,13 @@ pub(super) fn encode(bindings: &[Binding]) -> Vec<u8> {
         put_address(&mut out, binding.local);
         put_address(&mut out, binding.source);
         put_address(&mut out, binding.remote);
-        for text in [&binding.contact, &binding.params, &binding.call_id, instance] {
+        for text in [
+            &binding.contact,
+            &binding.params,
+            &binding.call_id,
+            instance,
+            &binding.path,
+        ] {
             put_text(&mut out, text);
         }
     }
@@ -77,13 +83,14 @@ pub(super) fn decode(aor: &Aor, record: &[u8]) -> Result<Vec<Binding>, DecodeErr
         len: record.len(),
     };
     let [version] = reader.take()?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(DecodeError::Version(version));
     }
+    let has_path = version > 1;
     let count = u16::from_be_bytes(reader.take()?);
     let mut bindings = Vec::new();
     for _ in 0..count {
-        bindings.push(reader.binding(aor)?);
+        bindings.push(reader.binding(aor, has_path)?);
     }
     if reader.rest.is_empty() {
         Ok(bindings)
@@ -126,7 +133,7 @@ impl Reader<'_> {
         Ok(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)))
     }
 
-    fn binding(&mut self, aor: &Aor) -> Result<Binding, DecodeError> {
+    fn binding(&mut self, aor: &Aor, has_path: bool) -> Result<Binding, DecodeError> {
         let expires_ms = u64::from_be_bytes(self.take()?);
         let updated_ms = u64::from_be_bytes(self.take()?);
         let cseq = u32::from_be_bytes(self.take()?);
@@ -136,6 +143,7 @@ impl Reader<'_> {
         let transport = transport_of(transport).ok_or_else(|| self.damaged())?;
         let (local, source, remote) = (self.address()?, self.address()?, self.address()?);
         let (contact, params, call_id, instance) = (self.text()?, self.text()?, self.text()?, self.text()?);
+        let path = if has_path { self.text()? } else { Box::default() };
         let instance = (reg_id > 0).then_some((instance, reg_id));
         let id = match &instance {
             Some((instance, reg_id)) => BindingId::of_instance(aor, instance, *reg_id),
@@ -145,6 +153,7 @@ impl Reader<'_> {
             id,
             contact,
             params,
+            path,
             instance,
             q,
             call_id,

@@ -6,12 +6,16 @@
 
 mod binding;
 mod codec;
+mod path;
 mod register;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 pub use self::binding::Binding;
 pub use self::codec::DecodeError;
+pub use self::path::{EXTENSIONS, echo};
 
 use crate::aor::Aor;
 use crate::date::date;
@@ -77,6 +81,8 @@ pub struct Table {
     deadlines: BTreeSet<(u64, Aor)>,
     /// Which AORs were registered over a connection; more than there are is harmless.
     connections: BTreeMap<ConnectionId, BTreeSet<Aor>>,
+    /// How many bindings keep the flow to a UDP address (RFC 5626).
+    kept_flows: BTreeMap<SocketAddr, usize>,
 }
 
 impl Table {
@@ -119,6 +125,11 @@ impl Table {
     /// Finds the binding of an AOR that was made over this flow; over UDP, from the same address.
     pub fn on_flow(&self, now_ms: u64, aor: &Aor, flow: &Flow) -> Option<&Binding> {
         self.bindings(now_ms, aor).find(|binding| binding.is_on(flow))
+    }
+
+    /// Says whether a phone that keeps its flow open is registered from this UDP address.
+    pub fn keeps_flow(&self, source: SocketAddr) -> bool {
+        self.kept_flows.contains_key(&source)
     }
 
     /// Iterates over all AORs and their bindings.
@@ -239,6 +250,14 @@ impl Table {
         }
         for binding in &old {
             self.ids.remove(&binding.id);
+            if let Some(source) = binding.kept_flow()
+                && let Entry::Occupied(mut count) = self.kept_flows.entry(source)
+            {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
         change.is_first = old.is_empty() && !bindings.is_empty();
         change.is_last = !old.is_empty() && bindings.is_empty();
@@ -247,6 +266,9 @@ impl Table {
         }
         for binding in &bindings {
             self.ids.insert(binding.id, aor.clone());
+            if let Some(source) = binding.kept_flow() {
+                *self.kept_flows.entry(source).or_default() += 1;
+            }
             if let Some(connection) = binding.connection {
                 self.connections.entry(connection).or_default().insert(aor.clone());
             }

@@ -1,6 +1,7 @@
 //! What a REGISTER asks for, and whether it gets it (RFC 3261 §10.3).
 
 use super::binding::{Binding, write_params};
+use super::path::{Path, supports};
 use super::{Change, Limits, Table};
 use crate::aor::Aor;
 use crate::flow::Flow;
@@ -40,7 +41,8 @@ impl Table {
         if request.values(Name::Contact).any(|value| value == "*") {
             return self.clear(aor, request, (call_id, cseq));
         }
-        let wanted = read_contacts(request, &self.limits, flow)?;
+        let path = Path::read(request)?;
+        let wanted = read_contacts(request, (&self.limits, &path), flow)?;
         let stored = self.of(aor).iter().filter(|binding| binding.expires_ms > now_ms);
         // RFC 3261 §10.3 step 7: each Contact is compared with what was stored before this request, not with what
         // another Contact of the same request has made of it.
@@ -52,7 +54,7 @@ impl Table {
         }
         let made = wanted.into_iter().filter(|contact| contact.expires > 0);
         let made: Vec<Binding> = made
-            .map(|contact| contact.bind((now_ms, aor), (call_id, cseq), flow))
+            .map(|contact| contact.bind((now_ms, aor), (call_id, cseq), (flow, &path)))
             .collect();
         let kept: Vec<BindingId> = made.iter().map(|binding| binding.id).collect();
         let gone = touched.iter().map(|binding| binding.id);
@@ -103,13 +105,17 @@ fn out_of_order() -> Refusal {
 
 /// Reads the Contacts. Of those that mean the same binding the last one with a lifetime stays: a phone that moved takes
 /// its old Contact back in the request that brings the new one, in either order.
-fn read_contacts<'r>(request: &'r Message, limits: &Limits, flow: &Flow) -> Result<Vec<Wanted<'r>>, Refusal> {
+fn read_contacts<'r>(
+    request: &'r Message,
+    (limits, path): (&Limits, &Path),
+    flow: &Flow,
+) -> Result<Vec<Wanted<'r>>, Refusal> {
     let mut wanted: Vec<Wanted<'r>> = Vec::new();
     for (number, value) in request.values(Name::Contact).enumerate() {
         if number == limits.bindings {
             return Err(Refusal::new(400, "Too many Contacts"));
         }
-        let contact = Wanted::read(value, request, limits, flow)?;
+        let contact = Wanted::read(value, request, (limits, path), flow)?;
         if contact.expires > 0 {
             wanted.retain(|other| other.expires == 0 || !contact.repeats(other));
         }
@@ -124,18 +130,25 @@ fn read_contacts<'r>(request: &'r Message, limits: &Limits, flow: &Flow) -> Resu
 }
 
 impl<'r> Wanted<'r> {
-    fn read(value: &'r str, request: &Message, limits: &Limits, flow: &Flow) -> Result<Self, Refusal> {
+    fn read(value: &'r str, request: &Message, (limits, path): (&Limits, &Path), flow: &Flow) -> Result<Self, Refusal> {
         let address = Address::parse(value).ok_or_else(|| Refusal::new(400, "Malformed Contact"))?;
         let uri = Uri::parse(address.uri).and_then(Uri::sip);
         let uri = uri.ok_or_else(|| Refusal::new(400, "Contact is no SIP URI"))?;
         if address.uri.len() > MAX_CONTACT || address.params.text().len() > MAX_CONTACT {
             return Err(Refusal::new(400, "Contact too long"));
         }
-        let instance = read_instance(&address);
+        let mut instance = read_instance(&address);
+        if instance.is_some() && !path.can_have_flows {
+            // RFC 5626 §6: without its first hop a flow cannot be kept; a phone that counts on it is told.
+            if supports(request, "outbound") {
+                return Err(Refusal::new(439, "First Hop Lacks Outbound Support"));
+            }
+            instance = None;
+        }
         let is_fragile = if flow.transport.is_reliable() {
             instance.is_none()
         } else {
-            is_behind_nat(uri, request, flow)
+            is_translated(request, flow) || path.values.is_empty() && !is_source(uri, flow)
         };
         let expires = lifetime(&address, request, limits);
         if expires > 0 && expires < limits.min_expires {
@@ -178,7 +191,7 @@ impl<'r> Wanted<'r> {
         is_same_flow && is_equivalent(self.address.uri, other.address.uri)
     }
 
-    fn bind(self, owner: (u64, &Aor), source: (&str, u32), flow: &Flow) -> Binding {
+    fn bind(self, owner: (u64, &Aor), source: (&str, u32), (flow, path): (&Flow, &Path)) -> Binding {
         let (now_ms, aor) = owner;
         let contact: Box<str> = self.address.uri.into();
         let id = match &self.instance {
@@ -191,13 +204,16 @@ impl<'r> Wanted<'r> {
         });
         let mut remote = flow.remote;
         // RFC 3581 §4 cares for responses; for requests a phone with two ports names the one it listens on in its Contact.
-        if !flow.transport.is_reliable() && is_source(self.uri, flow) {
-            remote.set_port(self.uri.port_or_default());
+        // So does a proxy in its Path.
+        let listener = path.nearest().or(path.values.is_empty().then_some(self.uri));
+        if let Some(uri) = listener.filter(|uri| !flow.transport.is_reliable() && is_source(*uri, flow)) {
+            remote.set_port(uri.port_or_default());
         }
         Binding {
             id,
             contact,
             params: params.into(),
+            path: path.values.as_str().into(),
             instance: self.instance,
             q: self.q,
             call_id: source.0.into(),
@@ -214,7 +230,7 @@ impl<'r> Wanted<'r> {
 }
 
 /// Reads instance and reg-id where both are there (RFC 5626 §4.2: from 1 up to 2^31 - 1).
-fn read_instance(address: &Address<'_>) -> Option<(Box<str>, u32)> {
+pub(super) fn read_instance(address: &Address<'_>) -> Option<(Box<str>, u32)> {
     let instance = unquote(address.params.value("+sip.instance")?);
     let reg_id: u32 = number(address.params.value("reg-id")?)?;
     (1..1 << 31).contains(&reg_id).then(|| (instance.into(), reg_id))
@@ -237,10 +253,10 @@ fn is_source(contact: SipUri<'_>, flow: &Flow) -> bool {
     contact.host.address().map(|address| address.to_canonical()) == Some(flow.remote.ip().to_canonical())
 }
 
-fn is_behind_nat(contact: SipUri<'_>, request: &Message, flow: &Flow) -> bool {
+/// Says whether the sender calls itself by another address than it is seen at.
+fn is_translated(request: &Message, flow: &Flow) -> bool {
     let sent_by = request.top_via().and_then(|via| via.host.address());
-    let is_translated = sent_by.is_some_and(|address| address.to_canonical() != flow.remote.ip().to_canonical());
-    is_translated || !is_source(contact, flow)
+    sent_by.is_some_and(|address| address.to_canonical() != flow.remote.ip().to_canonical())
 }
 
 /// Reads a `qvalue` (RFC 3261 §25.1): at most 1, with at most three digits behind the point.

@@ -472,7 +472,14 @@ fn records_survive_a_restart() {
     run(
         &mut table,
         NOW,
-        &contact("a", 1, "<sip:a@192.0.2.4>;q=0.5;x=\"y\""),
+        &register(
+            "a",
+            1,
+            &[
+                (Name::Contact, "<sip:a@192.0.2.4>;q=0.5;x=\"y\""),
+                (Name::Path, "<sip:p@192.0.2.4;lr>"),
+            ],
+        ),
         &udp("192.0.2.4:5060"),
     );
     let value = "<sip:b@[2001:db8::4]>;+sip.instance=\"<urn:uuid:0>\";reg-id=3";
@@ -508,10 +515,10 @@ fn damaged_records_are_refused() {
         Table::default().restore(NOW, &alice(), &longer),
         Err(DecodeError::Damaged(record.len()))
     );
-    longer[0] = 2;
+    longer[0] = 3;
     assert_eq!(
         Table::default().restore(NOW, &alice(), &longer),
-        Err(DecodeError::Version(2))
+        Err(DecodeError::Version(3))
     );
 }
 
@@ -534,4 +541,137 @@ fn a_removed_user_leaves_nothing() {
 fn a_listing_tells_the_time() {
     let listing = Table::new(Limits::default()).listing(1_289_690_940_000, &alice());
     assert_eq!(listing, [(Name::Date, "Sat, 13 Nov 2010 23:29:00 GMT".to_owned())]);
+}
+
+#[test]
+fn records_of_version_1_are_read() {
+    let mut table = Table::default();
+    run(
+        &mut table,
+        NOW,
+        &contact("a", 1, "<sip:a@192.0.2.4>"),
+        &udp("192.0.2.4:5060"),
+    );
+    let mut record = table.encode(&alice()).unwrap();
+    // It ended before the empty Path.
+    record[0] = 1;
+    record.truncate(record.len() - 2);
+    let mut restarted = Table::default();
+    restarted.restore(NOW, &alice(), &record).unwrap();
+    assert_eq!(restarted.encode(&alice()), table.encode(&alice()));
+}
+
+const FLOW: &str = "<sip:a@192.0.2.7>;+sip.instance=\"<urn:uuid:0>\";reg-id=1";
+
+#[test]
+fn a_path_is_kept_with_the_binding() {
+    let source = udp("192.0.2.4:40000");
+    let cases: [(&[&str], &str, &str, &str); 4] = [
+        (&[], "", "192.0.2.4:40000", ";expires=300"),
+        (
+            &["<sip:192.0.2.4:5070;lr>"],
+            "<sip:192.0.2.4:5070;lr>",
+            "192.0.2.4:5070",
+            ";expires=3600",
+        ),
+        (
+            &["<sip:t@192.0.2.4;lr;ob>, <sip:inner.test;lr>", "<sip:inmost.test;lr>"],
+            "<sip:t@192.0.2.4;lr;ob>, <sip:inner.test;lr>, <sip:inmost.test;lr>",
+            "192.0.2.4:5060",
+            ";expires=3600",
+        ),
+        (
+            &["<sip:p.test;lr>"],
+            "<sip:p.test;lr>",
+            "192.0.2.4:40000",
+            ";expires=3600",
+        ),
+    ];
+    for (paths, kept, goal, end) in cases {
+        let paths = paths.iter().map(|path| (Name::Path, *path));
+        let headers: Vec<_> = [(Name::Contact, "<sip:a@192.0.2.7>")]
+            .into_iter()
+            .chain(paths)
+            .collect();
+        let mut table = Table::default();
+        let (code, contacts) = run(&mut table, NOW, &register("a", 1, &headers), &source);
+        assert!(code == 200 && contacts[0].ends_with(end), "{kept} {contacts:?}");
+        let alice = alice();
+        let binding = table.bindings(NOW, &alice).next().unwrap();
+        assert_eq!((&*binding.path, binding.remote), (kept, goal.parse().unwrap()));
+    }
+}
+
+#[test]
+fn a_path_that_is_no_route_is_refused() {
+    let long = format!("<sip:{}@192.0.2.4;lr>", "a".repeat(1024));
+    for path in ["<sip:192.0.2.4>", "<tel:+1>", "sip:", long.as_str()] {
+        let request = register("a", 1, &[(Name::Contact, "<sip:a@192.0.2.7>"), (Name::Path, path)]);
+        let (code, _) = run(&mut Table::default(), NOW, &request, &udp("192.0.2.4:5060"));
+        assert_eq!(code, 400, "{path}");
+    }
+}
+
+#[test]
+fn a_flow_is_kept_where_the_first_hop_keeps_it() {
+    let second = (Name::Via, "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK2");
+    let [outbound, ob, path] = [
+        (Name::Supported, "outbound, path"),
+        (Name::Path, "<sip:192.0.2.4;lr;ob>"),
+        (Name::Path, "<sip:192.0.2.4;lr>"),
+    ];
+    // Headers, the answer, whether it says that the flow is kept, and whether it is.
+    type Headers = Vec<(Name<'static>, &'static str)>;
+    let cases: [(Headers, u16, bool, bool); 7] = [
+        (vec![outbound], 200, true, true),
+        (vec![], 200, false, true),
+        (vec![second], 200, false, false),
+        (vec![second, path], 200, false, false),
+        (vec![second, ob], 200, false, true),
+        (vec![second, ob, outbound], 200, true, true),
+        (vec![second, path, outbound], 439, false, false),
+    ];
+    for (mut headers, code, is_told, is_kept) in cases {
+        headers.push((Name::Contact, FLOW));
+        let request = register("a", 1, &headers);
+        let mut table = Table::default();
+        assert_eq!(
+            run(&mut table, NOW, &request, &udp("192.0.2.4:5060")).0,
+            code,
+            "{headers:?}"
+        );
+        let told = echo(&request);
+        assert_eq!(
+            told.iter()
+                .any(|(name, value)| *name == Name::Require && value == "outbound"),
+            is_told,
+            "{headers:?}"
+        );
+        let alice = alice();
+        let has_flow = table.bindings(NOW, &alice).any(|binding| binding.instance.is_some());
+        assert_eq!(has_flow, is_kept, "{headers:?}");
+    }
+    let plain = register("a", 1, &[(Name::Contact, "<sip:a@192.0.2.7>"), outbound, ob]);
+    assert_eq!(echo(&plain), [(Name::Path, ob.1.to_owned())]);
+}
+
+#[test]
+fn a_kept_flow_is_known_by_its_address_while_it_is_bound() {
+    let [home, elsewhere] = ["192.0.2.4:40000", "192.0.2.4:40001"].map(udp);
+    let mut table = Table::default();
+    let flow = FLOW.replace("192.0.2.7", "192.0.2.4");
+    let line = "<sip:b@192.0.2.4>;+sip.instance=\"<urn:uuid:0>\";reg-id=2";
+    run(&mut table, NOW, &contact("a", 1, "<sip:a@192.0.2.4>"), &home);
+    assert!(!table.keeps_flow(home.remote), "it does not say that it keeps it");
+    run(&mut table, NOW, &contact("b", 1, &flow), &home);
+    run(&mut table, NOW, &contact("c", 1, line), &home);
+    run(&mut table, NOW, &contact("b", 2, &flow), &elsewhere);
+    assert!(table.keeps_flow(home.remote) && table.keeps_flow(elsewhere.remote));
+    run(&mut table, NOW, &contact("c", 2, &format!("{line};expires=0")), &home);
+    assert!(!table.keeps_flow(home.remote) && table.keeps_flow(elsewhere.remote));
+    let record = table.encode(&alice()).unwrap();
+    table.remove(&alice());
+    assert!(!table.keeps_flow(elsewhere.remote));
+    table.restore(NOW, &alice(), &record).unwrap();
+    assert!(table.keeps_flow(elsewhere.remote));
 }

@@ -12,6 +12,7 @@ use super::request::query_of;
 use super::route::Next;
 use crate::aor::{Aor, Domains};
 use crate::flow::FlowKind;
+use crate::location;
 use crate::message::{Message, Method, Name};
 use crate::token;
 use crate::uri::{Host, Uri};
@@ -176,8 +177,9 @@ impl Core {
                 self.trying(now, id);
                 self.fork(now, id, vec![Target::Edge { node, home }]);
             }
-            (None, Some(token)) => self.resolve(now, id, query_of(token)),
-            (Some(Next::Foreign) | None, _) => self.answer(now, id, &Answer::new(480)),
+            // What is left of the route may be the path of the phone that the token names; nothing else is followed.
+            (Some(Next::Foreign) | None, Some(token)) => self.resolve(now, id, query_of(token)),
+            (Some(Next::Foreign) | None, None) => self.answer(now, id, &Answer::new(480)),
         }
     }
 
@@ -236,7 +238,7 @@ impl Core {
                 None => Answer::new(200)
                     .header(Name::Allow, ALLOW)
                     .header(Name::Accept, "application/sdp")
-                    .header(Name::Supported, "path"),
+                    .header(Name::Supported, location::EXTENSIONS.join(", ")),
             }),
             Method::Publish if is_own => Some(Answer::new(405).header(Name::Allow, ALLOW)),
             Method::Subscribe if is_own && OWN_PACKAGES.contains(&event.trim()) => {

@@ -155,6 +155,10 @@ pub enum Target {
         flow: Option<Flow>,
         /// The Contact that it registered, which becomes the Request-URI; empty leaves that as it is.
         contact: String,
+        /// How much its user prefers it to other phones at this edge, in thousandths (RFC 3261 §20.10).
+        q: u16,
+        /// The proxies that it registered through, which become the Route (RFC 3327 §5.4); empty for none.
+        path: String,
     },
     /// Another edge.
     Edge {
@@ -166,6 +170,35 @@ pub enum Target {
 }
 
 impl Target {
+    /// Makes the target of a phone without a binding.
+    pub fn without_binding(flow: Flow) -> Self {
+        Self::Phone {
+            binding: None,
+            instance: None,
+            flow: Some(flow),
+            contact: String::new(),
+            q: 1000,
+            path: String::new(),
+        }
+    }
+
+    /// Says whether this target has its turn before the other one. Only phones of one edge are ordered: which of its
+    /// phones another edge prefers is its own affair, and not known here.
+    pub(super) fn outranks(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Target::Phone { q, .. }, Target::Phone { q: other, .. }) => q > other,
+            _ => false,
+        }
+    }
+
+    /// Returns the Route toward a phone that registered through proxies.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Target::Phone { path, .. } => Some(path.as_str()).filter(|path| !path.is_empty()),
+            Target::Edge { .. } => None,
+        }
+    }
+
     /// Returns the instance, of which only one flow may be tried at a time (RFC 5626 §7).
     pub(super) fn instance(&self) -> Option<&str> {
         match self {

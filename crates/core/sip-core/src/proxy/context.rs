@@ -1,6 +1,7 @@
 //! One request on its way: the response context of RFC 3261 §16.7.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::api::{AuthenticateId, Outcome, ResolveId, Target, Trace};
 use super::branch::{Branch, BranchId, State, Verdict};
@@ -65,6 +66,8 @@ pub(super) struct Context {
     pub(super) branches: BTreeMap<BranchId, Branch>,
     /// Targets that cannot have the request yet.
     pub(super) waiting: Vec<Target>,
+    /// When the turn of those that have it ends, if others wait for that.
+    pub(super) turn_ends: Option<Instant>,
     /// RFC 5393 §5.3.3: what is left to share out.
     pub(super) breadth: u32,
     pub(super) is_cancelled: bool,
@@ -115,6 +118,15 @@ impl Context {
         });
         let is_same_binding = binding.is_some_and(|binding| self.caller == Some(token::Target::Binding(binding)));
         is_same_flow || is_same_binding
+    }
+
+    /// Iterates over the branches whose end less preferred targets wait for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = BranchId> {
+        let is_awaited = |branch: &Branch| self.waiting.iter().any(|target| branch.target.outranks(target));
+        let branches = self.branches.iter();
+        branches
+            .filter(move |(_, branch)| branch.is_pending() && is_awaited(branch))
+            .map(|(number, _)| *number)
     }
 
     /// Tells whether a branch may still bring a final response that is waited for.

@@ -13,6 +13,7 @@ use super::branch::BranchId;
 use super::context::{Context, ContextId};
 use super::settings::Settings;
 use crate::flow::{Flow, Hop, NodeId};
+use crate::location;
 use crate::message::{Message, respond};
 use crate::transaction::{self, ClientId, Layer, ServerId};
 
@@ -29,14 +30,23 @@ pub struct Core {
     pub(super) resolves: HashMap<ResolveId, LookUp>,
     pub(super) authentications: HashMap<AuthenticateId, ContextId>,
     pub(super) registers: HashMap<RegisterId, Registering>,
-    /// Deadlines of branches: silence and Timer C.
-    pub(super) deadlines: BTreeSet<(Instant, ContextId, BranchId)>,
+    /// Deadlines of contexts and their branches.
+    pub(super) deadlines: BTreeSet<(Instant, ContextId, Due)>,
     /// When the look-ups end at the latest.
     look_ups: BTreeSet<(Instant, ResolveId)>,
     outputs: VecDeque<Output>,
     next_id: u64,
     /// Seconds of Retry-After while the edge takes no new work.
     pub(super) draining: Option<u32>,
+}
+
+/// What is due at a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// A branch was silent too long, or rang too long (Timer C).
+    Branch(BranchId),
+    /// The targets that are less preferred have their turn.
+    Turn,
 }
 
 /// A look-up that the shell was asked for.
@@ -61,6 +71,8 @@ pub(super) struct LooseAck {
     pub(super) flow: Flow,
     pub(super) message: Message,
     pub(super) popped: usize,
+    /// Whether Route values are left.
+    pub(super) is_routed_on: bool,
 }
 
 /// A REGISTER at the registrar.
@@ -131,7 +143,14 @@ impl Core {
         let Some(registering) = self.registers.remove(&id) else {
             return;
         };
-        let response = reply(&registering.request, answer);
+        let echoed = match answer.code {
+            200..300 => location::echo(&registering.request),
+            _ => Vec::new(),
+        };
+        let answer = echoed
+            .into_iter()
+            .fold(answer.clone(), |answer, (name, value)| answer.header(name, value));
+        let response = reply(&registering.request, &answer);
         respond(&mut self.layer, registering.server, response.bytes().clone());
         self.event(Event::Answered {
             context: registering.context,
@@ -169,7 +188,10 @@ impl Core {
         self.pump(now);
         while let Some(row) = self.deadlines.first().copied().filter(|row| row.0 <= now) {
             self.deadlines.remove(&row);
-            self.branch_deadline(now, row.1, row.2);
+            match row.2 {
+                Due::Branch(branch) => self.branch_deadline(now, row.1, branch),
+                Due::Turn => self.turn_over(now, row.1),
+            }
             self.pump(now);
         }
         while let Some((_, id)) = self.look_ups.first().copied().filter(|row| row.0 <= now) {
@@ -320,8 +342,11 @@ impl Core {
         let (resolve, authenticate, is_answered) = (context.resolve, context.authenticate, context.is_answered);
         for (branch, state) in &context.branches {
             if let Some(at) = state.deadline {
-                self.deadlines.remove(&(at, id, *branch));
+                self.deadlines.remove(&(at, id, Due::Branch(*branch)));
             }
+        }
+        if let Some(at) = context.turn_ends {
+            self.deadlines.remove(&(at, id, Due::Turn));
         }
         self.contexts.remove(&id);
         if !is_answered {

@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::api::{Answer, Event, Outcome, Output, ResolveId, Resolved, Target};
 use super::branch::{Branch, BranchId, Cancel, State};
 use super::context::{Context, ContextId};
-use super::core::{Core, Waiting, reply};
+use super::core::{Core, Due, Waiting, reply};
 use super::forward::Way;
+use super::route::Next;
 use crate::flow::Hop;
 use crate::message::Message;
 use crate::transaction::{ClientKey, Layer, ServerId, server};
@@ -18,9 +19,13 @@ const MAX_BRANCHES: usize = 32;
 impl Core {
     pub(super) fn resolved(&mut self, now: Instant, id: ResolveId, answer: Resolved) {
         match (self.resolves.get(&id).map(|look_up| &look_up.waiting), answer) {
-            (Some(Waiting::Context(context)), Resolved::Targets(targets)) => {
-                let context = *context;
-                self.fork(now, context, targets);
+            (Some(Waiting::Context(context)), Resolved::Targets(mut targets)) => {
+                let id = *context;
+                let is_routed_on = |context: &Context| context.routed.next == Some(Next::Foreign);
+                if self.contexts.get(&id).is_some_and(is_routed_on) {
+                    targets.retain(|target| target.path().is_some());
+                }
+                self.fork(now, id, targets);
             }
             (Some(Waiting::Context(context)), Resolved::Done(outcome)) => {
                 let context = *context;
@@ -42,7 +47,8 @@ impl Core {
                     return;
                 };
                 let Resolved::Targets(targets) = answer else { return };
-                if let Some(flow) = targets.into_iter().find_map(|target| match target {
+                let may_go = |target: &Target| !ack.is_routed_on || target.path().is_some();
+                if let Some(flow) = targets.into_iter().filter(may_go).find_map(|target| match target {
                     Target::Phone { flow, .. } => flow,
                     Target::Edge { .. } => None,
                 }) {
@@ -79,9 +85,49 @@ impl Core {
 
     /// Sends the request to all that may have it now.
     pub(super) fn send_to_waiting(&mut self, now: Instant, id: ContextId) {
+        let mut is_new_turn = false;
         while let Some((target, breadth)) = self.contexts.get_mut(&id).and_then(next_target) {
             self.add_branch(now, id, target, breadth);
+            is_new_turn = true;
         }
+        self.time_turn(now, id, is_new_turn);
+    }
+
+    /// Sees to it that those who wait for others to have had their turn do not wait for ever.
+    fn time_turn(&mut self, now: Instant, id: ContextId, is_new: bool) {
+        let timers = self.settings.branches;
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
+        let is_awaited = context.awaited().next().is_some();
+        if is_awaited && context.turn_ends.is_some() && !is_new {
+            return;
+        }
+        let turn = if context.is_invite() {
+            timers.turn_to_ring
+        } else {
+            timers.turn_to_answer
+        };
+        let ends = is_awaited.then(|| now + turn);
+        if let Some(old) = std::mem::replace(&mut context.turn_ends, ends) {
+            self.deadlines.remove(&(old, id, Due::Turn));
+        }
+        if let Some(at) = ends {
+            self.deadlines.insert((at, id, Due::Turn));
+        }
+    }
+
+    /// Ends the turn of the phones that others wait for (RFC 3261 §16.6: a proxy may bound each step of a serial search).
+    pub(super) fn turn_over(&mut self, now: Instant, id: ContextId) {
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
+        context.turn_ends = None;
+        let over: Vec<BranchId> = context.awaited().collect();
+        for number in over {
+            self.give_up(now, (id, number), 408);
+        }
+        self.evaluate(now, id);
     }
 
     fn add_branch(&mut self, now: Instant, id: ContextId, target: Target, breadth: u32) {
@@ -155,7 +201,7 @@ impl Core {
         };
         let deadline = is_invite.then(|| now + silence);
         if let Some(at) = deadline {
-            self.deadlines.insert((at, id, number));
+            self.deadlines.insert((at, id, Due::Branch(number)));
         }
         Branch {
             target,
@@ -197,19 +243,27 @@ fn send_trying(layer: &mut Layer, now: Instant, server: ServerId, request: &Mess
     }
 }
 
-/// Takes the first target whose turn it is, with its share of Max-Breadth. The others wait: each instance is tried over
-/// one flow at a time (RFC 5626 §7), and breadth that is used up comes back with the answers (RFC 5393 §5.3.3.1).
+/// Takes the first target whose turn it is, with its share of Max-Breadth. The others wait: preferred phones are tried
+/// before others (RFC 3261 §16.6), each instance over one flow at a time (RFC 5626 §7), and breadth that is used up comes back with the answers (RFC 5393 §5.3.3.1).
 fn next_target(context: &mut Context) -> Option<(Target, u32)> {
     let Context { branches, waiting, .. } = context;
     waiting.retain(|target| !to_instance(branches, target).any(Branch::is_answered_by_phone));
-    let is_free = |target: &Target| !to_instance(branches, target).any(Branch::is_pending);
-    let free = waiting.iter().filter(|target| is_free(target)).count();
-    let at = waiting.iter().position(is_free)?;
+    let is_outranked = |target: &Target| {
+        branches
+            .values()
+            .any(|branch| branch.is_pending() && branch.target.outranks(target))
+    };
+    let is_free = |target: &Target| !to_instance(branches, target).any(Branch::is_pending) && !is_outranked(target);
+    let free: Vec<&Target> = waiting.iter().filter(|target| is_free(target)).collect();
+    // RFC 3261 §16.6: the preferred ones first, those of one rank together.
+    let is_first = |target: &Target| is_free(target) && !free.iter().any(|other| other.outranks(target));
+    let first = free.iter().filter(|target| is_first(target)).count();
+    let at = waiting.iter().position(is_first)?;
     if context.breadth == 0 && branches.values().any(|branch| branch.breadth > 0) {
         return None;
     }
     let target = waiting.remove(at);
-    let breadth = share(context, u32::try_from(free).unwrap_or(u32::MAX));
+    let breadth = share(context, u32::try_from(first).unwrap_or(u32::MAX));
     Some((target, breadth))
 }
 

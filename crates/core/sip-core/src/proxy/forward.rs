@@ -34,11 +34,16 @@ impl Core {
         // RFC 3261 §16.6 step 2: only the edge that holds the phone replaces the Request-URI, with the Contact.
         if let Target::Phone { contact, .. } = way.target
             && !contact.is_empty()
+            && context.routed.next.is_none()
         {
             edit = edit.request_uri(contact.as_str());
         }
         if context.routed.popped > 0 {
             edit = edit.pop(Name::Route, context.routed.popped);
+        }
+        // RFC 3327 §5.4: a phone that registered through proxies is reached through them, unless a route is left.
+        if let Some(path) = way.target.path().filter(|_| context.routed.next.is_none()) {
+            edit = edit.prepend(Name::Route, path);
         }
         edit = edit.set(Name::MaxBreadth, way.breadth.to_string());
         if is_dialog_forming(context) {

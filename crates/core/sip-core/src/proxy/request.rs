@@ -8,6 +8,7 @@ use super::core::{Core, LooseAck, Waiting, reply};
 use super::route::Next;
 use super::trace::traced;
 use crate::flow::{Flow, FlowKind, Hop};
+use crate::location;
 use crate::message::{Acting, Address, Edit, Fault, Message, Method, Name, ReplyTarget, Via, stateless_tag};
 use crate::token;
 use crate::transaction::{AckVerdict, Class, ServerId, ServerKey};
@@ -93,6 +94,7 @@ impl Core {
             outcome: None,
             branches: Default::default(),
             waiting: Vec::new(),
+            turn_ends: None,
             breadth: breadth
                 .unwrap_or(self.settings.max_breadth)
                 .min(self.settings.max_breadth),
@@ -141,7 +143,7 @@ impl Core {
     fn acting(&self, method: &Method, message: &Message) -> Acting<'static> {
         let is_server = *method == Method::Register || *method == Method::Options && self.is_to_edge(message);
         if is_server {
-            Acting::Server(&[])
+            Acting::Server(location::EXTENSIONS)
         } else {
             Acting::Proxy(&[])
         }
@@ -187,6 +189,7 @@ impl Core {
             flow,
             message,
             popped: routed.popped,
+            is_routed_on: routed.next.is_some(),
         };
         match (routed.next, routed.token) {
             _ if !is_trusted => self.event(Event::Dropped {
@@ -194,7 +197,7 @@ impl Core {
                 why: "ACK without a token",
             }),
             (Some(Next::Edge { node, home }), _) => self.send_ack(now, &ack, Hop::Edge { node, home }),
-            (None, Some(token)) if self.loose_acks() < MAX_LOOSE_ACKS => {
+            (Some(Next::Foreign) | None, Some(token)) if self.loose_acks() < MAX_LOOSE_ACKS => {
                 self.ask(now, query_of(token), Waiting::Ack(Box::new(ack)));
             }
             _ => self.event(Event::Dropped {

@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::api::{Event, Output, Target};
 use super::branch::{Branch, BranchId, Cancel, State, Verdict};
 use super::context::{Context, ContextId, Retry};
-use super::core::Core;
+use super::core::{Core, Due};
 use crate::flow::{Flow, Hop, NodeId};
-use crate::message::{Acting, Edit, Message, Name, ack_for};
+use crate::message::{Acting, Edit, Message, Method, Name, ack_for};
 use crate::transaction::{ClientId, ClientKey, ResponseVerdict};
 use crate::uri::{DEFAULT_PORT, Host};
 
@@ -195,21 +195,39 @@ impl Core {
         branch.deadline = None;
         match branch.state {
             State::Waiting => {
-                // Should it wake up, it is told that nobody waits.
-                branch.cancel = Cancel::Wanted;
                 let edge = branch.hop.as_ref().and_then(Hop::edge);
-                let code = if edge.is_some() { 480 } else { 408 };
-                context.end_branch(number, State::GivenUp, Verdict::Own(code));
                 if let Some(node) = edge {
                     self.output(Output::EdgeSilent(node));
                 }
-                self.branch_ended((id, number), if edge.is_some() { 480 } else { 408 });
+                self.give_up(now, (id, number), if edge.is_some() { 480 } else { 408 });
                 self.evaluate(now, id);
             }
             // RFC 3261 §16.8: Timer C ends a branch that rings with a CANCEL.
             State::Ringing => self.send_cancel(now, (id, number)),
             State::GivenUp | State::Done => {}
         }
+    }
+
+    /// Goes on without a branch. It is cancelled, or will be should it wake up; a late success still counts.
+    pub(super) fn give_up(&mut self, now: Instant, (id, number): (ContextId, BranchId), code: u16) {
+        self.set_deadline((id, number), None);
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
+        let Some(branch) = context.branches.get_mut(&number) else {
+            return;
+        };
+        // RFC 3261 §9.1: nothing but INVITE is cancelled.
+        let is_invite = context.method == Method::Invite;
+        let is_ringing = is_invite && branch.state == State::Ringing;
+        if is_invite && branch.state == State::Waiting {
+            branch.cancel = Cancel::Wanted;
+        }
+        context.end_branch(number, State::GivenUp, Verdict::Own(code));
+        if is_ringing {
+            self.send_cancel(now, (id, number));
+        }
+        self.branch_ended((id, number), code);
     }
 
     /// Lets the silence of branches to an edge begin now.
@@ -274,10 +292,10 @@ impl Core {
             return;
         };
         if let Some(old) = branch.deadline.take() {
-            self.deadlines.remove(&(old, id, number));
+            self.deadlines.remove(&(old, id, Due::Branch(number)));
         }
         if let Some(new) = at {
-            self.deadlines.insert((new, id, number));
+            self.deadlines.insert((new, id, Due::Branch(number)));
         }
         branch.deadline = at;
     }

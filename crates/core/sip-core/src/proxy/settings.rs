@@ -62,6 +62,10 @@ pub struct BranchTimers {
     /// How long the final answer waits for the end of a look-up. The shell has a shorter limit of its own; this one holds
     /// whatever becomes of the shell's work.
     pub look_up: Duration,
+    /// How long phones that their user prefers ring before the next ones have their turn (RFC 3261 §16.6).
+    pub turn_to_ring: Duration,
+    /// How long they may leave another request than INVITE unanswered: several turns fit into Timer F.
+    pub turn_to_answer: Duration,
 }
 
 impl Default for BranchTimers {
@@ -72,6 +76,8 @@ impl Default for BranchTimers {
             ringing_phone: Duration::from_secs(200),
             ringing_edge: Duration::from_secs(210),
             look_up: Duration::from_secs(10),
+            turn_to_ring: Duration::from_secs(20),
+            turn_to_answer: Duration::from_secs(4),
         }
     }
 }

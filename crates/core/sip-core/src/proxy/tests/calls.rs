@@ -377,3 +377,40 @@ fn answered(scene: &mut Scene, caller: Phone, callee: Phone) -> (Message, Messag
     assert_eq!(scene.names(callee), ["ACK"]);
     (invite, success)
 }
+
+/// Where a proxy in front of carol's phone has bob registered.
+const PATH: &str = "<sip:192.0.2.3;lr;ob>";
+
+#[test]
+fn a_phone_behind_a_proxy_is_reached_through_its_path() {
+    let mut scene = Scene::new(1, &[ALICE, CAROL]);
+    scene.paths.insert(CAROL, PATH.to_owned());
+    scene.say(ALICE, &invite(ALICE, "carol"));
+    scene.run(100);
+    let offered = scene.heard(CAROL).remove(0);
+    assert_eq!(offered.values(Name::Route).collect::<Vec<_>>(), [PATH]);
+    assert_eq!(offered.request_uri(), Some(CAROL.contact().as_str()));
+    // The proxy stays on the way.
+    let proxied = Edit::new(&offered)
+        .prepend(Name::RecordRoute, "<sip:192.0.2.3;lr>")
+        .apply();
+    scene.answer(CAROL, &proxied, 200);
+    scene.run(100);
+    let success = scene.heard(ALICE).pop().unwrap();
+    scene.say(ALICE, &in_dialog("ACK", 1, &proxied, &success, true));
+    scene.say(ALICE, &in_dialog("BYE", 2, &proxied, &success, true));
+    scene.run(100);
+    let heard = scene.heard(CAROL);
+    assert_eq!(heard.iter().map(name_of).collect::<Vec<_>>(), ["ACK", "BYE"]);
+    for request in heard {
+        assert_eq!(request.values(Name::Route).collect::<Vec<_>>(), ["<sip:192.0.2.3;lr>"]);
+    }
+    // Without a Path nothing is forwarded along a route that leads out.
+    scene.paths.clear();
+    scene.say(ALICE, &in_dialog("INFO", 3, &proxied, &success, true));
+    scene.run(100);
+    assert_eq!(
+        (scene.names(CAROL), scene.names(ALICE)),
+        (Vec::new(), vec!["480".to_owned()])
+    );
+}

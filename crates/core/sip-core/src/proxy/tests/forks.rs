@@ -1,5 +1,5 @@
 use super::scene::*;
-use crate::message::{Edit, Message, Name, respond};
+use crate::message::{Edit, Message, Name, cancel_for, respond};
 use crate::proxy::Outcome;
 
 const ALICE: Phone = Phone {
@@ -269,4 +269,145 @@ fn ringing() -> (Scene, Message, Message) {
     scene.run(100);
     let first = |mut messages: Vec<Message>| messages.remove(0);
     (scene, first(desk), first(mobile))
+}
+
+/// Phones of one user that are preferred in the order of their numbers.
+fn ranked(count: u8) -> (Scene, Vec<Phone>) {
+    let phones: Vec<Phone> = (0..count)
+        .map(|number| Phone {
+            user: "bob",
+            number: 20 + number,
+            edge: 0,
+        })
+        .collect();
+    let mut scene = Scene::new(1, &phones);
+    scene.bindings.push(ALICE);
+    for (phone, q) in phones.iter().zip([1000, 700, 700, 200]) {
+        scene.preference.insert(*phone, q);
+    }
+    (scene, phones)
+}
+
+#[test]
+fn preferred_phones_ring_first_and_equal_ones_together() {
+    let (mut scene, phones) = ranked(4);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(200);
+    let offered = scene.heard(phones[0]);
+    assert_eq!(offered.iter().map(name_of).collect::<Vec<_>>(), ["INVITE"]);
+    for phone in &phones[1..] {
+        assert_eq!(scene.names(*phone), [""; 0]);
+    }
+    scene.answer(phones[0], &offered[0], 486);
+    scene.run(200);
+    let second = [1, 2].map(|number| scene.heard(phones[number]).remove(0));
+    assert_eq!(scene.names(phones[3]), [""; 0]);
+    scene.answer(phones[1], &second[0], 480);
+    scene.run(200);
+    assert_eq!(scene.names(phones[3]), [""; 0], "one of equals still rings");
+    scene.answer(phones[2], &second[1], 480);
+    scene.run(200);
+    let last = scene.heard(phones[3]);
+    scene.answer(phones[3], &last[0], 200);
+    scene.run(200);
+    assert_eq!(scene.names(ALICE), ["100", "200"]);
+}
+
+#[test]
+fn the_best_answer_of_all_turns_goes_back() {
+    let (mut scene, phones) = ranked(2);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(200);
+    let offered = scene.heard(phones[0]);
+    scene.answer(phones[0], &offered[0], 486);
+    scene.run(200);
+    let offered = scene.heard(phones[1]);
+    scene.answer(phones[1], &offered[0], 480);
+    scene.run(200);
+    assert_eq!(scene.names(ALICE), ["100", "486"]);
+    let (mut scene, phones) = ranked(2);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(200);
+    let offered = scene.heard(phones[0]);
+    scene.answer(phones[0], &offered[0], 603);
+    scene.run(200);
+    assert_eq!(
+        (scene.names(ALICE), scene.names(phones[1])),
+        (vec!["100".into(), "603".into()], Vec::new())
+    );
+}
+
+#[test]
+fn a_phone_that_only_rings_gives_its_turn_away() {
+    let (mut scene, phones) = ranked(4);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(100);
+    let first = scene.heard(phones[0]).remove(0);
+    scene.answer(phones[0], &first, 180);
+    scene.run(19_800);
+    assert_eq!(scene.names(phones[0]), [""; 0]);
+    scene.run(200);
+    let heard = scene.heard(phones[0]);
+    assert_eq!(heard.iter().map(name_of).collect::<Vec<_>>(), ["CANCEL"]);
+    scene.answer(phones[0], &heard[0], 200);
+    // It says yes a moment too late, or just in time: the call is its, and the others are told.
+    scene.run(100);
+    let second = [1, 2].map(|number| scene.heard(phones[number]).remove(0));
+    second
+        .iter()
+        .zip([1, 2])
+        .for_each(|(invite, number)| drop(scene.answer(phones[number], invite, 180)));
+    scene.run(100);
+    scene.answer(phones[0], &first, 200);
+    scene.run(100);
+    assert_eq!(scene.names(ALICE).last().map(String::as_str), Some("200"));
+    for number in [1, 2] {
+        assert_eq!(scene.names(phones[number]), ["CANCEL"]);
+    }
+    assert_eq!(scene.names(phones[3]), [""; 0]);
+}
+
+#[test]
+fn a_message_that_is_not_answered_goes_on_without_a_cancel() {
+    let (mut scene, phones) = ranked(2);
+    scene.say(ALICE, &request("MESSAGE", ALICE, "bob", ""));
+    scene.run(3500);
+    assert!(scene.names(phones[0]).iter().all(|name| name == "MESSAGE"));
+    assert_eq!(scene.names(phones[1]), [""; 0]);
+    scene.run(1000);
+    let offered = scene.heard(phones[1]);
+    scene.answer(phones[1], &offered[0], 200);
+    scene.run(60_000);
+    assert_eq!(scene.names(ALICE), ["100", "200"]);
+    assert!(scene.names(phones[0]).iter().all(|name| name == "MESSAGE"));
+    assert!(scene.is_forgotten());
+}
+
+#[test]
+fn a_caller_who_gives_up_ends_all_turns() {
+    let (mut scene, phones) = ranked(2);
+    let call = invite(ALICE, "bob");
+    scene.say(ALICE, &call);
+    scene.run(100);
+    let first = scene.heard(phones[0]).remove(0);
+    scene.answer(phones[0], &first, 180);
+    scene.run(100);
+    scene.say(ALICE, &cancel_for(&call));
+    scene.run(100);
+    let heard = scene.heard(phones[0]);
+    scene.answer(phones[0], &heard[0], 200);
+    scene.answer(phones[0], &first, 487);
+    scene.run(60_000);
+    assert_eq!(scene.names(phones[1]), [""; 0]);
+}
+
+#[test]
+fn phones_at_other_edges_are_not_ranked_with_those_here() {
+    let (near, far) = (DESK, MOBILE);
+    let mut scene = Scene::new(2, &[near, far, ALICE]);
+    scene.preference.insert(near, 300);
+    scene.preference.insert(far, 900);
+    scene.say(ALICE, &invite(ALICE, "bob"));
+    scene.run(200);
+    assert_eq!((scene.names(near).len(), scene.names(far).len()), (1, 1));
 }

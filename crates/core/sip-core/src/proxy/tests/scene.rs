@@ -72,6 +72,10 @@ pub(super) struct Scene {
     pub(super) bindings: Vec<Phone>,
     /// Bindings whose connection is gone.
     pub(super) gone: BTreeSet<Phone>,
+    /// How much those are preferred that are not preferred most.
+    pub(super) preference: BTreeMap<Phone, u16>,
+    /// The proxies through which some are reached.
+    pub(super) paths: BTreeMap<Phone, String>,
     /// Those that are flows of one instance.
     pub(super) flows: BTreeSet<Phone>,
     /// What the overlay says: user and edge.
@@ -107,6 +111,8 @@ impl Scene {
             inboxes: BTreeMap::new(),
             bindings: phones.to_vec(),
             gone: BTreeSet::new(),
+            preference: BTreeMap::new(),
+            paths: BTreeMap::new(),
             flows: BTreeSet::new(),
             entries: phones.iter().map(|phone| (phone.user, phone.edge)).collect(),
             overlay_fails: None,
@@ -302,6 +308,8 @@ impl Scene {
             instance: self.flows.contains(phone).then(|| "urn:uuid:1".into()),
             flow: (!self.gone.contains(phone)).then(|| phone.flow()),
             contact: phone.contact(),
+            q: self.preference.get(phone).copied().unwrap_or(1000),
+            path: self.paths.get(phone).cloned().unwrap_or_default(),
         };
         let own = self.bindings.iter().filter(|phone| phone.edge == edge);
         let (targets, scope) = match &query {
@@ -319,13 +327,7 @@ impl Scene {
                     remote: *address,
                     ..phone_flow(edge)
                 };
-                let target = Target::Phone {
-                    binding: None,
-                    instance: None,
-                    flow: Some(flow),
-                    contact: String::new(),
-                };
-                (vec![target], Scope::Local)
+                (vec![Target::without_binding(flow)], Scope::Local)
             }
         };
         self.edges[edge].handle_resolved(now, id, Resolved::Targets(targets));
