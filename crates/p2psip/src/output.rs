@@ -63,6 +63,11 @@ impl Printer {
         stdout.flush()
     }
 
+    /// Tells of something odd on standard error, where it does not get into a script's input.
+    pub(crate) fn warning(&self, text: &str) {
+        eprintln!("warning: {text}");
+    }
+
     /// Whether results may be coloured.
     pub(crate) fn has_colours(&self) -> bool {
         self.format == Format::Table

@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
-use usage::user::{Hashes, MAX_ALLOWED_EDGES, Public, Record, Secret, State};
+use usage::user::{Hashes, MAX_ALLOWED_EDGES, Public, Record, Secret, State, Strength, strength};
 use wire::{NodeId, ResourceId};
 
 use self::resealing::Resealing;
@@ -300,6 +300,9 @@ fn secret(
     request: &proto::PutUserRequest,
 ) -> Result<Secret, Refused> {
     let hashes = request.password.as_deref().map(|password| match password.len() {
+        1..=MAX_PASSWORD if strength(aor, password) == Strength::None => Err(Refused::Invalid(
+            "the password is a single character, however often: anybody guesses it".to_owned(),
+        )),
         1..=MAX_PASSWORD => Ok(Hashes::new(aor, domain, password)),
         _ => Err(Refused::Invalid(format!("a password has 1 to {MAX_PASSWORD} octets"))),
     });

@@ -97,7 +97,15 @@ async fn senseless_users_are_refused() {
             ..alice()
         },
         proto::PutUserRequest {
-            password: Some("x".repeat(129)),
+            password: Some("xy".repeat(65)),
+            ..alice()
+        },
+        proto::PutUserRequest {
+            password: Some("x".to_owned()),
+            ..alice()
+        },
+        proto::PutUserRequest {
+            password: Some("xxxxxxxxxx".to_owned()),
             ..alice()
         },
         proto::PutUserRequest {

@@ -14,6 +14,7 @@ use rpc::Role;
 use rpc::proto::bootstrap::v1::{DeleteUserRequest, PutUserRequest, UserState};
 use runtime::ExitCode;
 use sip_core::aor::Aor;
+use usage::user::Strength;
 
 pub(crate) use self::arguments::Command;
 use self::arguments::{Change, New};
@@ -64,7 +65,7 @@ impl Session<'_> {
         }
         let request = PutUserRequest {
             aor: aor.as_str().to_owned(),
-            password: Some(new.password.read(aor.as_str())?),
+            password: Some(self.password(&aor, &new.password)?),
             display_name: new.display_name.clone(),
             if_version: Some(0),
             ..PutUserRequest::default()
@@ -92,11 +93,28 @@ impl Session<'_> {
         let (aor, version) = self.existing(&change.user).await?;
         let request = PutUserRequest {
             aor: aor.as_str().to_owned(),
-            password: Some(password.read(aor.as_str())?),
+            password: Some(self.password(&aor, password)?),
             if_version: Some(version),
             ..PutUserRequest::default()
         };
         self.write(&aor, request, change).await
+    }
+
+    /// Reads a password. One that would be found soon is taken, for the operator may know better; one that is none is not.
+    fn password(&self, aor: &Aor, source: &password::Source) -> Result<String, Failure> {
+        let password = source.read(aor.as_str())?;
+        match usage::user::strength(aor.as_str(), &password) {
+            Strength::None => Err(Failure::usage(format!(
+                "the password of {} is a single character, however often: anybody guesses it",
+                aor.as_str()
+            ))),
+            Strength::Weak(why) => {
+                self.printer
+                    .warning(&format!("the password of {} is weak: {why}", aor.as_str()));
+                Ok(password)
+            }
+            Strength::Fair => Ok(password),
+        }
     }
 
     async fn set_state(&self, change: &Change, state: UserState) -> Result<ExitCode, Failure> {

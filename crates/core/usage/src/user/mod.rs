@@ -7,6 +7,7 @@
 
 mod cursor;
 mod ha1;
+mod password;
 mod record;
 mod seal;
 mod store;
@@ -15,6 +16,7 @@ mod store;
 mod tests;
 
 pub use ha1::{Ha1, Hashes, NameForm};
+pub use password::{Strength, strength};
 pub use record::{MAX_ALLOWED_EDGES, Public, Record, RecordError, State};
 pub use seal::{RecordKey, SealError, Secret};
 pub use store::{LIFETIME, store};
