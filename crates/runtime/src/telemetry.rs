@@ -34,7 +34,7 @@ use service::{Services, Tracers};
 
 pub(crate) use export::dropped;
 pub use ids::identified;
-pub use pii::{Pii, Privacy, set_privacy};
+pub use pii::{Pii, Privacy, Suspect, set_privacy};
 pub(crate) use service::COMPONENT;
 
 /// The section `[telemetry]`.

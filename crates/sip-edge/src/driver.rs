@@ -3,6 +3,7 @@
 //! Everything that happens comes in as an event and is handled to its end before the next one. What takes time (a call into the overlay, a flush, a
 //! dial) becomes a job whose result is an event again.
 
+mod guessing;
 mod links;
 mod lookups;
 mod operator;
@@ -33,6 +34,7 @@ use crate::directory::{Directory, Need};
 use crate::edges::Edges;
 use crate::entries::{Entries, Job};
 use crate::feed::{Feed, Listed, TooMany};
+use crate::guess::Guesses;
 use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
 use crate::listed::{Call, Registration};
 use crate::minter::Minter;
@@ -98,6 +100,7 @@ pub(crate) struct Driver {
     pub(crate) requests: Requests,
     pub(crate) component: Component,
     pub(crate) throttle: Throttle,
+    pub(crate) guesses: Guesses,
     /// Those who follow the bindings.
     pub(crate) followers: Feed<Aor, Vec<Registration>>,
     pub(crate) idle: Option<oneshot::Sender<()>>,
@@ -332,6 +335,7 @@ impl Driver {
             }
             self.publish(now, job);
         }
+        self.expire_guesses(now);
         self.hub.retire(|_, until_ms| until_ms <= now.unix_ms);
         if self.proxy.is_draining() {
             self.tell_health();

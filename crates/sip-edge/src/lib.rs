@@ -13,6 +13,7 @@ mod driver;
 mod edges;
 mod entries;
 mod feed;
+mod guess;
 mod home;
 mod ladder;
 mod listed;

@@ -6,6 +6,9 @@ use runtime::Component;
 use runtime::metrics::{Count, Family, Gauge, Histogram, Histograms, Labels, durations};
 use sip_core::message::Method;
 
+use crate::guess::Limit;
+use crate::users::UNKNOWN_USER;
+
 /// The counters and gauges of the component.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -46,7 +49,7 @@ impl Metrics {
             ),
             auth_failures: metrics.register(
                 "sip_auth_failures_total",
-                "Credentials that were not accepted, stale ones left out",
+                "Credentials that were not accepted, stale ones left out; limited ones were not looked at",
                 Family::default(),
             ),
             registration_delay: metrics.register(
@@ -101,9 +104,12 @@ impl Metrics {
 }
 
 /// Why credentials are not accepted.
-const AUTH_FAILURES: [&str; 6] = [
+const AUTH_FAILURES: [&str; 9] = [
     "wrong_credentials",
-    "unknown_user",
+    Limit::UserAndSite.reason(),
+    Limit::Site.reason(),
+    Limit::User.reason(),
+    UNKNOWN_USER,
     "suspended",
     "edge_not_allowed",
     "unreadable_record",

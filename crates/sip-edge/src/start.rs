@@ -22,6 +22,7 @@ use crate::driver::{Driver, HomeLink, now};
 use crate::edges::Edges;
 use crate::entries::Entries;
 use crate::feed::Feed;
+use crate::guess::Guesses;
 use crate::metrics::Metrics;
 use crate::minter::Minter;
 use crate::requests::Requests;
@@ -137,6 +138,7 @@ impl Start {
             requests: Requests::new(Metrics::new(&component)),
             component,
             throttle: Throttle::default(),
+            guesses: Guesses::new(),
             followers: Feed::default(),
             idle: None,
         };

@@ -27,7 +27,7 @@ pub(crate) struct Users {
 pub(crate) struct Asked {
     pub(crate) aor: Aor,
     pub(crate) request: Message,
-    source: SocketAddr,
+    pub(crate) source: SocketAddr,
     side: Side,
     claim: Claim,
 }
@@ -44,6 +44,9 @@ impl Asked {
         }
     }
 }
+
+/// Why the credentials of a user are refused who does not exist.
+pub(crate) const UNKNOWN_USER: &str = "unknown_user";
 
 /// What came of it.
 #[derive(Debug)]
@@ -118,8 +121,7 @@ impl Users {
     /// Judges by the user's record. A user who does not exist is challenged like one whose password is wrong, so that names cannot be probed.
     pub(crate) fn judge(&mut self, now: Instant, asked: &Asked, record: Option<&Record>) -> Judged {
         let Some(record) = record.filter(|record| record.public().state != State::Removed) else {
-            let challenge = self.challenge(now, asked.received(), asked.realm(), false);
-            return Judged::Refused(challenge, "unknown_user");
+            return Judged::Refused(self.wrong(now, asked), UNKNOWN_USER);
         };
         let version = record.public().record_key_version;
         let Some(key) = self.keys.get(&version) else {
@@ -141,8 +143,13 @@ impl Users {
             }
             Verdict::Right => Judged::Right(secret.display_name),
             Verdict::Stale => Judged::Stale(self.challenge(now, asked.received(), asked.realm(), true)),
-            Verdict::Wrong => Judged::Wrong(self.challenge(now, asked.received(), asked.realm(), false)),
+            Verdict::Wrong => Judged::Wrong(self.wrong(now, asked)),
         }
+    }
+
+    /// What credentials are answered whose response is wrong, or is not looked at.
+    pub(crate) fn wrong(&mut self, now: Instant, asked: &Asked) -> Answer {
+        self.challenge(now, asked.received(), asked.realm(), false)
     }
 
     /// Makes a challenge to a request.

@@ -24,6 +24,10 @@ pub enum Privacy {
 #[derive(Clone, Copy)]
 pub struct Pii<T>(pub T);
 
+/// Wraps the address of a sender that has gone too far, for a line that a firewall's filter reads: as it is, unless nothing of people is to be shown.
+#[derive(Clone, Copy)]
+pub struct Suspect<T>(pub T);
+
 /// Sets the privacy of the whole process.
 pub fn set_privacy(privacy: Privacy) {
     PRIVACY.store(privacy as u8, Ordering::Relaxed);
@@ -42,6 +46,19 @@ impl<T: fmt::Display> fmt::Display for Pii<T> {
 impl<T: fmt::Display> fmt::Debug for Pii<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show(&self.0, privacy(), f)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Suspect<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_suspect(&self.0, privacy(), f)
+    }
+}
+
+fn show_suspect(value: &dyn fmt::Display, privacy: Privacy, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match privacy {
+        Privacy::Full | Privacy::Hash => value.fmt(f),
+        Privacy::Off => f.write_str("-"),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::disk;
 use crate::entries::{Job, Publisher};
 use crate::home::CallError;
 use crate::unstored::{self, Concerned};
-use crate::users::{Asked, Judged, claimant};
+use crate::users::{Asked, Judged, UNKNOWN_USER, claimant};
 
 /// A phone that registers waits for the Store of its edge's entry at most so long.
 const STORE_FOR_PHONE: Duration = Duration::from_secs(3);
@@ -86,6 +86,9 @@ impl Driver {
     }
 
     fn judge_when_known(&mut self, now: Now, purpose: Purpose, flow: Flow, asked: Asked) {
+        if let Err(limit) = self.guesses.admit(now.instant, &self.attempt(now, &asked.aor, &flow)) {
+            return self.refuse_unjudged(now, purpose, &asked, limit);
+        }
         let aor = asked.aor.clone();
         let is_unknown = self.directory.record(now.instant, aor.as_str()).is_none();
         if is_unknown && !self.throttle.allows(now.instant, flow.remote.ip()) {
@@ -104,7 +107,15 @@ impl Driver {
             };
             return self.refuse(now, purpose, answer);
         };
-        match (self.users.judge(now.instant, &asked, record), purpose) {
+        // Others may have been judged while this one waited for the record.
+        if let Err(limit) = self.guesses.admit(now.instant, &self.attempt(now, &asked.aor, &flow)) {
+            return self.refuse_unjudged(now, purpose, &asked, limit);
+        }
+        let judged = self.users.judge(now.instant, &asked, record);
+        if matches!(judged, Judged::Right(_)) {
+            self.guessed_right(now, &asked.aor, &flow);
+        }
+        match (judged, purpose) {
             (Judged::Right(display), Purpose::Proxy(id)) => self.allow(now, id, &flow, (asked.aor, display)),
             (Judged::Right(_), Purpose::Register(id)) => self.bind(now, id, &flow, asked),
             (Judged::Stale(answer), purpose) => self.refuse(now, purpose, answer),
@@ -114,9 +125,10 @@ impl Driver {
                     && self.is_serving()
                     && self.throttle.allows(now.instant, flow.remote.ip());
                 let aor = asked.aor.clone();
-                let waiter = Waiter::Credentials(purpose, flow, Box::new(asked));
+                let waiter = Waiter::Credentials(purpose, flow.clone(), Box::new(asked));
                 if !may_ask || !self.ask_again(now, &aor, waiter) {
                     self.requests.metrics.refused_credentials("wrong_credentials");
+                    self.guessed_wrong(now, &aor, &flow);
                     self.refuse(now, purpose, answer);
                 }
             }
@@ -132,6 +144,9 @@ impl Driver {
             }
             (Judged::Refused(answer, why), purpose) => {
                 self.requests.metrics.refused_credentials(why);
+                if why == UNKNOWN_USER {
+                    self.guessed_wrong(now, &asked.aor, &flow);
+                }
                 self.refuse(now, purpose, answer);
             }
         }

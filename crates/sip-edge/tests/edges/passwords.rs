@@ -73,3 +73,23 @@ async fn tell(world: &World, edge: NodeId, user: &str) {
     let answer = ask(world, edge, ping.to_bytes()).await;
     assert!(matches!(answer, Body::PingAns(_)), "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_guesses_is_not_told_that_it_is_right() {
+    let (world, folder) = (World::new(&["alice", "bob"]), tempfile::tempdir().unwrap());
+    let edge = world.edge(world.credentials(), folder.path(), localhost()).await;
+    let address = edge.addresses()[0];
+    let mut bob = Phone::new("bob", PASSWORD, address).await;
+    bob.register().await;
+    let refused = |event: Event| matches!(event, Event::RegisterFailed { code: 401 | 403, .. });
+    for guess in ["1", "2", "3", "4", "5", PASSWORD] {
+        let mut guesser = Phone::new("alice", guess, address).await;
+        assert!(refused(guesser.try_to_register().await), "{guess}");
+    }
+    // Another user at the same source, and the same user elsewhere, go on.
+    bob.register().await;
+    Phone::bound("alice", PASSWORD, address, "127.0.0.2:0")
+        .await
+        .register()
+        .await;
+}
