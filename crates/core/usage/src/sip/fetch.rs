@@ -12,6 +12,8 @@ use crate::user::{Record, State};
 
 /// More edges than this for one AOR are not tried: each would get a branch of every call.
 pub const MAX_EDGES: usize = 10;
+/// Edges of one AOR that are told of a change at most: more than the Kind's max-count leaves room for.
+const MAX_SERVING: usize = 32;
 
 /// Builds the Fetch of an AOR's registrations and user record.
 pub fn fetch(aor: &str) -> FetchReq {
@@ -76,6 +78,15 @@ pub struct Found {
     pub refused: usize,
 }
 
+/// Which edges have registered an AOR.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// The ways to them, the newest first.
+    pub routes: Vec<Route>,
+    /// The generation of the user's record.
+    pub generation: u64,
+}
+
 /// Why an answer cannot be used at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -102,7 +113,33 @@ impl Judge<'_> {
     /// # Errors
     /// When the body is malformed. A value that does not hold only counts as refused.
     pub fn read(&self, aor: &str, body: &Bytes, bucket: &[Bytes]) -> Result<Found, ReadError> {
+        let mut found = self.gather(aor, &FetchAns::from_bytes(body)?, bucket);
+        // Entries of edges that may not serve the user, or of a user who is not active, do not count.
+        let public = found.record.as_ref().map(Record::public);
+        let active = public.filter(|public| public.state == State::Active);
+        found
+            .routes
+            .retain(|route| active.is_some_and(|public| public.allows(route.edge)));
+        found.routes.truncate(MAX_EDGES);
+        Ok(found)
+    }
+
+    /// Reads from a Fetch answer which edges have registered an AOR, whatever the user's record says of them: a change of the record concerns them all.
+    ///
+    /// # Errors
+    /// When the body is malformed.
+    pub fn serving(&self, aor: &str, body: &Bytes, bucket: &[Bytes]) -> Result<Serving, ReadError> {
         let answer = FetchAns::from_bytes(body)?;
+        let mut routes = self.gather(aor, &answer, bucket).routes;
+        routes.truncate(MAX_SERVING);
+        let mut responses = answer.kind_responses.iter();
+        let record = responses.find(|response| response.kind == KindId::P2PSIP_USER);
+        let generation = record.map_or(0, |response| response.generation);
+        Ok(Serving { routes, generation })
+    }
+
+    /// Takes all values that hold, the newest routes first.
+    fn gather(&self, aor: &str, answer: &FetchAns, bucket: &[Bytes]) -> Found {
         let resource = ResourceId::of(aor.as_bytes());
         let mut found = Found::default();
         for response in &answer.kind_responses {
@@ -115,15 +152,8 @@ impl Judge<'_> {
                 found.refused += usize::from(is_good.is_none());
             }
         }
-        // Entries of edges that may not serve the user, or of a user who is not active, do not count.
-        let public = found.record.as_ref().map(Record::public);
-        let active = public.filter(|public| public.state == State::Active);
-        found
-            .routes
-            .retain(|route| active.is_some_and(|public| public.allows(route.edge)));
         found.routes.sort_by_key(|route| std::cmp::Reverse(route.storage_time));
-        found.routes.truncate(MAX_EDGES);
-        Ok(found)
+        found
     }
 
     fn registration(&self, resource: ResourceId, data: &StoredData, bucket: &[Bytes], found: &mut Found) -> Option<()> {

@@ -11,7 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use fetch::{Found, Judge, MAX_EDGES, OwnEntry, ReadError, Route, fetch};
+pub use fetch::{Found, Judge, MAX_EDGES, OwnEntry, ReadError, Route, Serving, fetch};
 pub use mint::{SIGNS_REGISTRATION, SIGNS_TOMBSTONE, is_reusable};
 pub use registration::SipRegistration;
 pub use store::{LIFETIME, Registrant};

@@ -106,8 +106,14 @@ fn an_entry_without_a_record_or_of_an_edge_not_allowed_does_not_count() {
 fn a_user_who_is_not_active_has_no_routes() {
     let world = World::new();
     for state in [State::Suspended, State::Removed] {
-        let found = world.read(&[&world.registered(node(1), ALICE), &world.record(state, &[])]);
+        let stored = [world.registered(node(1), ALICE), world.record(state, &[])];
+        let found = world.read(&[&stored[0], &stored[1]]);
         assert!(found.routes.is_empty() && found.record.is_some());
+        // The edge is told of the change all the same.
+        let (body, bucket) = answer(&[&stored[0], &stored[1]]);
+        let serving = world.judge().serving(ALICE, &body, &bucket).unwrap();
+        let edges: Vec<NodeId> = serving.routes.iter().map(|route| route.edge).collect();
+        assert_eq!((edges, serving.generation), (vec![node(1)], 1));
     }
 }
 
@@ -277,38 +283,40 @@ impl World {
         )
     }
 
-    /// Answers a Fetch with what these requests store.
+    /// Reads a Fetch answer with what these requests store.
     fn read(&self, stored: &[&Signed]) -> Found {
-        let mut kind_responses = Vec::new();
-        let mut bucket = Vec::new();
-        for signed in stored {
-            let contents = MessageContents::from_bytes(&signed.contents).unwrap();
-            let request = StoreReq::from_bytes(&contents.body).unwrap();
-            for data in request.kind_data {
-                kind_responses.push(FetchKindResponse {
-                    kind: data.kind,
-                    generation: 1,
-                    values: data.values,
-                });
-            }
-            bucket.extend(
-                signed
-                    .security
-                    .certificates
-                    .iter()
-                    .map(|certificate| certificate.certificate.clone()),
-            );
-        }
-        let judge = Judge {
+        let (body, bucket) = answer(stored);
+        self.judge().read(ALICE, &body, &bucket).unwrap()
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge {
             verifier: &self.verifier,
             writer: node(7),
             own: node(1),
             now_ms: NOW,
-        };
-        judge
-            .read(ALICE, &FetchAns { kind_responses }.to_bytes(), &bucket)
-            .unwrap()
+        }
     }
+}
+
+/// Answers a Fetch with what these requests store.
+fn answer(stored: &[&Signed]) -> (Bytes, Vec<Bytes>) {
+    let mut kind_responses = Vec::new();
+    let mut bucket = Vec::new();
+    for signed in stored {
+        let contents = MessageContents::from_bytes(&signed.contents).unwrap();
+        let request = StoreReq::from_bytes(&contents.body).unwrap();
+        for data in request.kind_data {
+            kind_responses.push(FetchKindResponse {
+                kind: data.kind,
+                generation: 1,
+                values: data.values,
+            });
+        }
+        let certificates = signed.security.certificates.iter();
+        bucket.extend(certificates.map(|certificate| certificate.certificate.clone()));
+    }
+    (FetchAns { kind_responses }.to_bytes(), bucket)
 }
 
 /// Claims another Node-ID than its certificate has.
