@@ -6,6 +6,7 @@
 mod enroll;
 mod keys;
 mod limiter;
+mod notices;
 mod outbox;
 mod renew;
 mod rotation;
@@ -14,6 +15,7 @@ mod tokens;
 mod users;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use identity::{Certificate, Key, Verifier};
 use kv::{Batch, Store};
@@ -22,12 +24,14 @@ use rpc::proto::bootstrap::v1 as proto;
 use crate::error::{Refused, StartError};
 use keys::RecordKeys;
 use limiter::Limiter;
+use notices::Notices;
 use outbox::Outbox;
 use rotation::EdgeKeys;
 use service::Service;
 use tokens::Tokens;
 use users::Users;
 
+pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
 pub(crate) use outbox::Waiting;
 pub(crate) use rotation::Phase;
 pub(crate) use tokens::TokenPage;
@@ -44,6 +48,7 @@ pub(crate) struct Core {
     clients: enroll::Clients,
     edge_keys: EdgeKeys,
     outbox: Outbox,
+    notices: Notices,
     limiter: Limiter,
 }
 
@@ -55,12 +60,17 @@ impl Core {
         if let RecordKeys::Resealing { new, .. } = service.record_keys() {
             users.reseal_under(new.version());
         }
+        let outbox = Outbox::load(store)?;
+        let mut notices = Notices::default();
+        // What is on its way may be a change that no edge was told of before the service ended.
+        outbox.aors().for_each(|aor| notices.want(aor));
         Ok(Core {
             tokens: Tokens::load(store)?,
             users,
             clients: enroll::Clients::load(store)?,
             edge_keys: EdgeKeys::load(store)?,
-            outbox: Outbox::load(store)?,
+            outbox,
+            notices,
             limiter: Limiter::default(),
             service,
         })
@@ -110,6 +120,7 @@ impl Core {
         let aor = self.users.put(&self.service, now_ms, request)?;
         let mut batch = Batch::new();
         let version = self.publish(now_ms, &aor, &mut batch)?;
+        self.notices.want(&aor);
         Ok((proto::PutUserResponse { version }, batch))
     }
 
@@ -126,6 +137,7 @@ impl Core {
         let (aor, is_changed) = self.users.delete(&self.service, now_ms, request)?;
         let mut batch = Batch::new();
         let version = if is_changed {
+            self.notices.want(&aor);
             self.publish(now_ms, &aor, &mut batch)?
         } else {
             self.users.version(&aor)
@@ -134,7 +146,11 @@ impl Core {
     }
 
     pub(crate) fn list_users(&self, request: &proto::ListUsersRequest, after: Option<&str>) -> UserPage {
-        self.users.page(&self.service, request, after)
+        let (mut page, last) = self.users.page(&self.service, request, after);
+        for user in &mut page {
+            user.notice = self.notices.of(&user.aor, user.version);
+        }
+        (page, last)
     }
 
     /// Signs again what was signed long ago, so that it never expires in the overlay.
@@ -157,8 +173,36 @@ impl Core {
         let mut batch = Batch::new();
         if let Some(waiting) = self.outbox.remove(id, &mut batch) {
             self.users.published(&waiting.aor, waiting.version, &mut batch);
+            self.notices.published(&waiting.aor, waiting.version);
         }
         batch
+    }
+
+    /// The next request that the overlay is to send, to tell edges of changes.
+    pub(crate) fn next_ask(&mut self, now: Instant) -> Option<(u64, Ask)> {
+        self.notices.next(now)
+    }
+
+    /// The overlay has an answer to a request, or none.
+    pub(crate) fn asked(&mut self, now_ms: u64, id: u64, answer: Option<&Answer>) {
+        let judge = self.service.judge(now_ms);
+        self.notices
+            .answered(id, answer, |aor, answer| answer.serving(aor, &judge));
+    }
+
+    /// Gives up requests that were not answered in time.
+    pub(crate) fn expire_asks(&mut self, now: Instant) {
+        self.notices.expire(now);
+    }
+
+    /// The overlay is gone, and with it the answers to requests.
+    pub(crate) fn overlay_lost(&mut self) {
+        self.notices.cut_off();
+    }
+
+    /// When [`Self::expire_asks`] is due.
+    pub(crate) fn asks_due(&self) -> Option<Instant> {
+        self.notices.next_timeout()
     }
 
     /// The overlay holds something newer: the message is signed anew with a later time.

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{error, info, warn};
-use wire::ErrorCode;
+use wire::{Encode, ErrorCode};
 
-use crate::core::{Core, Outcome, Phase, TokenPage, UserPage};
+use crate::core::{ASKS, Answer, Core, FIRST_ASK, Outcome, PATIENCE, Phase, TokenPage, UserPage};
 
 /// Where an answer goes; nobody may be waiting any more.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
@@ -126,7 +126,8 @@ impl Driver {
                 .feed
                 .as_ref()
                 .and_then(|feed| feed.refused.values().map(|retry| retry.at).min());
-            let wake = [retry_at, Some(self.rotate_at)]
+            let asks_due = self.core.asks_due().map(Instant::from_std);
+            let wake = [retry_at, asks_due, Some(self.rotate_at)]
                 .into_iter()
                 .flatten()
                 .fold(refresh_at, Instant::min);
@@ -145,10 +146,12 @@ impl Driver {
                     if Instant::now() >= self.rotate_at {
                         self.rotate_at = Instant::now() + self.rotate().await?;
                     }
+                    self.core.expire_asks(Instant::now().into_std());
                     self.retry().await?;
                 }
             }
             self.pump();
+            self.pump_asks();
         }
     }
 
@@ -215,7 +218,9 @@ impl Driver {
             }
             Command::Acknowledge { feed, acknowledge } => self.acknowledge(feed, acknowledge).await,
             Command::Detach(number) => {
-                self.feed.take_if(|feed| feed.number == number);
+                if self.feed.take_if(|feed| feed.number == number).is_some() {
+                    self.core.overlay_lost();
+                }
                 Ok(())
             }
         }
@@ -253,6 +258,7 @@ impl Driver {
         if let Some(old) = self.feed.take() {
             // When its queue is full, it ends by its receiver being gone.
             let _ = old.down.try_send(Err(Status::aborted("a newer stream was opened")));
+            self.core.overlay_lost();
         }
         let (sequence, xml) = self.core.document();
         let known = u16::try_from(open.document_sequence).ok();
@@ -277,7 +283,17 @@ impl Driver {
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.number == number) else {
             return Ok(());
         };
-        let proto::Acknowledge { id, refusal } = acknowledge;
+        let proto::Acknowledge {
+            id,
+            refusal,
+            contents,
+            certificates,
+        } = acknowledge;
+        if id >= FIRST_ASK {
+            let answer = refusal.is_none().then_some(Answer { contents, certificates });
+            self.core.asked(unix_ms(), id, answer.as_ref());
+            return Ok(());
+        }
         if !feed.in_flight.remove(&id) {
             return Ok(());
         }
@@ -331,9 +347,29 @@ impl Driver {
             {
                 // The stream has ended; the next one starts from the front.
                 self.feed = None;
+                self.core.overlay_lost();
                 return;
             }
             feed.in_flight.insert(id);
+        }
+    }
+
+    /// Sends the requests that tell edges of changes.
+    fn pump_asks(&mut self) {
+        while let Some(feed) = &self.feed {
+            let Some((id, ask)) = self.core.next_ask(Instant::now().into_std()) else {
+                return;
+            };
+            let ask = proto::Ask {
+                destinations: ask.destinations.iter().map(Encode::to_bytes).collect(),
+                contents: ask.contents,
+                timeout_ms: u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX),
+            };
+            let item = Some(Item::Ask(ask));
+            if feed.down.try_send(Ok(proto::FeedResponse { id, item })).is_err() {
+                self.feed = None;
+                self.core.overlay_lost();
+            }
         }
     }
 }
@@ -348,8 +384,8 @@ pub(crate) fn unix_ms() -> u64 {
 pub(crate) const COMMANDS: usize = 64;
 /// Items that the overlay has not acknowledged: enough to keep its stores busy.
 pub(crate) const WINDOW: usize = 32;
-/// The queue of a stream holds a window, the document and the reason of its end.
-pub(crate) const DOWN: usize = WINDOW + 2;
+/// The queue of a stream holds a window, the requests under way, the document and the reason of its end.
+pub(crate) const DOWN: usize = WINDOW + ASKS + 2;
 /// The id of the document's item; those of the outbox start at 1.
 const DOCUMENT: u64 = 0;
 /// What the overlay refuses is seldom better at once.

@@ -1,7 +1,8 @@
-//! What the bootstrap service beside this peer wants in the overlay: newer documents, and signed user records.
+//! What the bootstrap service beside this peer wants in the overlay: newer documents, signed user records, and requests
+//! whose answers it wants.
 //!
-//! Items come one after the other, and each is acknowledged when it is stored (or refused for good). Until then the
-//! service keeps it, so nothing is lost when either end restarts.
+//! Documents and records are taken one after the other, and each is acknowledged when it is in force or stored (or refused
+//! for good). Until then the service keeps it, so nothing is lost when either end restarts. Requests do not wait for them.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -17,11 +19,11 @@ use tracing::{Span, debug, info, warn};
 use overlay_config::{Basis, SignedDocument};
 use overlay_core::{Call, CallResult, Refusal};
 use rpc::proto::bootstrap::v1::{
-    Acknowledge, FeedOpen, FeedRequest, FeedResponse, Refusal as Refused, SignedStore,
-    bootstrap_client::BootstrapClient, feed_request, feed_response,
+    Acknowledge, Ask, FeedOpen, FeedRequest, FeedResponse, Refusal as Refused, SignedStore,
+    bootstrap_client::BootstrapClient, feed_request, feed_response::Item,
 };
 use rpc::{Backoff, Channel, Duplex};
-use wire::{Body, Decode, ErrorCode, MessageContents, SecurityBlock, TransactionId};
+use wire::{Body, Decode, Destination, ErrorCode, MessageContents, SecurityBlock, TransactionId};
 
 use crate::driver::{Request, Unaccepted, now};
 use crate::view::View;
@@ -33,7 +35,7 @@ pub(crate) async fn keep(
     view: watch::Receiver<Arc<View>>,
     stop: CancellationToken,
 ) {
-    let mut feed = Feed { driver, view };
+    let feed = Feed { driver, view };
     let work = async {
         let mut backoff = Backoff::of_streams();
         loop {
@@ -51,44 +53,98 @@ pub(crate) async fn keep(
     }
 }
 
+#[derive(Clone)]
 struct Feed {
     driver: mpsc::Sender<Request>,
     view: watch::Receiver<Arc<View>>,
 }
 
 impl Feed {
-    async fn run(&mut self, bootstrap: &Channel, backoff: &mut Backoff) -> Result<(), Status> {
+    async fn run(&self, bootstrap: &Channel, backoff: &mut Backoff) -> Result<(), Status> {
         let mut client = BootstrapClient::new(bootstrap.clone());
         let mut stream = Duplex::open(|request| client.feed(request)).await?;
-        let open = {
-            let view = self.view.borrow();
-            FeedOpen {
-                node_id: Bytes::copy_from_slice(view.status.node_id.as_bytes()),
-                document_sequence: u32::from(view.status.document_sequence),
+        stream.send(self.open()).await?;
+        let (answers, mut answered) = mpsc::channel(1);
+        let (items, queue) = mpsc::channel(QUEUE);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.clone().take_in_order(queue, answers.clone()));
+        loop {
+            tokio::select! {
+                received = stream.receive() => {
+                    let Some(FeedResponse { id, item }) = received? else { return Ok(()) };
+                    backoff.reset();
+                    match item {
+                        Some(Item::Ask(ask)) if tasks.len() <= ASKS => {
+                            tasks.spawn(self.clone().answer(id, ask, answers.clone()));
+                        }
+                        Some(Item::Ask(_)) => {
+                            let refusal = refused(ErrorCode::RequestTimeout, "too many requests");
+                            stream.send(acknowledge(id, Some(refusal))).await?;
+                        }
+                        item => items
+                            .try_send((id, item))
+                            .map_err(|_| Status::resource_exhausted("more items than a feed may have"))?,
+                    }
+                }
+                Some(answer) = answered.recv() => stream.send(answer).await?,
+                Some(ended) = tasks.join_next() => {
+                    ended.map_err(|error| Status::internal(error.to_string()))??;
+                }
             }
+        }
+    }
+
+    fn open(&self) -> FeedRequest {
+        let view = self.view.borrow();
+        let open = FeedOpen {
+            node_id: Bytes::copy_from_slice(view.status.node_id.as_bytes()),
+            document_sequence: u32::from(view.status.document_sequence),
         };
-        stream
-            .send(FeedRequest {
-                message: Some(feed_request::Message::Open(open)),
-            })
-            .await?;
-        while let Some(FeedResponse { id, item }) = stream.receive().await? {
-            backoff.reset();
+        FeedRequest {
+            message: Some(feed_request::Message::Open(open)),
+        }
+    }
+
+    /// Takes documents and records, each after the one before it.
+    async fn take_in_order(
+        mut self,
+        mut queue: mpsc::Receiver<(u64, Option<Item>)>,
+        answers: mpsc::Sender<FeedRequest>,
+    ) -> Result<(), Status> {
+        while let Some((id, item)) = queue.recv().await {
             let refusal = match item {
-                Some(feed_response::Item::Document(xml)) => self.take_document(xml).await?,
-                Some(feed_response::Item::Store(store)) => self.store(store).await?,
-                None => Some(refused(ErrorCode::InvalidMessage, "an item of an unknown sort")),
+                Some(Item::Document(xml)) => self.take_document(xml).await?,
+                Some(Item::Store(store)) => self.store(store).await?,
+                Some(Item::Ask(_)) | None => Some(refused(ErrorCode::InvalidMessage, "an item of an unknown sort")),
             };
             if let Some(refusal) = &refusal {
                 warn!(code = refusal.code, "fed item refused");
             }
-            let acknowledge = Acknowledge { id, refusal };
-            stream
-                .send(FeedRequest {
-                    message: Some(feed_request::Message::Acknowledge(acknowledge)),
-                })
-                .await?;
+            // The feed may have ended; likewise below.
+            let _ = answers.send(acknowledge(id, refusal)).await;
         }
+        Ok(())
+    }
+
+    /// Sends a request for the service and tells it what came back.
+    async fn answer(self, id: u64, ask: Ask, answers: mpsc::Sender<FeedRequest>) -> Result<(), Status> {
+        let answer = match call_of(&ask) {
+            Ok(call) => match self.call(call).await? {
+                Ok(CallResult::Answered {
+                    contents, certificates, ..
+                }) => Acknowledge {
+                    id,
+                    refusal: None,
+                    contents,
+                    certificates,
+                },
+                Ok(CallResult::Refused(refusal)) => refusal_of(id, refused_as(refusal)),
+                Err(_) => refusal_of(id, refused(ErrorCode::RequestTimeout, "too many calls are open")),
+            },
+            Err(refusal) => refusal_of(id, refusal),
+        };
+        let message = Some(feed_request::Message::Acknowledge(answer));
+        let _ = answers.send(FeedRequest { message }).await;
         Ok(())
     }
 
@@ -136,10 +192,7 @@ impl Feed {
             match self.call(call).await? {
                 Ok(CallResult::Answered { .. }) => return Ok(None),
                 Ok(CallResult::Refused(refusal)) if !is_passing(&refusal) => {
-                    return Ok(Some(Refused {
-                        code: u32::from(refusal.code.number()),
-                        info: refusal.info,
-                    }));
+                    return Ok(Some(refused_as(refusal)));
                 }
                 Ok(CallResult::Refused(refusal)) => debug!(code = %refusal.code, "record not stored yet"),
                 Err(unaccepted) => debug!(?unaccepted, "record not stored yet"),
@@ -184,9 +237,62 @@ fn refused(code: ErrorCode, info: &str) -> Refused {
     }
 }
 
+fn refused_as(refusal: Refusal) -> Refused {
+    Refused {
+        code: u32::from(refusal.code.number()),
+        info: refusal.info,
+    }
+}
+
+fn refusal_of(id: u64, refusal: Refused) -> Acknowledge {
+    Acknowledge {
+        id,
+        refusal: Some(refusal),
+        ..Acknowledge::default()
+    }
+}
+
+fn acknowledge(id: u64, refusal: Option<Refused>) -> FeedRequest {
+    let acknowledge = Acknowledge {
+        id,
+        refusal,
+        ..Acknowledge::default()
+    };
+    FeedRequest {
+        message: Some(feed_request::Message::Acknowledge(acknowledge)),
+    }
+}
+
+/// The call that an Ask wants.
+fn call_of(ask: &Ask) -> Result<Call, Refused> {
+    let decoded = ask.destinations.iter().map(Destination::from_bytes);
+    let destination: Vec<Destination> = decoded
+        .collect::<Result<_, _>>()
+        .map_err(|_| refused(ErrorCode::InvalidMessage, "a destination does not decode"))?;
+    let timeout = Duration::from_millis(u64::from(ask.timeout_ms)).min(ASK_TIME);
+    Ok(Call {
+        destination,
+        contents: ask.contents.clone(),
+        signed: None,
+        from_client: None,
+        deadline: (Instant::now() + timeout).into_std(),
+        trace: None,
+    })
+}
+
 fn ending() -> Status {
     Status::unavailable("the overlay is ending")
 }
+
+/// Documents and records that wait for their turn: more than the service sends before they are acknowledged. A service that
+/// sends more loses its feed.
+const QUEUE: usize = 64;
+
+/// Requests of the service under way at once; a further one is refused.
+const ASKS: usize = 64;
+
+/// The answer to a request is waited for so long at most.
+const ASK_TIME: Duration = Duration::from_secs(10);
 
 /// One try to store a record: the five transmissions of a request, and a bit.
 const STORE_TIME: Duration = Duration::from_secs(4);

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use identity::{Sign as _, Signer, sign_message, sign_value};
 use peers::world::{OVERLAY, node_id};
 use peers::{PATIENCE, Peers, contents};
-use rpc::proto::bootstrap::v1::{SignedStore, feed_response};
+use rpc::proto::bootstrap::v1::{Ask, SignedStore, feed_response};
 use rpc::proto::overlay::v1::{
     AttachRequest, AttachResponse, CallRequest, Hello, LeaveRequest, Reply, WatchRequest, attach_request,
     attach_response, call_response,
@@ -26,9 +26,9 @@ use rpc::proto::overlay::v1::{
 use rpc::{Duplex, Role};
 use tonic::Code;
 use wire::{
-    AppAttachAns, AppAttachReq, Body, DataValue, Decode, Destination, Encode, ErrorCode, FetchReq, KindId, MessageCode,
-    MessageContents, ModelSpecifier, PingReq, ResourceId, StoreKindData, StoreReq, StoredData, StoredDataSpecifier,
-    StoredDataValue, TransactionId,
+    AppAttachAns, AppAttachReq, Body, Changed, DataValue, Decode, Destination, Encode, ErrorCode, FetchReq, KindId,
+    MessageCode, MessageContents, ModelSpecifier, PingAns, PingReq, ResourceId, StoreKindData, StoreReq, StoredData,
+    StoredDataSpecifier, StoredDataValue, TransactionId,
 };
 
 type Attached = Duplex<AttachRequest, AttachResponse>;
@@ -313,6 +313,61 @@ async fn a_fed_record_is_stored_and_acknowledged() {
         panic!("a FetchAns");
     };
     assert_eq!(answer.kind_responses[0].values.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fed_request_reaches_edges_here_and_elsewhere() {
+    let peers = Peers::start(2).await;
+    for (index, name) in ["edge a", "edge b"].into_iter().enumerate() {
+        let edge = peers.world.edge(name);
+        let mut attached = attach(&peers, index, &edge).await;
+        let changed = Changed {
+            resource: ResourceId::of(b"alice"),
+            kind: KindId::P2PSIP_USER,
+            generation_counter: 3,
+        };
+        let ping = MessageContents {
+            extensions: vec![changed.to_extension()],
+            ..MessageContents::of(&PingReq::default().into())
+        };
+        let way = [node_id(&format!("peer {index}")), edge.node_id()];
+        let ask = Ask {
+            destinations: way.map(|node| Destination::Node(node).to_bytes()).to_vec(),
+            contents: ping.to_bytes(),
+            timeout_ms: 5000,
+        };
+        let answering = async {
+            let Some(attach_response::Message::Incoming(incoming)) = attached.receive().await.unwrap().unwrap().message
+            else {
+                panic!("an Incoming");
+            };
+            assert_eq!(incoming.contents, ping.to_bytes());
+            let pong = PingAns {
+                response_id: 1,
+                time: 2,
+            };
+            let contents = MessageContents::of(&pong.into()).to_bytes();
+            let id = TransactionId(incoming.transaction_id);
+            let reply = Reply {
+                id: incoming.id,
+                security_block: sign_message(edge.as_ref(), OVERLAY, id, &contents).to_bytes(),
+                contents,
+            };
+            let message = Some(attach_request::Message::Reply(reply));
+            attached.send(AttachRequest { message }).await.unwrap();
+        };
+        let asking = peers.feed.push(9, feed_response::Item::Ask(ask));
+        let (acknowledge, ()) = tokio::join!(asking, answering);
+        assert_eq!((acknowledge.id, acknowledge.refusal), (9, None));
+        let answer = MessageContents::from_bytes(&acknowledge.contents).unwrap().body();
+        assert!(matches!(answer, Ok(Body::PingAns(_))), "{answer:?}");
+    }
+    let nonsense = Ask {
+        destinations: vec![Bytes::from_static(b"nowhere")],
+        ..Ask::default()
+    };
+    let acknowledge = peers.feed.push(10, feed_response::Item::Ask(nonsense)).await;
+    assert!(acknowledge.refusal.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,8 @@ use crate::home::{CallError, Home, Request};
 
 /// An entry is refreshed after a random share of its lifetime between these, in percent, so that edges started together drift apart.
 const REFRESH_PERCENT: (u64, u64) = (50, 80);
+/// An edge that serves a user looks at the user's record at least so often, whatever it was told and however seldom a phone asks: with each refresh.
+pub const RECORD_LOOKED_AT: Duration = Duration::from_secs(LIFETIME as u64 * REFRESH_PERCENT.1 / 100);
 /// What failed in the background is tried again after a random time between these.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 /// Stores in the background at the same time; the others wait for their turn.

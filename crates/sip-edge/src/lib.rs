@@ -31,5 +31,6 @@ mod unstored;
 mod users;
 
 pub use config::{Algorithm, Config, Credentials};
+pub use entries::RECORD_LOOKED_AT;
 pub use renewer::Renewer;
 pub use server::{BindError, Failure, Server};

@@ -75,6 +75,11 @@ impl Outbox {
         self.waiting.get(&id).map(|waiting| waiting.aor.clone())
     }
 
+    /// The users whose records wait.
+    pub(super) fn aors(&self) -> impl Iterator<Item = &str> {
+        self.by_aor.keys().map(String::as_str)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -8,6 +8,7 @@ use identity::issue::{Authority, Class, Serial, Subject};
 use identity::{Certificate, Key, PublicKey, Signer, Verifier};
 use kv::{Batch, Store};
 use overlay_config::{Basis, SignedDocument};
+use usage::sip::Judge;
 use usage::user::Record;
 use wire::{Encode, NodeId, TransactionId};
 
@@ -66,6 +67,17 @@ impl Service {
     /// Judges certificates by the document.
     pub(super) fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
+    }
+
+    /// Judges what the overlay stores of users.
+    pub(super) fn judge(&self, now_ms: u64) -> Judge<'_> {
+        Judge {
+            verifier: &self.verifier,
+            writer: self.user_signer,
+            // The service is no edge.
+            own: NodeId::ZERO,
+            now_ms,
+        }
     }
 
     /// Makes a key and a certificate for HTTPS, which no other host has.

@@ -381,6 +381,7 @@ fn listed(service: &Service, aor: &str, user: &User) -> proto::ListUsersResponse
             .collect(),
         version: public.version,
         published_version: user.published,
+        notice: None,
     }
 }
 

@@ -12,6 +12,7 @@ use runtime::{Component, Monitor};
 use tempfile::TempDir;
 use tokio_stream::StreamExt;
 use tonic::Code;
+use wire::{Encode as _, FetchAns, MessageContents};
 
 use super::world::{ALICE, OPTIONS, alice, make_overlay};
 use crate::{Config, Server, StartError};
@@ -63,6 +64,42 @@ async fn overlay_gets_the_document_and_the_users_until_it_acknowledges() {
     acknowledge(&feed, bob.id, None).await;
     drop(feed);
     server.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_told_once_the_overlay_has_it() {
+    let (_folder, server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    let mut feed = open(&server, 1).await;
+    operator.put_user(alice()).await.unwrap();
+    let store = next(&mut feed).await;
+    acknowledge(&feed, store.id, None).await;
+    let ask = feed.receive().await.unwrap().unwrap();
+    assert!(matches!(ask.item, Some(Item::Ask(_))), "{ask:?}");
+    let listed = users(&mut operator).await;
+    assert_eq!((listed[0].published_version, listed[0].notice.clone()), (1, None));
+
+    // No edge serves her.
+    let nobody = FetchAns {
+        kind_responses: Vec::new(),
+    };
+    let empty = MessageContents::of(&nobody.into()).to_bytes();
+    let answer = proto::Acknowledge {
+        id: ask.id,
+        contents: empty,
+        ..Default::default()
+    };
+    let message = Some(Message::Acknowledge(answer));
+    feed.send(proto::FeedRequest { message }).await.unwrap();
+    assert!(notice(&mut operator).await.is_complete);
+
+    // And with an overlay that goes before it says which do.
+    operator.put_user(alice()).await.unwrap();
+    let store = next(&mut feed).await;
+    acknowledge(&feed, store.id, None).await;
+    feed.receive().await.unwrap().unwrap();
+    drop(feed);
+    assert!(!notice(&mut operator).await.is_complete);
 }
 
 #[tokio::test]
@@ -281,12 +318,22 @@ pub(super) async fn open(server: &Server, document_sequence: u32) -> Feed {
     feed
 }
 
+/// The next document or record.
 pub(super) async fn next(feed: &mut Feed) -> proto::FeedResponse {
-    feed.receive().await.unwrap().unwrap()
+    loop {
+        let item = feed.receive().await.unwrap().unwrap();
+        if !matches!(item.item, Some(Item::Ask(_))) {
+            return item;
+        }
+    }
 }
 
 pub(super) async fn acknowledge(feed: &Feed, id: u64, refusal: Option<proto::Refusal>) {
-    let message = Message::Acknowledge(proto::Acknowledge { id, refusal });
+    let message = Message::Acknowledge(proto::Acknowledge {
+        id,
+        refusal,
+        ..Default::default()
+    });
     feed.send(proto::FeedRequest { message: Some(message) }).await.unwrap();
 }
 
@@ -296,6 +343,21 @@ pub(super) async fn users(operator: &mut BootstrapClient<Channel>) -> Vec<proto:
         .await
         .unwrap();
     answers.into_inner().map(Result::unwrap).collect().await
+}
+
+/// Waits until it is known how the newest version was told.
+async fn notice(operator: &mut BootstrapClient<Channel>) -> proto::Notice {
+    let told = async {
+        loop {
+            if let Some(notice) = users(operator).await.remove(0).notice {
+                return notice;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), told)
+        .await
+        .expect("an end of the notice")
 }
 
 /// Waits until the acknowledgement of a version has been written.
