@@ -18,7 +18,7 @@ use usage::user::Strength;
 
 pub(crate) use self::arguments::Command;
 use self::arguments::{Change, New};
-use self::report::{List, Report};
+use self::report::{Effect, List, Report};
 use self::service::Users;
 use crate::cli::Global;
 use crate::connect::Peer;
@@ -72,7 +72,7 @@ impl Session<'_> {
         };
         let written = self.users.put(request).await?;
         let version = written.ok_or_else(|| exists(&aor))?;
-        self.changed(&aor, version, &new.change).await
+        self.changed(&aor, version, &new.change, Effect::Unknown).await
     }
 
     async fn list(&self, prefix: &str, removed: bool) -> Result<ExitCode, Failure> {
@@ -97,7 +97,7 @@ impl Session<'_> {
             if_version: Some(version),
             ..PutUserRequest::default()
         };
-        self.write(&aor, request, change).await
+        self.write(&aor, request, change, Effect::OldPassword).await
     }
 
     /// Reads a password. One that would be found soon is taken, for the operator may know better; one that is none is not.
@@ -125,7 +125,11 @@ impl Session<'_> {
             if_version: Some(version),
             ..PutUserRequest::default()
         };
-        self.write(&aor, request, change).await
+        let effect = match state {
+            UserState::Active => Effect::Refused,
+            UserState::Suspended | UserState::Removed | UserState::Unspecified => Effect::GoesOn,
+        };
+        self.write(&aor, request, change, effect).await
     }
 
     async fn remove(&self, change: &Change, is_sure: bool) -> Result<ExitCode, Failure> {
@@ -143,24 +147,32 @@ impl Session<'_> {
         };
         let written = self.users.delete(request).await?;
         let version = written.ok_or_else(|| overtaken(&aor))?;
-        self.changed(&aor, version, change).await
+        self.changed(&aor, version, change, Effect::GoesOn).await
     }
 
-    async fn write(&self, aor: &Aor, request: PutUserRequest, change: &Change) -> Result<ExitCode, Failure> {
+    async fn write(
+        &self,
+        aor: &Aor,
+        request: PutUserRequest,
+        change: &Change,
+        effect: Effect,
+    ) -> Result<ExitCode, Failure> {
         let written = self.users.put(request).await?;
         let version = written.ok_or_else(|| overtaken(aor))?;
-        self.changed(aor, version, change).await
+        self.changed(aor, version, change, effect).await
     }
 
-    /// Prints what a user has become, once the overlay has it.
-    async fn changed(&self, aor: &Aor, version: u64, change: &Change) -> Result<ExitCode, Failure> {
-        let user = if change.no_wait {
-            self.users.find(aor).await?.ok_or_else(|| unknown(aor))?
+    /// Prints what a user has become, once the overlay has it and the edges that serve the user have been told.
+    async fn changed(&self, aor: &Aor, version: u64, change: &Change, effect: Effect) -> Result<ExitCode, Failure> {
+        let report = if change.no_wait {
+            Report::new(&self.users.find(aor).await?.ok_or_else(|| unknown(aor))?)
         } else {
             let what = format!("the overlay stores {}", aor.as_str());
-            self.asking(&what, self.users.published(aor, version)).await?
+            self.asking(&what, self.users.published(aor, version)).await?;
+            let what = format!("the edges of {} are told", aor.as_str());
+            Report::told(&self.asking(&what, self.users.told(aor, version)).await?, effect)
         };
-        self.printer.result(&Report::new(&user), Report::table)?;
+        self.printer.result(&report, Report::table)?;
         Ok(ExitCode::Ok)
     }
 

@@ -2,6 +2,7 @@
 
 use rpc::proto::bootstrap::v1::{ListUsersResponse, UserState};
 use serde::Serialize;
+use sip_edge::RECORD_LOOKED_AT;
 
 use crate::output::{table, two_columns};
 use crate::status::id;
@@ -12,6 +13,37 @@ pub(super) struct Report {
     schema: &'static str,
     #[serde(flatten)]
     user: User,
+    /// Set by what changes a user and waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<Notice>,
+}
+
+/// How the edges that serve the user were told of the change.
+#[derive(Debug, Serialize)]
+struct Notice {
+    /// Node-IDs of edges that know of it.
+    told: Vec<String>,
+    /// Node-IDs of edges that did not answer.
+    untold: Vec<String>,
+    /// Whether these are all edges that serve the user.
+    complete: bool,
+    /// After so long at most, an edge that was not told sees the change by itself.
+    seen_within_seconds: u64,
+    #[serde(skip)]
+    effect: Effect,
+}
+
+/// What may go on at an edge that was not told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Effect {
+    /// The old password works.
+    OldPassword,
+    /// The user's phones register and call.
+    GoesOn,
+    /// The user's phones are refused.
+    Refused,
+    /// The user is not known.
+    Unknown,
 }
 
 /// Many users.
@@ -37,6 +69,23 @@ impl Report {
         Self {
             schema: "p2psip.user/v1",
             user: User::new(user),
+            notice: None,
+        }
+    }
+
+    /// The same after a change, with which edges were told of it.
+    pub(super) fn told(user: &ListUsersResponse, effect: Effect) -> Self {
+        let notice = user.notice.clone().unwrap_or_default();
+        let ids = |nodes: &[bytes::Bytes]| nodes.iter().map(|node| id(node)).collect();
+        Self {
+            notice: Some(Notice {
+                told: ids(&notice.told),
+                untold: ids(&notice.untold),
+                complete: notice.is_complete,
+                seen_within_seconds: RECORD_LOOKED_AT.as_secs(),
+                effect,
+            }),
+            ..Self::new(user)
         }
     }
 
@@ -46,14 +95,52 @@ impl Report {
             [] => "any".to_owned(),
             edges => edges.join(", "),
         };
-        two_columns(&[
+        let mut rows = vec![
             ("User", user.aor.clone()),
             ("State", user.state.to_owned()),
             ("Display name", user.display_name.clone()),
             ("Edges", edges),
             ("Version", user.version.to_string()),
             ("Published", user.published()),
-        ])
+        ];
+        if let Some(notice) = &self.notice {
+            rows.push(("Told", notice.told()));
+            rows.extend(notice.untold().map(|text| ("Not told", text)));
+        }
+        two_columns(&rows)
+    }
+}
+
+impl Notice {
+    fn told(&self) -> String {
+        match self.told.len() {
+            0 if self.complete && self.untold.is_empty() => "no edge serves the user".to_owned(),
+            1 => "1 edge".to_owned(),
+            count => format!("{count} edges"),
+        }
+    }
+
+    fn untold(&self) -> impl Iterator<Item = String> {
+        let unknown = (!self.complete).then_some(("the overlay did not say which edges serve the user", "the user's"));
+        let named = self.untold.iter().map(|edge| (edge.as_str(), "its"));
+        named.chain(unknown).map(|(edge, whose)| {
+            let minutes = self.seen_within_seconds.div_ceil(60);
+            format!(
+                "{edge}: {whose} phones {} for up to {minutes} minutes",
+                self.effect.text()
+            )
+        })
+    }
+}
+
+impl Effect {
+    fn text(self) -> &'static str {
+        match self {
+            Self::OldPassword => "may use the old password",
+            Self::GoesOn => "may go on registering and calling",
+            Self::Refused => "may still be refused",
+            Self::Unknown => "may not know the user",
+        }
     }
 }
 
@@ -108,6 +195,8 @@ impl User {
 
 #[cfg(test)]
 mod tests {
+    use rpc::proto::bootstrap::v1 as proto;
+
     use super::*;
 
     fn user(aor: &str, state: UserState, published_version: u64) -> ListUsersResponse {
@@ -143,6 +232,42 @@ carol@a.test  removed   Alice         3        not yet
         assert_eq!(json["schema"], "p2psip.user/v1");
         assert_eq!(json["aor"], "alice@a.test");
         assert_eq!(json["allowed_edges"], serde_json::json!([]));
+    }
+
+    fn told(told: &[u8], untold: &[u8], is_complete: bool) -> Report {
+        let octets = |edges: &[u8]| edges.iter().map(|edge| vec![*edge; 16].into()).collect();
+        let notice = proto::Notice {
+            told: octets(told),
+            untold: octets(untold),
+            is_complete,
+        };
+        let changed = ListUsersResponse {
+            notice: Some(notice),
+            ..user("alice@a.test", UserState::Active, 3)
+        };
+        Report::told(&changed, Effect::OldPassword)
+    }
+
+    #[test]
+    fn a_change_says_which_edges_were_told() {
+        let tail = |report: Report| report.table().split_once("Published     yes\n").unwrap().1.to_owned();
+        assert_eq!(tail(told(&[1, 2], &[], true)), "Told          2 edges\n");
+        assert_eq!(tail(told(&[], &[], true)), "Told          no edge serves the user\n");
+        assert_eq!(
+            tail(told(&[1], &[0xab], true)),
+            "Told          1 edge\n\
+             Not told      abababababababababababababababab: its phones may use the old password for up to 48 minutes\n"
+        );
+        let silent = Report::told(&user("alice@a.test", UserState::Suspended, 3), Effect::GoesOn);
+        assert_eq!(
+            tail(silent),
+            "Told          0 edges\n\
+             Not told      the overlay did not say which edges serve the user: the user's phones may go on registering and calling \
+             for up to 48 minutes\n"
+        );
+        let json = serde_json::to_value(told(&[1], &[2], true)).unwrap();
+        assert_eq!(json["notice"]["untold"][0], "02".repeat(16));
+        assert_eq!(json["notice"]["seen_within_seconds"], 2880);
     }
 
     #[test]

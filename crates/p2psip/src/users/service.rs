@@ -1,6 +1,6 @@
 //! The users as the bootstrap service tells them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::bootstrap::v1::{DeleteUserRequest, ListUsersRequest, ListUsersResponse, PutUserRequest, UserState};
@@ -75,6 +75,19 @@ impl<'a> Users<'a> {
         })
     }
 
+    /// Waits until it is known how the edges that serve the user were told of a version, for as long as that may take.
+    pub(super) async fn told(&self, aor: &Aor, version: u64) -> Result<ListUsersResponse, Failure> {
+        let until = Instant::now() + TELLING;
+        loop {
+            let user = self.find(aor).await?.ok_or_else(|| super::unknown(aor))?;
+            // Another change may have come meanwhile; its own command tells of it.
+            if user.notice.is_some() || user.version != version || Instant::now() >= until {
+                return Ok(user);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     fn version(&self, written: Result<u64, Status>) -> Result<Option<u64>, Failure> {
         match written {
             Ok(version) => Ok(Some(version)),
@@ -92,6 +105,9 @@ impl<'a> Users<'a> {
 pub(super) fn exists(user: &ListUsersResponse) -> bool {
     user.state() != UserState::Removed
 }
+
+/// The service gives the overlay two seconds to name the edges, and them two seconds to answer.
+const TELLING: Duration = Duration::from_secs(5);
 
 /// The contract tells no change by itself; a peer on the same machine has it by the first look.
 const POLL: Duration = Duration::from_millis(50);
