@@ -56,10 +56,10 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Try it: run a whole overlay on this machine, make a demo call, then use your own phones
+    /// Try it: a whole overlay on this machine, a demo call, then your own phones
     #[command(after_help = DEV_EXAMPLES)]
     Dev(Dev),
-    /// Make a new overlay: its keys, its bootstrap service and its first peer, on this host
+    /// Make a new overlay on this host: keys, bootstrap service and first peer
     #[command(after_help = INIT_EXAMPLES)]
     Init(Init),
     /// Make a further peer on this host, with a token from `token create`

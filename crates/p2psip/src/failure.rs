@@ -62,14 +62,7 @@ impl Failure {
             Code::Unimplemented => "does not serve this command",
             _ => "refused",
         };
-        // tonic gives some refusals no text of their own.
-        Self::new(
-            code,
-            match status.message() {
-                "" => anyhow::anyhow!("peer {peer} {what}"),
-                message => anyhow::anyhow!("peer {peer} {what}: {message}"),
-            },
-        )
+        Self::new(code, anyhow::anyhow!("peer {peer} {what}: {}", reason(status)))
     }
 
     /// The same, about a command that the component `serves` answers. If the peer is none, the failure says which one it takes.
@@ -103,6 +96,14 @@ impl Failure {
     pub(crate) fn is_closed_pipe(&self) -> bool {
         let io = self.error.downcast_ref::<std::io::Error>();
         io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Why a call failed. tonic gives some refusals no text: their code says it then, so that no message ends behind a colon.
+pub(crate) fn reason(status: &Status) -> &str {
+    match status.message() {
+        "" => rpc::code_name(status.code()),
+        message => message,
     }
 }
 

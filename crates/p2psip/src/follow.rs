@@ -6,7 +6,7 @@ use runtime::ExitCode;
 use tonic::{Response, Status, Streaming};
 
 use crate::connect::Peer;
-use crate::failure::Failure;
+use crate::failure::{Failure, reason};
 
 /// The changes of a list.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl<T> Changes<T> {
         let why = match self.stream.message().await {
             Ok(Some(change)) => return Ok(change),
             Ok(None) => "it ended".to_owned(),
-            Err(status) => status.message().to_owned(),
+            Err(status) => reason(&status).to_owned(),
         };
         let error = anyhow::anyhow!("peer {} tells no more: {why}", self.peer);
         Err(Failure::new(ExitCode::Unreachable, error))

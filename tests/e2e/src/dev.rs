@@ -6,6 +6,8 @@ use std::process::{Child, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::{Namespace, eventually, program};
 
 /// A running demo overlay; killed when dropped.
@@ -14,6 +16,8 @@ pub struct Dev {
     child: Child,
     output: Arc<Mutex<String>>,
     socket: PathBuf,
+    /// The user's runtime folder, so that many can run on one machine.
+    _runtime: TempDir,
 }
 
 impl Dev {
@@ -22,13 +26,14 @@ impl Dev {
     /// # Panics
     /// When it does not become ready, with what it printed.
     pub fn start(namespace: &Namespace, folder: &Path, arguments: &[&str]) -> Self {
+        let runtime = tempfile::tempdir().expect("a folder for the socket");
         let mut command = namespace.command(program());
         command
             .arg("dev")
             .arg("--data")
             .arg(folder)
             .args(arguments)
-            .env_remove("XDG_RUNTIME_DIR");
+            .env("XDG_RUNTIME_DIR", runtime.path());
         command.env(
             "RUST_LOG",
             std::env::var("P2PSIP_E2E_LOG").unwrap_or_else(|_| "warn".into()),
@@ -45,7 +50,8 @@ impl Dev {
         let mut dev = Self {
             child,
             output,
-            socket: folder.join("dev.sock"),
+            socket: runtime.path().join("p2psip/dev.sock"),
+            _runtime: runtime,
         };
         dev.wait_until_ready();
         dev

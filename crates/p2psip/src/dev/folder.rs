@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/overlay.json             what overlay this is; written before anything else
-//! DIR/dev.sock                 operator socket, where XDG_RUNTIME_DIR is not set
+//! DIR/dev.sock                 operator socket, where that of the user (see `socket`) is taken
 //! DIR/peerN/credentials/       what peer N and its edge are, a folder each; mode 0700, files 0600
 //! DIR/peerN/overlay, storage, sip-edge  data of its components
 //! DIR/peer1/bootstrap          state of the bootstrap service
@@ -139,8 +139,12 @@ impl Folder {
 
     fn propose(&self, name: &str, bind: IpAddr, peers: Option<u8>) -> Result<Overlay, FolderError> {
         let entries = fs::read_dir(&self.path).map_err(failed(&self.path))?;
-        // The key log may be asked for in the folder itself, and be there first.
-        let is_foreign = |entry: &fs::DirEntry| entry.path().extension().is_none_or(|extension| extension != "log");
+        // The key log may be asked for in the folder itself, and be there first; so is the operator's socket.
+        let is_foreign = |entry: &fs::DirEntry| {
+            let path = entry.path();
+            path.extension()
+                .is_none_or(|extension| extension != "log" && extension != "sock")
+        };
         if entries.filter_map(Result::ok).any(|entry| is_foreign(&entry)) {
             return Err(FolderError::Foreign {
                 path: self.path.clone(),
@@ -221,6 +225,15 @@ mod tests {
             folder.overlay("dev", HERE, None),
             Err(FolderError::Foreign { .. })
         ));
+    }
+
+    #[test]
+    fn what_dev_itself_puts_there_first_is_not_foreign() {
+        let (_parent, folder) = opened();
+        for name in ["keys.log", "dev.sock"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert!(folder.overlay("dev", HERE, None).is_ok());
     }
 
     #[test]

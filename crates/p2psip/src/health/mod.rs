@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::cli::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, reason};
 use crate::output::Printer;
 
 /// Which process to ask.
@@ -138,7 +138,7 @@ impl fmt::Display for Address {
 enum Unanswered {
     #[error("cannot be reached: {0}")]
     Gone(#[from] std::io::Error),
-    #[error("cannot be asked: {}", .0.message())]
+    #[error("cannot be asked: {}", reason(.0))]
     Refused(#[from] tonic::Status),
     #[error("did not answer within {}", runtime::units::format_duration(*.0))]
     Late(Duration),

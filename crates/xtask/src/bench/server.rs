@@ -80,8 +80,10 @@ fn one_process(program: &Path, folder: &Path, peers: u16) -> anyhow::Result<Serv
     command
         .args(["dev", "--no-call", "--peers", &peers.to_string(), "--data"])
         .arg(folder);
+    // Its socket is not that of a `dev` of the user.
+    let runtime = folder.parent().context("the folder has one above it")?;
     command
-        .env_remove("XDG_RUNTIME_DIR")
+        .env("XDG_RUNTIME_DIR", runtime)
         .env_remove("SSLKEYLOGFILE")
         .env("RUST_LOG", "error");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -89,7 +91,7 @@ fn one_process(program: &Path, folder: &Path, peers: u16) -> anyhow::Result<Serv
     let server = Server::OneProcess {
         process: Process::from(child),
         program: program.to_owned(),
-        socket: folder.join("dev.sock"),
+        socket: runtime.join("p2psip/dev.sock"),
     };
     let (ready, is_ready) = mpsc::channel();
     std::thread::spawn(move || {
