@@ -93,6 +93,14 @@ pub(crate) struct Change {
     pub(crate) value: Option<Bytes>,
 }
 
+impl Change {
+    /// Counts its octets.
+    pub(crate) fn octets(&self) -> u64 {
+        let octets = self.key.len() + self.value.as_ref().map_or(0, Bytes::len);
+        u64::try_from(octets).unwrap_or(u64::MAX)
+    }
+}
+
 const SEPARATOR: u8 = 0;
 
 /// Saves growing for the usual keys: ids and hashes.

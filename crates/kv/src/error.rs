@@ -30,6 +30,14 @@ pub enum OpenError {
         /// Newest format that this program knows.
         known: u32,
     },
+    /// Another version of the database below wrote it.
+    #[error("data folder {folder} was not written by this program: {reason}")]
+    Unsupported {
+        /// The folder.
+        folder: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
     /// What is in the folder cannot be read.
     #[error("data folder {folder} cannot be read: {reason}")]
     Damaged {

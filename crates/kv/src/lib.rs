@@ -7,14 +7,20 @@
 //!
 //! A batch is atomic across its trees: the trees are prefixes of the keys of one tree below, which applies a batch as a
 //! whole or not at all.
+//!
+//! A store keeps [`Room`] on its disk, so that a full disk is noticed before a write begins. What an interrupted start left
+//! does not stop the next one, and a store that cannot be read can be moved aside ([`Store::open_or_replace`]).
 
 mod batch;
 mod error;
+mod leftovers;
 mod open;
+mod room;
 mod store;
 mod writer;
 
 pub use batch::{Batch, Tree};
 pub use error::{FlushError, OpenError, OwnerError, ReadError};
 pub use open::{Durability, Options};
+pub use room::{Full, Room};
 pub use store::{Entries, Store};

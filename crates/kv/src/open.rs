@@ -2,11 +2,14 @@
 
 use std::{
     fs::{File, TryLockError},
+    io::ErrorKind,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
 };
 
-use crate::{batch::Tree, error::OpenError};
+use crate::{batch::Tree, error::OpenError, leftovers, room::Room};
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
@@ -43,29 +46,76 @@ pub(crate) struct Opened {
     /// The database's file, to be synced; `None` when durability does not ask for it.
     pub(crate) file: Option<File>,
     pub(crate) lock: File,
+    pub(crate) room: Arc<Room>,
+    /// Where what could not be read was moved to.
+    pub(crate) aside: Option<PathBuf>,
 }
 
-pub(crate) fn open(folder: &Path, options: Options) -> Result<Opened, OpenError> {
+/// What is done with a store that cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Damage {
+    /// It stays where it is, and opening fails.
+    Refuse,
+    /// It is moved aside, and an empty one takes its place; the text says what follows from that.
+    Replace(&'static str),
+}
+
+pub(crate) fn open(folder: &Path, options: Options, damage: Damage) -> Result<Opened, OpenError> {
     let lock = lock(folder)?;
-    let database = database(folder, options)?;
-    check_format(folder, &database)?;
+    leftovers::clear(folder).map_err(|source| unwritable(folder, source))?;
+    let (database, aside) = match (whole(folder, options), damage) {
+        (Err(OpenError::Damaged { reason, .. }), Damage::Replace(consequence)) => {
+            let aside =
+                leftovers::move_aside(folder, SystemTime::now()).map_err(|source| unwritable(folder, source))?;
+            tracing::error!(
+                folder = %folder.display(),
+                moved_to = %aside.display(),
+                reason,
+                "data folder cannot be read: moved aside, and begun anew without data; {consequence}; \
+                 check the disk, and delete the folder that was moved when nothing in it is needed"
+            );
+            (whole(folder, options)?, Some(aside))
+        }
+        (opened, _) => (opened?, None),
+    };
     let file = match options.durability {
         Durability::Disk => Some(sync_all(folder)?),
         Durability::System => None,
     };
+    let log = log_file(folder).map_err(|source| unwritable(folder, source))?;
+    let room = Room::new(folder, log);
+    room.look(0);
     Ok(Opened {
         folder: folder.to_path_buf(),
         database,
         file,
         lock,
+        room,
+        aside,
+    })
+}
+
+/// Opens the database and reads all of it once, so that damage is found now and not in the middle of the work.
+fn whole(folder: &Path, options: Options) -> Result<sled::Db, OpenError> {
+    let opening = || {
+        let database = database(folder, options)?;
+        check_format(folder, &database)?;
+        for entry in database.iter() {
+            entry.map_err(|error| failed(folder, error))?;
+        }
+        Ok(database)
+    };
+    // The database's own checks of what it reads panic where they fail; nothing of it is used then.
+    catch_unwind(AssertUnwindSafe(opening)).unwrap_or_else(|_| {
+        Err(OpenError::Damaged {
+            folder: folder.to_path_buf(),
+            reason: "the database panicked".to_owned(),
+        })
     })
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
-    let unwritable = |source| OpenError::Folder {
-        folder: folder.to_path_buf(),
-        source,
-    };
+    let unwritable = |source| unwritable(folder, source);
     std::fs::create_dir_all(folder).map_err(unwritable)?;
     let file = File::options()
         .create(true)
@@ -94,28 +144,21 @@ fn database(folder: &Path, options: Options) -> Result<sled::Db, OpenError> {
     };
     let started = Instant::now();
     loop {
-        match config().open() {
-            Ok(database) => return Ok(database),
-            Err(sled::Error::Io(_)) if started.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_RETRY),
-            Err(sled::Error::Io(source)) => {
-                return Err(OpenError::Folder {
-                    folder: folder.to_path_buf(),
-                    source,
-                });
-            }
-            Err(error) => return Err(damaged(folder, &error)),
+        match config().open().map_err(|error| failed(folder, error)) {
+            Err(OpenError::Folder { .. }) if started.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_RETRY),
+            opened => return opened,
         }
     }
 }
 
 fn check_format(folder: &Path, database: &sled::Db) -> Result<(), OpenError> {
     let key = META.key(FORMAT_KEY);
-    match database.get(&key).map_err(|error| damaged(folder, &error))? {
+    match database.get(&key).map_err(|error| failed(folder, error))? {
         None => {
             let written = database
                 .insert(key, &FORMAT.to_be_bytes())
                 .and_then(|_| database.flush());
-            written.map(|_| ()).map_err(|error| damaged(folder, &error))
+            written.map(|_| ()).map_err(|error| failed(folder, error))
         }
         Some(octets) => match <[u8; 4]>::try_from(&*octets).map(u32::from_be_bytes) {
             Ok(found) if found <= FORMAT => Ok(()),
@@ -137,8 +180,7 @@ fn check_format(folder: &Path, database: &sled::Db) -> Result<(), OpenError> {
 
 /// Makes the new files and their names durable, and gives the file to be synced after each flush.
 fn sync_all(folder: &Path) -> Result<File, OpenError> {
-    let opened = File::options().read(true).write(true).open(folder.join(DATABASE_FILE));
-    let synced = opened.and_then(|file| {
+    let synced = log_file(folder).and_then(|file| {
         file.sync_all()?;
         File::open(folder)?.sync_all()?;
         if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -146,16 +188,36 @@ fn sync_all(folder: &Path) -> Result<File, OpenError> {
         }
         Ok(file)
     });
-    synced.map_err(|source| OpenError::Folder {
-        folder: folder.to_path_buf(),
-        source,
-    })
+    synced.map_err(|source| unwritable(folder, source))
 }
 
-fn damaged(folder: &Path, error: &sled::Error) -> OpenError {
-    OpenError::Damaged {
+fn log_file(folder: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).open(folder.join(leftovers::LOG))
+}
+
+fn unwritable(folder: &Path, source: std::io::Error) -> OpenError {
+    OpenError::Folder {
         folder: folder.to_path_buf(),
-        reason: error.to_string(),
+        source,
+    }
+}
+
+/// Tells damage, which another try does not mend, from a system that does not let us.
+fn failed(folder: &Path, error: sled::Error) -> OpenError {
+    let is_cut = |kind| {
+        matches!(
+            kind,
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::NotFound
+        )
+    };
+    let folder = folder.to_path_buf();
+    match error {
+        sled::Error::Io(source) if !is_cut(source.kind()) => OpenError::Folder { folder, source },
+        sled::Error::Unsupported(reason) => OpenError::Unsupported { folder, reason },
+        error => OpenError::Damaged {
+            folder,
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -168,9 +230,6 @@ const FORMAT_KEY: &[u8] = b"format";
 const FORMAT: u32 = 1;
 
 const LOCK_FILE: &str = "lock";
-
-/// The file in which the database below keeps everything but its snapshots.
-const DATABASE_FILE: &str = "db";
 
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(10);

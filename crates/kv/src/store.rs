@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     batch::{Batch, Tree},
     error::{FlushError, OpenError, OwnerError, ReadError},
-    open::{META, Opened, Options, open},
+    open::{Damage, META, Opened, Options, open},
+    room::Room,
     writer::{Job, QUEUE, Writer},
 };
 
@@ -26,23 +27,43 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a folder, which is made if it is missing.
+    /// Opens the store in a folder, which is made if it is missing. All of it is read once.
     ///
     /// # Errors
     /// [`OpenError`] names the folder and says what to do about it.
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        Self::start(open(folder.as_ref(), options, Damage::Refuse)?)
+    }
+
+    /// Opens the store in a folder as [`Store::open`] does. If it cannot be read, it is moved aside and an empty one takes its
+    /// place, with one line in the log that says so, and what follows from it: `consequence`.
+    ///
+    /// # Errors
+    /// [`OpenError`], but never [`OpenError::Damaged`] for what was there before.
+    pub fn open_or_replace(
+        folder: impl AsRef<Path>,
+        options: Options,
+        consequence: &'static str,
+    ) -> Result<Self, OpenError> {
+        Self::start(open(folder.as_ref(), options, Damage::Replace(consequence))?)
+    }
+
+    fn start(opened: Opened) -> Result<Self, OpenError> {
         let Opened {
             folder,
             database,
             file,
             lock,
-        } = open(folder.as_ref(), options)?;
+            room,
+            aside,
+        } = opened;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let failed = Arc::new(OnceLock::new());
         let writer = Writer {
             folder: folder.clone(),
             database: database.clone(),
             file,
+            room: Arc::clone(&room),
             jobs: queue,
             failed: Arc::clone(&failed),
         };
@@ -59,9 +80,23 @@ impl Store {
             jobs: Some(jobs),
             thread: Some(thread),
             failed,
+            room,
+            aside,
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Gives the room on the disk, which says when there is too little of it to take on more.
+    #[must_use]
+    pub fn room(&self) -> &Arc<Room> {
+        &self.inner.room
+    }
+
+    /// Tells where the data of before is, if it could not be read and this store began without.
+    #[must_use]
+    pub fn moved_aside(&self) -> Option<&Path> {
+        self.inner.aside.as_deref()
     }
 
     /// Gives the folder.
@@ -229,6 +264,8 @@ struct Inner {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     failed: Arc<OnceLock<FlushError>>,
+    room: Arc<Room>,
+    aside: Option<PathBuf>,
     _lock: File,
 }
 

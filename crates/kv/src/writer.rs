@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     batch::{Batch, Change},
     error::FlushError,
+    room::Room,
 };
 
 /// A batch on its way to the disk.
@@ -23,6 +24,7 @@ pub(crate) struct Writer {
     pub(crate) folder: PathBuf,
     pub(crate) database: sled::Db,
     pub(crate) file: Option<File>,
+    pub(crate) room: Arc<Room>,
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) failed: Arc<OnceLock<FlushError>>,
 }
@@ -46,6 +48,12 @@ impl Writer {
             return Err(error.clone());
         }
         let mut whole = sled::Batch::default();
+        let octets: u64 = group
+            .iter()
+            .flat_map(|job| &job.batch.changes)
+            .map(Change::octets)
+            .sum();
+        self.room.look(octets.saturating_mul(AMPLIFICATION));
         for Change { key, value } in group.iter_mut().flat_map(|job| std::mem::take(&mut job.batch.changes)) {
             match value {
                 Some(value) => whole.insert(key, &*value),
@@ -73,6 +81,10 @@ impl Writer {
     }
 }
 
+/// Most that a write takes of the disk, as a multiple of what is written: the database keeps several keys in a page, and now
+/// and then writes the whole page anew.
+const AMPLIFICATION: u64 = 4;
+
 /// Most batches under one flush.
 const GROUP: usize = QUEUE;
 
@@ -93,11 +105,14 @@ mod tests {
         let file = Some(File::from(std::os::fd::OwnedFd::from(pipe)));
         let database = sled::open(folder.path()).unwrap();
         let failed = Arc::default();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let room = Room::new(folder.path(), log);
         let folder = folder.path().to_path_buf();
         let mut writer = Writer {
             folder,
             database,
             file,
+            room,
             jobs,
             failed,
         };
