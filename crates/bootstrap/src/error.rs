@@ -45,9 +45,15 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The store is damaged. The service does not begin without it: the enrollment CA and all users would be others.
+    #[error(
+        "{0}; it holds the keys of the overlay and its users, so nothing is begun without it: restore the folder from a \
+         backup, or move it away and make a new overlay"
+    )]
+    Unreadable(kv::OpenError),
     /// The store cannot be opened.
     #[error(transparent)]
-    Open(#[from] kv::OpenError),
+    Open(kv::OpenError),
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] kv::ReadError),
@@ -89,13 +95,15 @@ pub enum StartError {
         reason: String,
     },
     /// No overlay was made here.
-    #[error("folder {folder} holds no bootstrap service: make an overlay first")]
+    #[error(
+        "folder {folder} holds no bootstrap service: make an overlay first, or restore the folder of one from a backup"
+    )]
     Empty {
         /// The folder.
         folder: PathBuf,
     },
     /// A stored record cannot be read.
-    #[error("stored {tree} {key:?} is damaged: {reason}")]
+    #[error("stored {tree} {key:?} is damaged: {reason}; restore the folder from a backup")]
     Damaged {
         /// What sort of record.
         tree: &'static str,
@@ -104,6 +112,15 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl From<kv::OpenError> for StartError {
+    fn from(error: kv::OpenError) -> StartError {
+        match error {
+            kv::OpenError::Damaged { .. } => StartError::Unreadable(error),
+            error => StartError::Open(error),
+        }
+    }
 }
 
 /// Why an operation was refused.

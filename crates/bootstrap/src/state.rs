@@ -167,7 +167,7 @@ pub(crate) fn all<T: DeserializeOwned>(store: &Store, tree: Tree) -> Result<Vec<
     Ok(records)
 }
 
-/// Opens the store in a folder that only its owner may enter.
+/// Opens the store in a folder that only its owner may enter. One that cannot be read is left as it is.
 pub(crate) fn open(folder: &Path, options: kv::Options) -> Result<Store, StartError> {
     private::make_folder(folder).map_err(|source| StartError::Folder {
         folder: folder.to_path_buf(),

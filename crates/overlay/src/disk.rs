@@ -34,11 +34,14 @@ pub(crate) async fn open(folder: &Path, node_id: NodeId) -> Result<(Store, Kept)
         cache_bytes: CACHE,
         ..kv::Options::default()
     };
-    let opening = tokio::task::spawn_blocking(move || Store::open(folder, options));
+    let opening = tokio::task::spawn_blocking(move || Store::open_or_replace(folder, options, WITHOUT_DATA));
     let store = opening.await.map_err(|_| Error::Panicked)??;
     store.claim(*node_id.as_bytes()).await?;
     let kept = Kept {
-        membership: store.get(STATE, MEMBERSHIP)?.and_then(read_membership),
+        membership: store
+            .get(STATE, MEMBERSHIP)?
+            .and_then(read_membership)
+            .or_else(|| store.moved_aside().is_some().then(forgotten)),
         document: store.get(STATE, DOCUMENT)?.and_then(|record| versioned(&record)),
     };
     Ok((store, kept))
@@ -66,6 +69,15 @@ pub(crate) async fn keep(
         if is_last {
             return stop.cancelled().await;
         }
+    }
+}
+
+/// What a peer knows that was a member and has lost what it knew. A founder without any membership would form a ring of its own
+/// at once; this one looks for the others first.
+fn forgotten() -> Membership {
+    Membership {
+        peers: Vec::new(),
+        ring_size: 1,
     }
 }
 
@@ -153,6 +165,9 @@ const DOCUMENT: &[u8] = b"document";
 /// Version of both records.
 const FORMAT: u8 = 1;
 
+const WITHOUT_DATA: &str =
+    "this peer finds the ring through the bootstrap nodes of its document, and learns the rest from it";
+
 /// Two small records need no more.
 const CACHE: u64 = 1 << 20;
 
@@ -181,6 +196,21 @@ mod tests {
             None,
             "a later format"
         );
+    }
+
+    #[tokio::test]
+    async fn a_member_whose_disk_cannot_be_read_is_no_new_founder() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = NodeId::from_u128(7);
+        drop(open(folder.path(), own).await.unwrap());
+        // Opened twice, it has a snapshot, and all of it is needed.
+        drop(open(folder.path(), own).await.unwrap());
+        let log = std::fs::File::options().write(true).open(folder.path().join("db"));
+        log.unwrap().set_len(30).unwrap();
+        let (store, kept) = open(folder.path(), own).await.unwrap();
+        assert!(store.moved_aside().is_some());
+        let membership = kept.membership.expect("it was a member");
+        assert_eq!((membership.peers.len(), membership.ring_size), (0, 1));
     }
 
     #[tokio::test]

@@ -31,6 +31,9 @@ const DRIVER_TIME: Duration = Duration::from_secs(2);
 /// Memory for the edge's database.
 const CACHE: u64 = 16 << 20;
 
+const WITHOUT_DATA: &str = "phones can be called again as they register again, within their lifetimes; \
+     calls that stand cannot be changed or ended through this edge";
+
 /// A running edge.
 #[derive(Debug)]
 pub struct Server {
@@ -105,13 +108,11 @@ impl Server {
             .map_err(|(address, source)| BindError::Address { address, source })?;
         let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
         let node = credentials.link.node_id();
-        let store = kv::Store::open(
-            &config.data,
-            kv::Options {
-                cache_bytes: CACHE,
-                ..kv::Options::default()
-            },
-        )?;
+        let options = kv::Options {
+            cache_bytes: CACHE,
+            ..kv::Options::default()
+        };
+        let store = kv::Store::open_or_replace(&config.data, options, WITHOUT_DATA)?;
         store.claim(*node.as_bytes()).await?;
 
         let name = document.document().overlay.clone();

@@ -150,7 +150,7 @@ impl Server {
 }
 
 fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
-    let store = kv::Store::open(&config.data, config.options())?;
+    let store = kv::Store::open_or_replace(&config.data, config.options(), WITHOUT_DATA)?;
     let store_id = identity::issue::random_node_id()?;
     let settings = Settings {
         store_id: *store_id.as_bytes(),
@@ -179,6 +179,9 @@ fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
 }
 
 const SERVICE: &str = "p2psip.storage.v1.Storage";
+
+/// Another store identity tells the overlay that nothing is here, and a new session that no range is certain.
+const WITHOUT_DATA: &str = "other peers fill it with their copies before this peer is ready";
 
 /// Commands of all sessions that wait for the driver; when it is full, the tasks of the sessions wait.
 const QUEUE: usize = 256;

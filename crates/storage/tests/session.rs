@@ -122,6 +122,35 @@ async fn an_emptied_volume_is_another_store() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_read_is_moved_aside_and_another_one_begins() {
+    let volume = tempfile::tempdir().unwrap();
+    let (folder, mut world) = (volume.path().join("storage"), World::at(now_ms()));
+    let mut before = Vec::new();
+    for instance in 1..=2 {
+        let first = server(&folder).await;
+        let (mut session, opened) = open(&first, &world, instance).await.unwrap();
+        assert!(store(&mut session, &mut world, instance, 1).await);
+        before = opened.store_id.to_vec();
+        first.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+    let log = std::fs::File::options().write(true).open(folder.join("db")).unwrap();
+    log.set_len(500).unwrap();
+
+    let second = server(&folder).await;
+    let (mut session, after) = open(&second, &world, 3).await.unwrap();
+    assert_ne!(after.store_id, before);
+    assert_eq!(after.records, 0);
+    assert!(store(&mut session, &mut world, 4, 1).await);
+    let names = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let aside = names
+        .into_iter()
+        .find(|name| name.to_str().unwrap().starts_with("damaged-"));
+    assert!(folder.join(aside.expect("nothing is deleted")).join("db").exists());
+}
+
+#[tokio::test]
 async fn another_node_is_refused_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::at(now_ms());

@@ -14,6 +14,35 @@ use tokio_stream::StreamExt;
 use super::feed::{Feed, acknowledge, bind, client, open, users};
 use super::world::{OVERLAY, alice, make_overlay, nodes};
 
+/// What others can bring back begins anew elsewhere; the overlay's keys cannot be had again.
+#[tokio::test]
+async fn a_store_that_cannot_be_read_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    make_overlay(folder.path()).await;
+    // Opened again it has a snapshot, and all of it is needed.
+    drop(crate::state::open(folder.path(), super::world::OPTIONS).unwrap());
+    let log = folder.path().join("db");
+    let cut = std::fs::read(&log).unwrap()[..500].to_vec();
+    std::fs::write(&log, &cut).unwrap();
+    for _ in 0..2 {
+        let refused = bind(folder.path())
+            .await
+            .err()
+            .expect("nothing is begun without the keys");
+        let text = refused.to_string();
+        assert!(text.contains("restore the folder from a backup"), "{text}");
+        assert!(text.contains(folder.path().to_str().unwrap()), "{text}");
+    }
+    let names = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert!(
+        !names
+            .into_iter()
+            .any(|name| name.to_str().unwrap().starts_with("damaged-"))
+    );
+}
+
 /// A child process makes users and tokens, enrolls nodes, and says which are answered, until it is killed.
 #[tokio::test]
 async fn a_killed_process_loses_nothing_it_has_answered() {

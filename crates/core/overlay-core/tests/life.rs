@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use net::values::{at, fetch, fetched_time, owner, replicas, resource, store};
 use net::{Net, Node};
-use p2psip_overlay_core::{Reason, SessionEvent};
+use p2psip_overlay_core::{Membership, Reason, SessionEvent};
 use wire::{Body, NodeId};
 
 /// How long a ring may take to be in order again.
@@ -114,6 +114,38 @@ fn another_disk_is_filled_before_anything_is_read_from_it() {
     assert_eq!(fetched_time(&read), Some(1));
     net.eventually(SECONDS, "ring of four", is_whole);
     assert_eq!(net.nodes[owner].storage.time_of(resource("a")), Some(1));
+}
+
+#[test]
+fn a_peer_that_starts_on_an_empty_disk_is_filled_before_it_is_ready() {
+    let mut net = Net::ring(4);
+    net.ask(0, at("a"), &store("a", 1));
+    let owner = owner(&net, "a");
+    net.kill(owner);
+    net.nodes[owner].storage.values.clear();
+    net.restart(owner);
+    net.eventually(SECONDS, "ready peer", |net| {
+        let is_ready = net.nodes[owner].status().ready;
+        let is_filled = net.nodes[owner].storage.time_of(resource("a")) == Some(1);
+        assert!(is_filled || !is_ready, "ready with an empty disk");
+        is_ready
+    });
+    net.eventually(SECONDS, "ring of four", is_whole);
+}
+
+#[test]
+fn a_founder_that_lost_what_it_knew_finds_its_ring() {
+    let mut net = Net::ring(4);
+    net.ask(1, at("a"), &store("a", 1));
+    net.kill(0);
+    net.nodes[0].membership = Some(Membership {
+        peers: Vec::new(),
+        ring_size: 1,
+    });
+    net.restart(0);
+    net.eventually(120, "ring of four", is_whole);
+    let read = net.ask(0, at("a"), &fetch("a"));
+    assert_eq!(fetched_time(&read), Some(1));
 }
 
 #[test]
