@@ -60,6 +60,16 @@ impl State {
         }
     }
 
+    /// It serves, but this is missing.
+    #[must_use]
+    pub fn lacking(reason: &impl ToString) -> Self {
+        Self {
+            is_ready: false,
+            reasons: vec![reason.to_string()],
+            ..Self::ready()
+        }
+    }
+
     /// It serves nobody, for this reason.
     #[must_use]
     pub fn down(reason: &str) -> Self {

@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod admin;
+pub mod clock;
 pub mod config;
 mod exit;
 mod health;
