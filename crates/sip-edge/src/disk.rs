@@ -10,17 +10,23 @@ use wire::{NodeId, Now};
 
 use crate::directory::Directory;
 use crate::entries::{Entries, Entry};
+use crate::uptime::{Moment, Uptime};
+
+/// How old a record was when the edge went down, and for how long it was, no clock tells for certain. At this age it is used, and
+/// fetched anew behind the first answer.
+const UNKNOWN_AGE: Duration = Duration::from_secs(300);
 
 /// AOR to its bindings, as `sip_core::location` writes them.
 const BINDINGS: Tree = Tree::new("bindings");
 /// AOR to this edge's entry in the overlay.
 const ENTRIES: Tree = Tree::new("entries");
-/// AOR to when its record was fetched (Unix milliseconds, 8 octets) and the sealed record.
+/// AOR to when its record was written (Unix milliseconds, 8 octets, for people) and the sealed record.
 const RECORDS: Tree = Tree::new("records");
 /// Single values.
 const META: Tree = Tree::new("meta");
 const TOKEN_KEY: &[u8] = b"token-key";
 const HOME: &[u8] = b"home";
+const CLOCK: &[u8] = b"clock";
 
 /// Loads what earlier runs left. A record that cannot be read is left out with a log line; its phones register again.
 ///
@@ -28,14 +34,15 @@ const HOME: &[u8] = b"home";
 /// When the disk cannot be read.
 pub(crate) fn load<W>(
     store: &Store,
-    now: Now,
+    (now, clock): (Now, &Uptime),
     locations: &mut Table,
     entries: &mut Entries,
     directory: &mut Directory<W>,
 ) -> Result<(), ReadError> {
+    let moment = clock.at(now);
     for item in store.iter(BINDINGS) {
         let (key, value) = item?;
-        let restored = aor(&key).map(|aor| locations.restore(now.unix_ms, &aor, &value));
+        let restored = aor(&key).map(|aor| locations.restore(moment.own_ms, &aor, &value));
         if !matches!(restored, Some(Ok(()))) {
             tracing::error!(key = ?String::from_utf8_lossy(&key), "bindings on disk cannot be read");
         }
@@ -43,17 +50,16 @@ pub(crate) fn load<W>(
     for item in store.iter(ENTRIES) {
         let (key, value) = item?;
         match (aor(&key), Entry::from_bytes(&value)) {
-            (Some(aor), Some(entry)) => entries.restore(aor.as_str().to_owned(), entry),
+            (Some(aor), Some(entry)) => entries.restore(moment, clock, aor.as_str().to_owned(), entry),
             _ => tracing::error!(key = ?String::from_utf8_lossy(&key), "entry on disk cannot be read"),
         }
     }
     for item in store.iter(RECORDS) {
         let (key, value) = item?;
-        if let (Some(aor), Some((at, record))) = (aor(&key), value.split_first_chunk::<8>())
+        if let (Some(aor), Some((_, record))) = (aor(&key), value.split_first_chunk::<8>())
             && let Ok(record) = Record::from_bytes(&bytes::Bytes::copy_from_slice(record))
         {
-            let age = Duration::from_millis(now.unix_ms.saturating_sub(u64::from_be_bytes(*at)));
-            directory.restore(now.instant, aor.as_str(), record, age);
+            directory.restore(now.instant, aor.as_str(), record, UNKNOWN_AGE);
         }
     }
     Ok(())
@@ -90,14 +96,27 @@ pub(crate) fn put_home(batch: &mut Batch, home: NodeId) {
     batch.put(META, HOME, home.as_bytes().to_vec());
 }
 
+/// The own clock, as the last run left it.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub(crate) fn clock(store: &Store) -> Result<Option<Moment>, ReadError> {
+    Ok(store.get(META, CLOCK)?.and_then(|octets| Moment::from_bytes(&octets)))
+}
+
+/// Notes the own clock.
+pub(crate) fn put_clock(batch: &mut Batch, now: Moment) {
+    batch.put(META, CLOCK, now.to_bytes());
+}
+
 /// Notes an AOR's bindings as they are now, and the record that they were accepted by.
-pub(crate) fn put_bindings(batch: &mut Batch, now_ms: u64, aor: &Aor, locations: &Table, record: Option<&Record>) {
+pub(crate) fn put_bindings(batch: &mut Batch, now: Moment, aor: &Aor, locations: &mut Table, record: Option<&Record>) {
     let key = aor.as_str().as_bytes();
-    match locations.encode(aor) {
+    match locations.encode(now.own_ms, aor) {
         Some(bindings) => {
             batch.put(BINDINGS, key, bindings);
             if let Some(record) = record {
-                batch.put(RECORDS, key, [&now_ms.to_be_bytes()[..], record.bytes()].concat());
+                batch.put(RECORDS, key, [&now.unix_ms.to_be_bytes()[..], record.bytes()].concat());
             }
         }
         None => {

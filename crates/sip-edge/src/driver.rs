@@ -10,12 +10,12 @@ mod operator;
 mod registrations;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use identity::Verifier;
-use kv::{Batch, Store};
+use kv::{Batch, Full, Store};
 use overlay_config::SignedDocument;
-use runtime::{Component, Pulse};
+use runtime::{Component, Pulse, clock};
 use sip_core::aor::{Aor, Domains};
 use sip_core::flow::{Flow, FlowKind, Hop};
 use sip_core::location::Table;
@@ -42,11 +42,14 @@ use crate::requests::Requests;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, Arrivals, Hub};
 use crate::unstored::Unstored;
+use crate::uptime::{Moment, Uptime};
 use crate::users::{Asked, Users};
 use crate::{disk, ladder};
 
 /// How often bindings expire and due entries are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the own clock is written down.
+const CLOCK_KEPT_EVERY_MS: u64 = 60_000;
 /// Events of the overlay that wait at most; beyond it its streams are held back.
 pub(crate) const HOME_EVENTS: usize = 64;
 /// Commands of the server and the operator that wait at most.
@@ -94,6 +97,9 @@ pub(crate) struct Driver {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) document: SignedDocument,
     pub(crate) store: Store,
+    /// The clock by which bindings and entries end.
+    pub(crate) clock: Uptime,
+    pub(crate) clock_kept_ms: u64,
     /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
     pub(crate) unstored: Unstored<RegisterId>,
     pub(crate) jobs: JoinSet<Done>,
@@ -197,6 +203,7 @@ impl Driver {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut arrivals = Vec::new();
+        let mut room = self.store.room().watch();
         loop {
             let due = self.settle(now());
             self.tell_followers(now());
@@ -211,8 +218,9 @@ impl Driver {
                 }
                 Some(command) = inbox.commands.recv() => self.handle_command(now(), command),
                 () = inbox.pulse.beat() => {}
+                Ok(()) = room.changed() => self.tell_health(),
                 Some(done) = self.jobs.join_next() => self.handle_done(now(), done)?,
-                () = tokio::time::sleep_until(due.into()) => {
+                () = clock::sleep_until(due) => {
                     let now = now();
                     self.proxy.handle_timeout(now.instant);
                     self.handle_edges_timeout(now);
@@ -324,11 +332,13 @@ impl Driver {
     }
 
     fn handle_tick(&mut self, now: Now) {
-        for (aor, change) in self.locations.expire(now.unix_ms) {
+        let moment = self.clock.at(now);
+        self.keep_clock(moment);
+        for (aor, change) in self.locations.expire(moment.own_ms) {
             self.followers.touch(&aor);
             self.note_change(now, &aor, change.is_last);
         }
-        for job in self.entries.due(now.unix_ms) {
+        for job in self.entries.due(moment) {
             // With each refresh goes a look at the user's record: a disabled user is seen here if the phone never asks.
             if let Ok(aor) = Aor::parse(&job.aor) {
                 self.ask_directory(now, &aor, Need::Entry, Waiter::OwnEntry);
@@ -355,8 +365,16 @@ impl Driver {
         self.jobs.spawn(job.in_current_span());
     }
 
-    /// Writes a batch with nobody waiting.
+    /// Writes a batch that nothing waits for. On a full disk it is left out: what it would have said is found out again, and
+    /// the room that is kept is for what is waited for.
     fn note(&mut self, batch: Batch) {
+        if self.full().is_none() {
+            self.write(batch);
+        }
+    }
+
+    /// Writes a batch in the background, whatever room there is.
+    fn write(&mut self, batch: Batch) {
         let store = self.store.clone();
         self.start(async move {
             match store.apply(batch).await {
@@ -364,6 +382,21 @@ impl Driver {
                 Err(error) => Done::DiskFailed(error),
             }
         });
+    }
+
+    /// Writes the own clock down now and then: what is lost of it adds to lifetimes.
+    fn keep_clock(&mut self, now: Moment) {
+        if now.own_ms >= self.clock_kept_ms + CLOCK_KEPT_EVERY_MS {
+            self.clock_kept_ms = now.own_ms;
+            let mut batch = Batch::new();
+            disk::put_clock(&mut batch, now);
+            self.note(batch);
+        }
+    }
+
+    /// Whether the disk has too little room for anything new.
+    fn full(&self) -> Option<Full> {
+        self.store.room().full()
     }
 
     /// Follows a change of an AOR's bindings on the disk and, when the last one has gone, in the overlay.
@@ -374,12 +407,13 @@ impl Driver {
     }
 
     fn put_change(&mut self, batch: &mut Batch, now: Now, aor: &Aor, is_last: bool) {
+        let moment = self.clock.at(now);
         if is_last {
-            self.entries.release(now.unix_ms, aor.as_str());
+            self.entries.release(moment, aor.as_str());
             disk::put_entry(batch, aor.as_str(), self.entries.of(aor.as_str()));
         }
         let record = self.directory.record(now.instant, aor.as_str()).flatten();
-        disk::put_bindings(batch, now.unix_ms, aor, &self.locations, record);
+        disk::put_bindings(batch, moment, aor, &mut self.locations, record);
     }
 
     /// Whether the overlay can be asked: joined, not isolated, and reachable.
@@ -390,9 +424,8 @@ impl Driver {
 
 /// The time as the cores take it.
 pub(crate) fn now() -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
-        instant: Instant::now(),
-        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        instant: clock::now(),
+        unix_ms: clock::unix_ms(),
     }
 }

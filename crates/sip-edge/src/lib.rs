@@ -28,6 +28,7 @@ mod start;
 mod throttle;
 mod transport;
 mod unstored;
+mod uptime;
 mod users;
 
 pub use config::{Algorithm, Config, Credentials};

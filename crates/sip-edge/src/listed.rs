@@ -10,6 +10,8 @@ use crate::feed::Followed;
 pub(crate) struct Registration {
     pub(crate) aor: String,
     pub(crate) binding: Binding,
+    /// Its end, as others name it.
+    pub(crate) expires_unix_ms: u64,
     pub(crate) is_stored: bool,
 }
 
@@ -152,6 +154,7 @@ mod tests {
         all.map(|binding| Registration {
             aor: "a@example.org".into(),
             binding: binding.clone(),
+            expires_unix_ms: 0,
             is_stored: true,
         })
         .collect()

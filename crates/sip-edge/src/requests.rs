@@ -203,7 +203,8 @@ impl Requests {
         tracing::debug!(parent: &request.span, status, "progress");
         if request.method == Method::Invite && !request.has_rung {
             request.has_rung = true;
-            self.metrics.rings(request.since.instant.elapsed());
+            self.metrics
+                .rings(now().instant.saturating_duration_since(request.since.instant));
             self.followers.touch(&context);
         }
     }
@@ -214,7 +215,7 @@ impl Requests {
         };
         self.followers.touch(&context);
         self.note_dialog(context, &request, Some(status));
-        let took = request.since.instant.elapsed();
+        let took = now().instant.saturating_duration_since(request.since.instant);
         self.metrics.answered(&request.method, status, took, request.has_rung);
         request.span.record("sip.response.status_code", status);
         request.end();

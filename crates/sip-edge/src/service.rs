@@ -144,6 +144,7 @@ fn registration_response((event, registration): (Event, &Registration)) -> Regis
     let Registration {
         aor,
         binding,
+        expires_unix_ms,
         is_stored,
     } = registration;
     RegistrationsResponse {
@@ -152,7 +153,7 @@ fn registration_response((event, registration): (Event, &Registration)) -> Regis
         transport: binding.transport.via_name().to_ascii_lowercase(),
         remote: binding.remote.to_string(),
         reachable: binding.flow().is_some(),
-        expires_unix_ms: binding.expires_ms,
+        expires_unix_ms: *expires_unix_ms,
         stored: *is_stored,
         event: event.into(),
     }

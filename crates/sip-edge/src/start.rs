@@ -30,6 +30,7 @@ use crate::server::BindError;
 use crate::throttle::Throttle;
 use crate::transport::{Arrivals, Bound, Hub};
 use crate::unstored::Unstored;
+use crate::uptime::Uptime;
 use crate::users::Users;
 use crate::{disk, random};
 
@@ -79,7 +80,9 @@ impl Start {
         let token_key = disk::token_key(&store).await.map_err(unusable)?;
         let (mut locations, mut entries, mut directory) =
             (Table::new(Limits::default()), Entries::default(), Directory::new());
-        disk::load(&store, now, &mut locations, &mut entries, &mut directory)
+        let saved = disk::clock(&store).map_err(|error| unusable(error.into()))?;
+        let clock = Uptime::start(now, saved);
+        disk::load(&store, (now, &clock), &mut locations, &mut entries, &mut directory)
             .map_err(|error| unusable(error.into()))?;
 
         let domains = Arc::new(domains(&config, &name, &bound));
@@ -133,6 +136,8 @@ impl Start {
             verifier,
             document,
             store,
+            clock,
+            clock_kept_ms: 0,
             unstored: Unstored::default(),
             jobs: JoinSet::new(),
             requests: Requests::new(Metrics::new(&component)),

@@ -111,7 +111,7 @@ impl Edge {
             Ok(aor) => match self.table.register(UNIX_MS, &aor, request, flow) {
                 Ok(_) => self
                     .table
-                    .listing(UNIX_MS, &aor)
+                    .listing(UNIX_MS, UNIX_MS, &aor)
                     .iter()
                     .fold(Reply::new(request, 200), |reply, (name, value)| {
                         reply.header(*name, value)

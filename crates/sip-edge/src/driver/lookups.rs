@@ -39,7 +39,7 @@ impl Driver {
         let (aor, scope) = match query {
             Query::Aor { aor, scope } => (aor, scope),
             Query::Binding(binding) => {
-                let binding = self.locations.find(now.unix_ms, binding);
+                let binding = self.locations.find(self.clock.at(now).own_ms, binding);
                 let target = binding.map(|(_, binding)| self.phone(binding));
                 return self.resolved_at_once(now, id, target);
             }
@@ -51,7 +51,7 @@ impl Driver {
         };
         let mut is_local = false;
         if scope != Scope::OverlayAgain {
-            let bindings = self.locations.bindings(now.unix_ms, &aor);
+            let bindings = self.locations.bindings(self.clock.at(now).own_ms, &aor);
             let targets: Vec<Target> = bindings.map(|binding| self.phone(binding)).collect();
             is_local = !targets.is_empty();
             if is_local {
@@ -195,7 +195,13 @@ impl Driver {
                     tracing::warn!(refused = found.refused, "values in a fetch answer do not hold");
                 }
                 self.heal(now, aor, &found);
-                (self.directory.found(now.instant, aor.as_str(), found), None)
+                let before = self.record_version(now, aor);
+                let waiting = self.directory.found(now.instant, aor.as_str(), found);
+                // Refreshes are seldom written, and must not be judged by an old password after a restart.
+                if before != self.record_version(now, aor) && !self.locations.copy(aor).is_empty() {
+                    self.note_change(now, aor, false);
+                }
+                (waiting, None)
             }
             Err(error) => {
                 tracing::debug!(%error, "fetch failed");
@@ -208,11 +214,17 @@ impl Driver {
         }
     }
 
+    fn record_version(&self, now: Now, aor: &Aor) -> Option<u64> {
+        let record = self.directory.record(now.instant, aor.as_str()).flatten();
+        record.map(|record| record.public().version)
+    }
+
     /// Puts right what the overlay holds and this edge does not, and the other way round.
     fn heal(&mut self, now: Now, aor: &Aor, found: &Found) {
-        let has_bindings = self.locations.bindings(now.unix_ms, aor).next().is_some();
+        let moment = self.clock.at(now);
+        let has_bindings = self.locations.bindings(moment.own_ms, aor).next().is_some();
         if let Some(own) = found.own.filter(|own| own.exists && !has_bindings) {
-            self.entries.disown(now.unix_ms, aor.as_str(), own.storage_time);
+            self.entries.disown(moment, aor.as_str(), own.storage_time);
         }
         // A disabled user loses the bindings at once. Only a record says so: its absence may be somebody's lie, or a gap in the ring.
         let is_barred = found
@@ -223,9 +235,9 @@ impl Driver {
             self.locations.remove(aor);
             self.followers.touch(aor);
             let mut batch = Batch::new();
-            disk::put_bindings(&mut batch, now.unix_ms, aor, &self.locations, None);
-            self.entries.release(now.unix_ms, aor.as_str());
-            self.note(batch);
+            disk::put_bindings(&mut batch, moment, aor, &mut self.locations, None);
+            self.entries.release(moment, aor.as_str());
+            self.write(batch);
         }
     }
 

@@ -11,6 +11,7 @@ use super::{Command, Driver};
 use crate::config::Credentials;
 use crate::entries::Entries;
 use crate::listed::Registration;
+use crate::uptime::Moment;
 
 impl Driver {
     /// Carries out what the component or the operator wants.
@@ -40,8 +41,9 @@ impl Driver {
                 let _ = done.send(());
             }
             Command::Registrations { follow, answer } => {
+                let moment = self.clock.at(now);
                 let each = self.locations.iter().filter_map(|(aor, _)| {
-                    let registrations = registrations(&self.locations, &self.entries, now, aor)?;
+                    let registrations = registrations(&self.locations, &self.entries, moment, aor)?;
                     Some((aor.clone(), registrations))
                 });
                 drop(answer.send(self.followers.list(each.collect(), follow)));
@@ -58,8 +60,9 @@ impl Driver {
 
     /// Tells those who follow the bindings or the calls what is new.
     pub(super) fn tell_followers(&mut self, now: Now) {
+        let moment = self.clock.at(now);
         self.followers
-            .tell(|aor| registrations(&self.locations, &self.entries, now, aor));
+            .tell(|aor| registrations(&self.locations, &self.entries, moment, aor));
         self.requests.tell_followers();
     }
 
@@ -86,7 +89,8 @@ impl Driver {
         .into_iter()
         .filter(|(is_so, _)| *is_so)
         .map(|(_, reason)| reason.to_owned());
-        let reasons: Vec<String> = drain.into_iter().chain(lacks).collect();
+        let full = self.full().map(|full| full.to_string());
+        let reasons: Vec<String> = drain.into_iter().chain(lacks).chain(full).collect();
         self.component.tell(State {
             // Calls between its own phones go on whatever the overlay does.
             is_serving: !self.proxy.is_draining(),
@@ -98,12 +102,13 @@ impl Driver {
 }
 
 /// The bindings of an AOR, if it has any.
-fn registrations(locations: &Table, entries: &Entries, now: Now, aor: &Aor) -> Option<Vec<Registration>> {
+fn registrations(locations: &Table, entries: &Entries, now: Moment, aor: &Aor) -> Option<Vec<Registration>> {
     let is_stored = !entries.is_new(aor.as_str());
-    let bindings = locations.bindings(now.unix_ms, aor);
+    let bindings = locations.bindings(now.own_ms, aor);
     let registrations = bindings.map(|binding| Registration {
         aor: aor.to_string(),
         binding: binding.clone(),
+        expires_unix_ms: now.in_calendar(binding.expires_ms),
         is_stored,
     });
     Some(registrations.collect()).filter(|all: &Vec<_>| !all.is_empty())

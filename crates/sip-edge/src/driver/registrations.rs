@@ -7,7 +7,7 @@ use kv::Batch;
 use sip_core::aor::Aor;
 use sip_core::digest::{Received, Side};
 use sip_core::flow::{Flow, FlowKind};
-use sip_core::location::Change;
+use sip_core::location::{Change, Recording};
 use sip_core::message::{Message, Name};
 use sip_core::proxy::{Answer, AuthenticateId, Authenticated, RegisterId};
 use usage::sip::{SIGNS_REGISTRATION, SIGNS_TOMBSTONE};
@@ -38,7 +38,9 @@ impl Driver {
             .filter(|aor| self.domains.serves(aor.domain()));
         // The connection that registered the AOR speaks for it; a UDP source address proves nothing.
         if let (Some(connection), Some(aor)) = (flow.connection, &from)
-            && self.locations.is_registered_on(now.unix_ms, aor, connection)
+            && self
+                .locations
+                .is_registered_on(self.clock.at(now).own_ms, aor, connection)
         {
             return self.allow(now, id, &flow, (aor.clone(), String::new()));
         }
@@ -164,7 +166,7 @@ impl Driver {
     fn allow(&mut self, now: Now, id: AuthenticateId, flow: &Flow, (aor, display): (Aor, String)) {
         let binding = self
             .locations
-            .on_flow(now.unix_ms, &aor, flow)
+            .on_flow(self.clock.at(now).own_ms, &aor, flow)
             .map(|binding| binding.id);
         self.proxy
             .handle_authenticated(now.instant, id, Authenticated::Allowed { aor, display, binding });
@@ -173,7 +175,10 @@ impl Driver {
     /// Applies an authenticated REGISTER to the location table and sees to it that it lasts before it is answered.
     fn bind(&mut self, now: Now, id: RegisterId, flow: &Flow, asked: Asked) {
         let Asked { aor, request, .. } = asked;
-        let change = match self.locations.register(now.unix_ms, &aor, &request, flow) {
+        let full = self.full();
+        // Taken back below if it would need a disk that is full.
+        let before = full.as_ref().map(|_| self.locations.copy(&aor));
+        let change = match self.locations.register(self.clock.at(now).own_ms, &aor, &request, flow) {
             Ok(change) => change,
             Err(refusal) => {
                 let answer = Answer::new(refusal.code).reason(&refusal.reason);
@@ -184,6 +189,13 @@ impl Driver {
                 return self.proxy.handle_registered(now.instant, id, &answer);
             }
         };
+        if let Some(before) = before
+            && change.recording == Recording::First
+            && !change.kept.is_empty()
+        {
+            self.locations.put_back(&aor, before);
+            return self.proxy.handle_registered(now.instant, id, &disk_full());
+        }
         self.followers.touch(&aor);
         if change.kept.is_empty() || !self.entries.is_new(aor.as_str()) {
             return self.acknowledge(now, id, &aor, &change);
@@ -194,7 +206,7 @@ impl Driver {
                 .proxy
                 .handle_registered(now.instant, id, &unavailable("Overlay Not Available"));
         }
-        match self.entries.want(now.unix_ms, aor.as_str()) {
+        match self.entries.want(self.clock.at(now), aor.as_str()) {
             Ok(job) => {
                 self.unstored.wait(aor, id);
                 if let Some(job) = job {
@@ -208,11 +220,15 @@ impl Driver {
         }
     }
 
-    /// Answers 200 once everything is on the disk.
+    /// Answers 200 once everything is on the disk that has to be. A mere refresh is seldom written, and not waited for.
     fn acknowledge(&mut self, now: Now, id: RegisterId, aor: &Aor, change: &Change) {
         let answer = self.listing(now, aor);
-        if !change.is_change() {
-            return self.proxy.handle_registered(now.instant, id, &answer);
+        if change.recording != Recording::First {
+            self.proxy.handle_registered(now.instant, id, &answer);
+            if change.recording == Recording::Soon {
+                self.note_change(now, aor, change.is_last);
+            }
+            return;
         }
         let mut batch = Batch::new();
         self.put_change(&mut batch, now, aor, change.is_last);
@@ -231,7 +247,8 @@ impl Driver {
 
     /// The 200 with the bindings of this edge.
     fn listing(&self, now: Now, aor: &Aor) -> Answer {
-        let headers = self.locations.listing(now.unix_ms, aor).into_iter();
+        let moment = self.clock.at(now);
+        let headers = self.locations.listing(moment.own_ms, moment.unix_ms, aor).into_iter();
         headers.fold(Answer::new(200), |answer, (name, value)| answer.header(name, value))
     }
 
@@ -273,7 +290,8 @@ impl Driver {
             tracing::warn!(%error, is_registration = job.is_registration, "entry not stored");
         }
         let is_stored = result.is_ok();
-        let on_disk = self.entries.done(now.unix_ms, job, result.map_err(|_| ()));
+        let moment = self.clock.at(now);
+        let on_disk = self.entries.done(moment, job, result.map_err(|_| ()));
         let mut batch = Batch::new();
         if let Some(is_kept) = on_disk {
             disk::put_entry(
@@ -288,14 +306,14 @@ impl Driver {
         match self.unstored.settle(job, is_stored) {
             Concerned::Stored(aor, waiting) => {
                 let record = self.directory.record(now.instant, aor.as_str()).flatten();
-                disk::put_bindings(&mut batch, now.unix_ms, &aor, &self.locations, record);
+                disk::put_bindings(&mut batch, moment, &aor, &mut self.locations, record);
                 let answer = self.listing(now, &aor);
                 // One batch holds them all, so all are answered after its flush and none before.
                 self.flush(batch, waiting, answer);
             }
             Concerned::Failed(aor, waiting) => {
                 self.locations.remove(&aor);
-                self.entries.release(now.unix_ms, aor.as_str());
+                self.entries.release(moment, aor.as_str());
                 for id in waiting {
                     self.proxy
                         .handle_registered(now.instant, id, &unavailable("Registration Not Stored"));
@@ -309,6 +327,13 @@ impl Driver {
     fn default_domain(&self) -> String {
         self.document.document().overlay.clone()
     }
+}
+
+/// A 503 for what cannot be kept: room is not made in seconds.
+fn disk_full() -> Answer {
+    Answer::new(503)
+        .reason("Disk Full")
+        .header(Name::RetryAfter, "60".to_owned())
 }
 
 /// A 503 that tells when to come back.

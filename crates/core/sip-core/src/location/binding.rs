@@ -26,10 +26,14 @@ pub struct Binding {
     pub call_id: Box<str>,
     /// Its sequence number.
     pub cseq: u32,
-    /// When it was last refreshed, in Unix milliseconds.
+    /// The lifetime that it was granted, in seconds.
+    pub granted: u32,
+    /// When it was last refreshed, on the edge's own clock.
     pub updated_ms: u64,
-    /// When it ends, in Unix milliseconds.
+    /// When it ends, on the edge's own clock.
     pub expires_ms: u64,
+    /// When its record on disk ends, on the edge's own clock; zero while there is none.
+    pub recorded_ms: u64,
     /// The transport of the flow.
     pub transport: Transport,
     /// The address of this edge that the phone uses.
@@ -66,6 +70,21 @@ impl Binding {
     /// Returns the address of a phone on UDP that keeps its flow open itself (RFC 5626 §4.4.2).
     pub(super) fn kept_flow(&self) -> Option<SocketAddr> {
         (self.instance.is_some() && !self.transport.is_reliable()).then_some(self.source)
+    }
+
+    /// The lifetime that it was granted.
+    pub(crate) fn granted_ms(&self) -> u64 {
+        u64::from(self.granted) * 1000
+    }
+
+    /// Says whether nothing but the time lies between two registrations of a phone: neither Contact nor flow has changed.
+    pub(crate) fn is_refresh_of(&self, older: &Self) -> bool {
+        let flow = |binding: &Self| (binding.transport, binding.local, binding.source, binding.remote);
+        let wishes = |binding: &Self| (binding.id, binding.q, binding.granted);
+        flow(self) == flow(older)
+            && wishes(self) == wishes(older)
+            && (&self.contact, &self.params, &self.instance, &self.path)
+                == (&older.contact, &older.params, &older.instance, &older.path)
     }
 
     /// Returns the Contact URI as it may stand in a request line: without headers and a `method` parameter

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! version (1) | count (2) | count x binding
-//! binding = expires (8) updated (8) cseq (4) q (2) reg-id (4, 0 = none) transport (1) local source remote
-//!           contact params call-id instance path, which version 1 does not have
+//! binding = recorded until (8) updated (8) granted (4) cseq (4) q (2) reg-id (4, 0 = none) transport (1)
+//!           local source remote contact params call-id instance path
+//!
+//! in versions 1 and 2: binding = expires (8) updated (8) cseq (4) …, both times of the calendar and nothing granted;
+//! version 1 has no path
 //! address = 4 or 6 (1) | octets (4 or 16) | port (2)         text = length (2) | UTF-8
 //! ```
 
@@ -24,7 +27,7 @@ pub enum DecodeError {
     Damaged(usize),
 }
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 pub(super) fn encode(bindings: &[Binding]) -> Vec<u8> {
     let mut out = Vec::with_capacity(3 + bindings.len() * 256);
@@ -35,8 +38,9 @@ pub(super) fn encode(bindings: &[Binding]) -> Vec<u8> {
             Some((instance, reg_id)) => (instance.as_ref(), *reg_id),
             None => ("", 0),
         };
-        out.extend_from_slice(&binding.expires_ms.to_be_bytes());
+        out.extend_from_slice(&binding.recorded_ms.to_be_bytes());
         out.extend_from_slice(&binding.updated_ms.to_be_bytes());
+        out.extend_from_slice(&binding.granted.to_be_bytes());
         out.extend_from_slice(&binding.cseq.to_be_bytes());
         out.extend_from_slice(&binding.q.to_be_bytes());
         out.extend_from_slice(&reg_id.to_be_bytes());
@@ -77,7 +81,8 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-pub(super) fn decode(aor: &Aor, record: &[u8]) -> Result<Vec<Binding>, DecodeError> {
+/// Reads a record; `now_ms` is when lifetimes begin that older versions counted by the calendar.
+pub(super) fn decode(aor: &Aor, record: &[u8], now_ms: u64) -> Result<Vec<Binding>, DecodeError> {
     let mut reader = Reader {
         rest: record,
         len: record.len(),
@@ -90,13 +95,23 @@ pub(super) fn decode(aor: &Aor, record: &[u8]) -> Result<Vec<Binding>, DecodeErr
     let count = u16::from_be_bytes(reader.take()?);
     let mut bindings = Vec::new();
     for _ in 0..count {
-        bindings.push(reader.binding(aor, has_path)?);
+        let times = match version {
+            1 | 2 => reader.calendar_times(now_ms)?,
+            _ => reader.times()?,
+        };
+        bindings.push(reader.binding(aor, has_path, times)?);
     }
     if reader.rest.is_empty() {
         Ok(bindings)
     } else {
         Err(reader.damaged())
     }
+}
+
+struct Times {
+    recorded_ms: u64,
+    updated_ms: u64,
+    granted: u32,
 }
 
 struct Reader<'r> {
@@ -133,9 +148,32 @@ impl Reader<'_> {
         Ok(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)))
     }
 
-    fn binding(&mut self, aor: &Aor, has_path: bool) -> Result<Binding, DecodeError> {
+    fn times(&mut self) -> Result<Times, DecodeError> {
+        Ok(Times {
+            recorded_ms: u64::from_be_bytes(self.take()?),
+            updated_ms: u64::from_be_bytes(self.take()?),
+            granted: u32::from_be_bytes(self.take()?),
+        })
+    }
+
+    /// What lies between two times of the calendar is a lifetime, whatever the calendar says now.
+    fn calendar_times(&mut self, now_ms: u64) -> Result<Times, DecodeError> {
         let expires_ms = u64::from_be_bytes(self.take()?);
         let updated_ms = u64::from_be_bytes(self.take()?);
+        let granted_ms = expires_ms.saturating_sub(updated_ms);
+        Ok(Times {
+            recorded_ms: now_ms.saturating_add(granted_ms),
+            updated_ms: now_ms,
+            granted: u32::try_from(granted_ms / 1000).map_err(|_| self.damaged())?,
+        })
+    }
+
+    fn binding(&mut self, aor: &Aor, has_path: bool, times: Times) -> Result<Binding, DecodeError> {
+        let Times {
+            recorded_ms,
+            updated_ms,
+            granted,
+        } = times;
         let cseq = u32::from_be_bytes(self.take()?);
         let q = u16::from_be_bytes(self.take()?);
         let reg_id = u32::from_be_bytes(self.take()?);
@@ -158,8 +196,10 @@ impl Reader<'_> {
             q,
             call_id,
             cseq,
+            granted,
             updated_ms,
-            expires_ms,
+            expires_ms: recorded_ms,
+            recorded_ms,
             transport,
             local,
             source,

@@ -1,8 +1,12 @@
 //! The location table: which phones of this edge answer for an AOR, and by which flow each is reached.
 //!
-//! The table is a value. Whoever owns it stores what [`Table::encode`] returns for an AOR that changed and gives it
+//! The table is a value. Its owner stores what [`Table::encode`] returns for an AOR that changed and gives it
 //! back to [`Table::restore`] after a restart. Contacts are kept as registered and never resolved: where a request
 //! goes is fixed by the flow that the REGISTER came on.
+//!
+//! A lifetime is a duration (RFC 3261 §10.3, §20.19). `now_ms` is the edge's own clock: milliseconds that it has run, sleep
+//! included, continued at each start. The calendar has no say in it. What is on disk outlives a binding a few times, so
+//! that a mere refresh is seldom written; after a restart each binding has the whole lifetime that it was granted, from then.
 
 mod binding;
 mod codec;
@@ -51,6 +55,18 @@ impl Default for Limits {
     }
 }
 
+/// When the record of an AOR on disk has to follow a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recording {
+    /// It says enough as it is.
+    #[default]
+    Unneeded,
+    /// Soon, and nothing waits for it: only lifetimes have gone on.
+    Soon,
+    /// Before the change is acknowledged.
+    First,
+}
+
 /// What a registration or the passing of time did to an AOR.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
@@ -62,10 +78,12 @@ pub struct Change {
     pub kept: Vec<BindingId>,
     /// Bindings that are gone.
     pub removed: Vec<BindingId>,
+    /// When the record on disk has to follow.
+    pub recording: Recording,
 }
 
 impl Change {
-    /// Says whether anything is different, so that the record on disk must follow.
+    /// Says whether anything is different.
     pub fn is_change(&self) -> bool {
         !self.kept.is_empty() || !self.removed.is_empty()
     }
@@ -77,7 +95,7 @@ pub struct Table {
     limits: Limits,
     entries: BTreeMap<Aor, Vec<Binding>>,
     ids: BTreeMap<BindingId, Aor>,
-    /// The first deadline of each AOR.
+    /// The first deadline of each AOR, on the edge's own clock.
     deadlines: BTreeSet<(u64, Aor)>,
     /// Which AORs were registered over a connection; more than there are is harmless.
     connections: BTreeMap<ConnectionId, BTreeSet<Aor>>,
@@ -153,11 +171,21 @@ impl Table {
     }
 
     /// Returns what the 200 to a REGISTER says: all bindings of this edge, and the time for phones without a clock
-    /// (RFC 3261 §10.3 step 8).
-    pub fn listing(&self, now_ms: u64, aor: &Aor) -> Vec<(Name<'static>, String)> {
+    /// (RFC 3261 §10.3 step 8), which is the calendar's.
+    pub fn listing(&self, now_ms: u64, unix_ms: u64, aor: &Aor) -> Vec<(Name<'static>, String)> {
         let bindings = self.bindings(now_ms, aor);
         let contacts = bindings.map(|binding| (Name::Contact, binding.to_contact(now_ms)));
-        contacts.chain([(Name::Date, date(now_ms / 1000))]).collect()
+        contacts.chain([(Name::Date, date(unix_ms / 1000))]).collect()
+    }
+
+    /// Copies what is bound to an AOR, to be put back if a change of it cannot be kept.
+    pub fn copy(&self, aor: &Aor) -> Vec<Binding> {
+        self.of(aor).to_vec()
+    }
+
+    /// Takes a change back: `bindings` were those of the AOR before.
+    pub fn put_back(&mut self, aor: &Aor, bindings: Vec<Binding>) {
+        self.replace(aor, bindings, Change::default());
     }
 
     /// Removes all bindings of an AOR: its user was disabled, or a Store for it failed.
@@ -168,6 +196,7 @@ impl Table {
             Vec::new(),
             Change {
                 removed,
+                recording: Recording::First,
                 ..Change::default()
             },
         )
@@ -207,6 +236,7 @@ impl Table {
                 kept,
                 Change {
                     removed,
+                    recording: Recording::Soon,
                     ..Change::default()
                 },
             );
@@ -215,25 +245,35 @@ impl Table {
         changes
     }
 
-    /// Returns when the next binding expires, in Unix milliseconds.
+    /// Returns when the next binding expires, on the edge's own clock.
     pub fn next_expiry(&self) -> Option<u64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Writes the record of an AOR for the disk; `None` when there is nothing to keep.
-    pub fn encode(&self, aor: &Aor) -> Option<Vec<u8>> {
-        self.entries.get(aor).map(|bindings| codec::encode(bindings))
+    pub fn encode(&mut self, now_ms: u64, aor: &Aor) -> Option<Vec<u8>> {
+        let bindings = self.entries.get_mut(aor)?;
+        for binding in bindings.iter_mut() {
+            binding.recorded_ms = now_ms.saturating_add(binding.granted_ms().saturating_mul(RECORDED));
+        }
+        Some(codec::encode(bindings))
     }
 
     /// Takes the record of an AOR from the disk. Bindings of datagram transports work at once; those of streams have
-    /// no flow until their phones return (RFC 5626 §5.3.1).
+    /// no flow until their phones return (RFC 5626 §5.3.1). Each has the whole lifetime that it was granted: the phone may
+    /// have refreshed it a moment before the end of the last run, and been told so.
     ///
     /// # Errors
     ///
     /// Fails when the record is damaged or of a newer version.
     pub fn restore(&mut self, now_ms: u64, aor: &Aor, record: &[u8]) -> Result<(), DecodeError> {
-        let mut bindings = codec::decode(aor, record)?;
-        bindings.retain(|binding| binding.expires_ms > now_ms);
+        let mut bindings = codec::decode(aor, record, now_ms)?;
+        bindings.retain(|binding| binding.recorded_ms > now_ms);
+        for binding in &mut bindings {
+            let granted = now_ms.saturating_add(binding.granted_ms());
+            binding.expires_ms = granted.min(binding.recorded_ms);
+            binding.updated_ms = binding.updated_ms.min(now_ms);
+        }
         self.replace(aor, bindings, Change::default());
         Ok(())
     }
@@ -279,6 +319,10 @@ impl Table {
         change
     }
 }
+
+/// A record on disk outlives the lifetime that a binding was granted so many times. What nobody refreshes is gone after so long
+/// at the latest, however often the edge starts meanwhile.
+const RECORDED: u64 = 4;
 
 fn first_deadline(bindings: &[Binding]) -> Option<u64> {
     bindings.iter().map(|binding| binding.expires_ms).min()

@@ -2,7 +2,7 @@
 
 use super::binding::{Binding, write_params};
 use super::path::{Path, supports};
-use super::{Change, Limits, Table};
+use super::{Change, Limits, Recording, Table};
 use crate::aor::Aor;
 use crate::flow::Flow;
 use crate::message::{Address, Message, Name, Refusal};
@@ -53,14 +53,19 @@ impl Table {
             return Err(out_of_order());
         }
         let made = wanted.into_iter().filter(|contact| contact.expires > 0);
-        let made: Vec<Binding> = made
+        let mut made: Vec<Binding> = made
             .map(|contact| contact.bind((now_ms, aor), (call_id, cseq), (flow, &path)))
             .collect();
+        let recording = made
+            .iter_mut()
+            .map(|binding| continue_record(now_ms, binding, &touched))
+            .max();
         let kept: Vec<BindingId> = made.iter().map(|binding| binding.id).collect();
         let gone = touched.iter().map(|binding| binding.id);
         let mut change = Change {
             removed: gone.filter(|id| !kept.contains(id)).collect(),
             kept,
+            recording: recording.unwrap_or_default(),
             ..Change::default()
         };
         bindings.extend(made);
@@ -74,6 +79,9 @@ impl Table {
         }
         if !change.is_change() {
             return Ok(change);
+        }
+        if !change.removed.is_empty() {
+            change.recording = Recording::First;
         }
         Ok(self.replace(aor, bindings, change))
     }
@@ -95,6 +103,21 @@ impl Table {
             return Err(out_of_order());
         }
         Ok(self.remove(aor))
+    }
+}
+
+/// Says when a binding has to be written, and lets one that only goes on keep the record of the one before.
+fn continue_record(now_ms: u64, binding: &mut Binding, touched: &[Binding]) -> Recording {
+    let Some(older) = touched.iter().find(|older| binding.is_refresh_of(older)) else {
+        return Recording::First;
+    };
+    binding.recorded_ms = older.recorded_ms;
+    let left_ms = binding.recorded_ms.saturating_sub(now_ms);
+    // The record has to last until the refresh after this one.
+    if left_ms >= binding.granted_ms().saturating_mul(2) {
+        Recording::Unneeded
+    } else {
+        Recording::Soon
     }
 }
 
@@ -218,8 +241,10 @@ impl<'r> Wanted<'r> {
             q: self.q,
             call_id: source.0.into(),
             cseq: source.1,
+            granted: self.expires,
             updated_ms: now_ms,
             expires_ms: now_ms.saturating_add(u64::from(self.expires) * 1000),
+            recorded_ms: 0,
             transport: flow.transport,
             local: flow.local,
             source: flow.remote,

@@ -2,7 +2,10 @@ use super::*;
 use crate::flow::{FlowKind, Transport};
 use crate::message::{Message, Method, Reply, Request};
 
+/// On the edge's own clock.
 const NOW: u64 = 1_000_000;
+/// In the calendar.
+const UNIX: u64 = 1_800_000_000_000;
 
 fn alice() -> Aor {
     Aor::parse("alice@example.org").unwrap()
@@ -44,7 +47,7 @@ fn register(call_id: &str, cseq: u32, headers: &[(Name<'_>, &str)]) -> Message {
 fn run(table: &mut Table, now_ms: u64, request: &Message, flow: &Flow) -> (u16, Vec<String>) {
     let response = match table.register(now_ms, &alice(), request, flow) {
         Ok(_) => table
-            .listing(now_ms, &alice())
+            .listing(now_ms, UNIX, &alice())
             .iter()
             .fold(Reply::new(request, 200), |reply, (name, value)| {
                 reply.header(*name, value)
@@ -484,7 +487,7 @@ fn records_survive_a_restart() {
     );
     let value = "<sip:b@[2001:db8::4]>;+sip.instance=\"<urn:uuid:0>\";reg-id=3";
     run(&mut table, NOW, &contact("b", 1, value), &tcp(1));
-    let record = table.encode(&alice()).unwrap();
+    let record = table.encode(NOW, &alice()).unwrap();
     let mut restarted = Table::default();
     restarted.restore(NOW, &alice(), &record).unwrap();
     table.close(ConnectionId(1));
@@ -492,8 +495,9 @@ fn records_survive_a_restart() {
     let after: Vec<Binding> = restarted.bindings(NOW, &alice()).cloned().collect();
     assert_eq!(before, after);
     assert_eq!(restarted.next_expiry(), table.next_expiry());
-    restarted.restore(NOW + 3_600_000, &alice(), &record).unwrap();
-    assert!(restarted.is_empty() && restarted.encode(&alice()).is_none());
+    // Nobody has refreshed them for four lifetimes.
+    restarted.restore(NOW + 4 * 3_600_000, &alice(), &record).unwrap();
+    assert!(restarted.is_empty() && restarted.encode(NOW, &alice()).is_none());
 }
 
 #[test]
@@ -505,7 +509,7 @@ fn damaged_records_are_refused() {
         &contact("a", 1, "<sip:a@192.0.2.4>"),
         &udp("192.0.2.4:5060"),
     );
-    let record = table.encode(&alice()).unwrap();
+    let record = table.encode(NOW, &alice()).unwrap();
     for end in 0..record.len() {
         assert!(Table::default().restore(NOW, &alice(), &record[..end]).is_err());
     }
@@ -515,10 +519,10 @@ fn damaged_records_are_refused() {
         Table::default().restore(NOW, &alice(), &longer),
         Err(DecodeError::Damaged(record.len()))
     );
-    longer[0] = 3;
+    longer[0] = 4;
     assert_eq!(
         Table::default().restore(NOW, &alice(), &longer),
-        Err(DecodeError::Version(3))
+        Err(DecodeError::Version(4))
     );
 }
 
@@ -539,12 +543,61 @@ fn a_removed_user_leaves_nothing() {
 
 #[test]
 fn a_listing_tells_the_time() {
-    let listing = Table::new(Limits::default()).listing(1_289_690_940_000, &alice());
+    let listing = Table::new(Limits::default()).listing(NOW, 1_289_690_940_000, &alice());
     assert_eq!(listing, [(Name::Date, "Sat, 13 Nov 2010 23:29:00 GMT".to_owned())]);
 }
 
+/// Which of the calls wants what written, of a phone that registers for an hour.
 #[test]
-fn records_of_version_1_are_read() {
+fn a_refresh_is_seldom_written() {
+    const HOUR: u64 = 3_600_000;
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    let mut cseq = 0;
+    let mut register = |table: &mut Table, now_ms: u64, value: &str, flow: &Flow| {
+        cseq += 1;
+        let change = table
+            .register(now_ms, &alice(), &contact("a", cseq, value), flow)
+            .unwrap();
+        let is_written = change.recording != Recording::Unneeded;
+        let _ = is_written.then(|| table.encode(now_ms, &alice()));
+        change.recording
+    };
+    let same = "<sip:a@192.0.2.4>";
+    assert_eq!(register(&mut table, NOW, same, &flow), Recording::First);
+    for half_hours in 1..=4 {
+        let now_ms = NOW + half_hours * HOUR / 2;
+        assert_eq!(
+            register(&mut table, now_ms, same, &flow),
+            Recording::Unneeded,
+            "{half_hours}"
+        );
+    }
+    let later = NOW + 5 * HOUR / 2;
+    assert_eq!(
+        register(&mut table, later, same, &flow),
+        Recording::Soon,
+        "less than two lifetimes are left"
+    );
+    assert_eq!(register(&mut table, later + 1, same, &flow), Recording::Unneeded);
+    let moved = udp("192.0.2.5:5060");
+    for (value, flow) in [
+        (same, &moved),
+        ("<sip:a@192.0.2.4>;q=0.5", &moved),
+        ("<sip:b@192.0.2.4>", &moved),
+        ("<sip:b@192.0.2.4>;expires=0", &moved),
+    ] {
+        assert_eq!(
+            register(&mut table, later + 2, value, flow),
+            Recording::First,
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn a_binding_has_its_whole_lifetime_after_a_restart_and_ends_if_nobody_refreshes_it() {
+    const HOUR: u64 = 3_600_000;
     let mut table = Table::default();
     run(
         &mut table,
@@ -552,13 +605,61 @@ fn records_of_version_1_are_read() {
         &contact("a", 1, "<sip:a@192.0.2.4>"),
         &udp("192.0.2.4:5060"),
     );
-    let mut record = table.encode(&alice()).unwrap();
-    // It ended before the empty Path.
-    record[0] = 1;
-    record.truncate(record.len() - 2);
-    let mut restarted = Table::default();
-    restarted.restore(NOW, &alice(), &record).unwrap();
-    assert_eq!(restarted.encode(&alice()), table.encode(&alice()));
+    let record = table.encode(NOW, &alice()).unwrap();
+    let ends_at = |now_ms: u64| {
+        let mut restarted = Table::default();
+        restarted.restore(now_ms, &alice(), &record).unwrap();
+        restarted.next_expiry()
+    };
+    // It was refreshed since, which is not on the disk.
+    assert_eq!(ends_at(NOW + 2 * HOUR), Some(NOW + 3 * HOUR));
+    assert_eq!(ends_at(NOW + 4 * HOUR - 1), Some(NOW + 4 * HOUR));
+    assert_eq!(ends_at(NOW + 4 * HOUR), None);
+}
+
+#[test]
+fn records_of_versions_1_and_2_give_what_their_times_granted() {
+    for version in [1, 2] {
+        // As those versions wrote it: ended long ago, by today's calendar.
+        let mut record = vec![version, 0, 1];
+        record.extend_from_slice(&(UNIX - 86_400_000).to_be_bytes());
+        record.extend_from_slice(&(UNIX - 86_400_000 - 300_000).to_be_bytes());
+        record.extend_from_slice(&[0, 0, 0, 7, 3, 232, 0, 0, 0, 0, 0]);
+        for address in [[192, 0, 2, 1], [192, 0, 2, 4], [192, 0, 2, 4]] {
+            record.push(4);
+            record.extend_from_slice(&address);
+            record.extend_from_slice(&5060_u16.to_be_bytes());
+        }
+        let texts = ["sip:a@192.0.2.4", "", "call", "", "<sip:p.test;lr>"];
+        for text in &texts[..3 + usize::from(version)] {
+            record.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
+            record.extend_from_slice(text.as_bytes());
+        }
+        let mut table = Table::default();
+        table.restore(NOW, &alice(), &record).unwrap();
+        let alice = alice();
+        let binding = table.bindings(NOW, &alice).next().unwrap();
+        assert_eq!((binding.granted, binding.expires_ms), (300, NOW + 300_000));
+        assert_eq!(
+            (&*binding.contact, binding.cseq, &*binding.call_id),
+            ("sip:a@192.0.2.4", 7, "call")
+        );
+        assert_eq!(binding.path.is_empty(), version == 1);
+    }
+}
+
+#[test]
+fn a_change_that_cannot_be_kept_is_taken_back() {
+    let mut table = Table::default();
+    let flow = udp("192.0.2.4:5060");
+    run(&mut table, NOW, &contact("a", 1, "<sip:a@192.0.2.4>"), &flow);
+    let before = table.copy(&alice());
+    run(&mut table, NOW + 1, &contact("a", 2, "<sip:b@192.0.2.4>"), &flow);
+    assert_eq!(table.bindings_len(), 2);
+    table.put_back(&alice(), before.clone());
+    assert_eq!((table.copy(&alice()), table.bindings_len()), (before, 1));
+    table.put_back(&alice(), Vec::new());
+    assert!(table.is_empty());
 }
 
 const FLOW: &str = "<sip:a@192.0.2.7>;+sip.instance=\"<urn:uuid:0>\";reg-id=1";
@@ -669,7 +770,7 @@ fn a_kept_flow_is_known_by_its_address_while_it_is_bound() {
     assert!(table.keeps_flow(home.remote) && table.keeps_flow(elsewhere.remote));
     run(&mut table, NOW, &contact("c", 2, &format!("{line};expires=0")), &home);
     assert!(!table.keeps_flow(home.remote) && table.keeps_flow(elsewhere.remote));
-    let record = table.encode(&alice()).unwrap();
+    let record = table.encode(NOW, &alice()).unwrap();
     table.remove(&alice());
     assert!(!table.keeps_flow(elsewhere.remote));
     table.restore(NOW, &alice(), &record).unwrap();

@@ -251,7 +251,7 @@ fn registrar(now: Instant, edge: (&mut Authenticator, &mut Table), request: &Mes
     };
     table.register(UNIX_MS, &aor, request, &flow).unwrap();
     table
-        .listing(UNIX_MS, &aor)
+        .listing(UNIX_MS, UNIX_MS, &aor)
         .iter()
         .fold(Reply::new(request, 200), |reply, (name, value)| {
             reply.header(*name, value)
