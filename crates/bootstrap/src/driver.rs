@@ -4,16 +4,15 @@ mod due;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use identity::{Certificate, Key};
-use kv::{Batch, FlushError, Store};
+use kv::{Batch, FlushError, Full, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::feed_response::Item;
-use runtime::Pulse;
+use runtime::{Component, Pulse, State, clock};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{error, info, warn};
@@ -57,6 +56,37 @@ pub(crate) enum Command {
     Detach(u64),
 }
 
+impl Command {
+    /// Answers a command that would need the disk with the reason why it is not carried out; the others come back. What is
+    /// decided changes the memory first, so it is refused before.
+    fn refused(self, full: &Full) -> Option<Command> {
+        fn refuse<T>(reply: Reply<T>, full: &Full) -> Option<Command> {
+            // Who asked may have left.
+            let _ = reply.send(Err(Status::unavailable(full.to_string())));
+            None
+        }
+        match self {
+            Command::Enroll(_, _, reply) => refuse(reply, full),
+            Command::Renew(_, _, reply) => refuse(reply, full),
+            Command::PutUser(_, reply) => refuse(reply, full),
+            Command::DeleteUser(_, reply) => refuse(reply, full),
+            Command::CreateToken(_, reply) => refuse(reply, full),
+            Command::RevokeToken(_, reply) => refuse(reply, full),
+            Command::RotateRecordKey(_, reply) => refuse(reply, full),
+            command @ (Command::Server(..)
+            | Command::Document(_)
+            | Command::ListUsers(..)
+            | Command::ListTokens(..)
+            | Command::RecordKeys(_)
+            // Edges say which keys they hold, which is a few octets.
+            | Command::FetchRecordKeys(..)
+            | Command::Attach(..)
+            | Command::Acknowledge { .. }
+            | Command::Detach(_)) => Some(command),
+        }
+    }
+}
+
 /// Items on their way to the overlay.
 pub(crate) type Down = mpsc::Sender<Result<proto::FeedResponse, Status>>;
 
@@ -66,6 +96,7 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
     pulse: Pulse,
+    component: Component,
     feed: Option<Feed>,
     feeds: u64,
     retry: Duration,
@@ -95,7 +126,7 @@ impl Driver {
     pub(crate) fn new(
         core: Core,
         (store, commands): (Store, mpsc::Receiver<Command>),
-        (stop, pulse): (CancellationToken, Pulse),
+        (stop, component): (CancellationToken, Component),
         retry: Duration,
     ) -> Driver {
         Driver {
@@ -103,12 +134,13 @@ impl Driver {
             store,
             commands,
             stop,
-            pulse,
+            pulse: component.pulse(),
+            component,
             feed: None,
             feeds: 0,
             retry,
             rotation: Phase::Settled,
-            rotate_at: Instant::now(),
+            rotate_at: clock::now(),
         }
     }
 
@@ -120,7 +152,10 @@ impl Driver {
     }
 
     async fn serve(&mut self) -> Result<(), FlushError> {
-        let mut refresh_at = Instant::now();
+        let mut refresh_at = clock::now();
+        let mut room = self.store.room().watch();
+        self.tell_health(room.borrow_and_update().as_ref());
+        let mut full_until = refresh_at;
         loop {
             let retry_at = self
                 .feed
@@ -139,12 +174,18 @@ impl Driver {
                     Some(command) => self.handle(command).await?,
                     None => return Ok(()),
                 },
-                () = tokio::time::sleep_until(wake) => {
-                    if Instant::now() >= refresh_at {
-                        refresh_at = Instant::now() + self.refresh().await?;
+                Ok(()) = room.changed() => self.tell_health(room.borrow_and_update().as_ref()),
+                () = clock::sleep_until(wake.max(full_until)) => {
+                    if self.store.room().full().is_some() {
+                        // What is due is signed, and so written; it can wait.
+                        full_until = clock::now() + FULL_AGAIN;
+                        continue;
                     }
-                    if Instant::now() >= self.rotate_at {
-                        self.rotate_at = Instant::now() + self.rotate().await?;
+                    if clock::now() >= refresh_at {
+                        refresh_at = clock::now() + self.refresh().await?;
+                    }
+                    if clock::now() >= self.rotate_at {
+                        self.rotate_at = clock::now() + self.rotate().await?;
                     }
                     self.core.expire_asks(Instant::now().into_std());
                     self.retry().await?;
@@ -155,8 +196,19 @@ impl Driver {
         }
     }
 
+    fn tell_health(&self, full: Option<&Full>) {
+        self.component.tell(full.map_or_else(State::ready, State::lacking));
+    }
+
     async fn handle(&mut self, command: Command) -> Result<(), FlushError> {
         let now_ms = unix_ms();
+        let command = match self.store.room().full() {
+            Some(full) => match command.refused(&full) {
+                Some(command) => command,
+                None => return Ok(()),
+            },
+            None => command,
+        };
         match command {
             Command::Enroll(request, from, reply) => {
                 let outcome = self.core.enroll(now_ms, from, &request);
@@ -201,7 +253,7 @@ impl Driver {
             }
             Command::RotateRecordKey(request, reply) => {
                 let outcome = self.core.rotate_record_key(&request);
-                self.rotate_at = Instant::now();
+                self.rotate_at = clock::now();
                 self.finish("rotate record key", outcome, reply).await
             }
             Command::RecordKeys(reply) => {
@@ -302,7 +354,7 @@ impl Driver {
                 let batch = self.core.acknowledged(id);
                 if self.rotation == Phase::Resealing {
                     // There is room for the next record, or it was the last.
-                    self.rotate_at = Instant::now();
+                    self.rotate_at = clock::now();
                 }
                 self.write(batch).await
             }
@@ -312,7 +364,7 @@ impl Driver {
                 feed.refused.insert(
                     id,
                     Retry {
-                        at: Instant::now() + self.retry,
+                        at: clock::now() + self.retry,
                         is_outdated,
                     },
                 );
@@ -376,8 +428,7 @@ impl Driver {
 
 /// The wall clock, which only shells read.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    clock::unix_ms()
 }
 
 /// Commands that wait; when it is full, callers wait under their deadlines.
@@ -388,5 +439,7 @@ pub(crate) const WINDOW: usize = 32;
 pub(crate) const DOWN: usize = WINDOW + ASKS + 2;
 /// The id of the document's item; those of the outbox start at 1.
 const DOCUMENT: u64 = 0;
+/// How soon it is tried again to do what is due, while the disk is full.
+const FULL_AGAIN: Duration = Duration::from_secs(10);
 /// What the overlay refuses is seldom better at once.
 pub(crate) const RETRY: Duration = Duration::from_secs(5);

@@ -88,10 +88,9 @@ impl Server {
             tasks.stop(),
         );
         tasks.spawn("HTTPS certificate", kept);
-        let driver = Driver::new(core, (store, queue), (tasks.stop(), component.pulse()), retry);
+        let driver = Driver::new(core, (store, queue), (tasks.stop(), component.clone()), retry);
         tasks.spawn("bootstrap driver", driver.run());
         served.set_health(SERVICE, true).await;
-        component.tell(State::ready());
         info!(overlay, "bootstrap service started");
         Ok(Server {
             served,

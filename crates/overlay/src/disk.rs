@@ -47,19 +47,22 @@ pub(crate) async fn open(folder: &Path, node_id: NodeId) -> Result<(Store, Kept)
     Ok((store, kept))
 }
 
-/// Writes the state whenever it differs from what is `written` already, until the stop signal and then once more. A disk that
-/// fails ends it.
+/// Writes the state whenever it differs from what is `written` already, until the stop signal and then once more. While the disk
+/// is full it waits: the latest state counts. A disk that fails ends it.
 pub(crate) async fn keep(
     (store, mut written): (Store, Kept),
     mut state: watch::Receiver<Kept>,
     stop: CancellationToken,
 ) {
+    let mut room = store.room().watch();
     loop {
         let is_last = tokio::select! {
             biased;
             changed = state.changed() => changed.is_err(),
             () = stop.cancelled() => true,
         };
+        // The last words are few, and there is room for them.
+        stop.run_until_cancelled(room.wait_for(Option::is_none)).await;
         let latest = state.borrow_and_update().clone();
         if let Err(error) = store.apply(changes(&written, &latest)).await {
             error!(%error, "what this peer knows of the ring cannot be kept");

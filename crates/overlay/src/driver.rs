@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,7 +18,7 @@ use overlay_config::SignedDocument;
 use overlay_core::{
     Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent, Traced,
 };
-use runtime::Pulse;
+use runtime::{Pulse, clock};
 use wire::{MessageCode, NodeId, Now, SecurityBlock};
 
 use crate::disk::Kept;
@@ -178,7 +178,7 @@ impl Driver {
             arrived,
             epoch: 0,
             was_joined: false,
-            wake: Instant::now(),
+            wake: clock::now(),
         }
     }
 
@@ -190,7 +190,7 @@ impl Driver {
                 biased;
                 () = stop.cancelled() => return,
                 () = self.pulse.beat() => continue,
-                () = tokio::time::sleep_until(self.wake.into()) => self.core.handle_timeout(now()),
+                () = clock::sleep_until(self.wake) => self.core.handle_timeout(now()),
                 Some(request) = self.inbox.recv() => self.asked(request),
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival),
             }
@@ -326,7 +326,8 @@ impl Driver {
                 Output::Storage(id, command) => self.command(id, command),
                 Output::CallDone(id, result) => {
                     if let Some(Waiting { done, code, since, .. }) = self.calls.remove(&id) {
-                        self.metrics.ended(code, since.elapsed(), &result);
+                        let took = clock::now().saturating_duration_since(since);
+                        self.metrics.ended(code, took, &result);
                         // Whoever closed it in between does not want to know.
                         let _ = done.send(Ok(result));
                     }
@@ -419,10 +420,9 @@ impl Driver {
 
 /// The time as the core gets it.
 pub(crate) fn now() -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
-        instant: Instant::now(),
-        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+        instant: clock::now(),
+        unix_ms: clock::unix_ms(),
     }
 }
 

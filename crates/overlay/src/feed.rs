@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{Span, debug, info, warn};
@@ -186,7 +185,7 @@ impl Feed {
                 contents: store.contents.clone(),
                 signed: Some((TransactionId(store.transaction_id), security.clone())),
                 from_client: None,
-                deadline: (Instant::now() + STORE_TIME).into_std(),
+                deadline: runtime::clock::now() + STORE_TIME,
                 trace: None,
             };
             match self.call(call).await? {
@@ -275,7 +274,7 @@ fn call_of(ask: &Ask) -> Result<Call, Refused> {
         contents: ask.contents.clone(),
         signed: None,
         from_client: None,
-        deadline: (Instant::now() + timeout).into_std(),
+        deadline: runtime::clock::now() + timeout,
         trace: None,
     })
 }

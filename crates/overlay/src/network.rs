@@ -192,9 +192,10 @@ impl Network {
         self.opening.remove(&link);
         let peer = Arc::clone(connection.peer());
         let valid = Duration::from_millis(connection.until_ms().saturating_sub(now().unix_ms));
+        let end = runtime::clock::sleep(valid.min(LONGEST));
         let (read, write) = tokio::io::split(*connection);
         let (outgoing, queue) = mpsc::channel(OUTGOING);
-        let reader = tokio::spawn(read_all(link, read, self.arrivals.clone(), valid));
+        let reader = tokio::spawn(read_all(link, read, self.arrivals.clone(), end));
         // Not aborted with the connection: what was said last still goes out.
         self.tasks.spawn(write_all(write, queue));
         let reader = AbortOnDropHandle::new(reader);
@@ -244,10 +245,9 @@ async fn read_all(
     link: LinkId,
     mut connection: impl AsyncRead + Unpin,
     arrivals: mpsc::Sender<Arrival>,
-    valid: Duration,
+    end: impl Future<Output = ()>,
 ) {
     let mut buffer = BytesMut::with_capacity(READ);
-    let end = tokio::time::sleep(valid.min(LONGEST));
     tokio::pin!(end);
     loop {
         buffer.reserve(READ);
@@ -369,7 +369,12 @@ mod tests {
         let (_theirs, ours) = tokio::io::duplex(64);
         let (arrivals, mut arrived) = mpsc::channel(4);
         let begin = tokio::time::Instant::now();
-        tokio::spawn(read_all(LinkId(1), ours, arrivals, Duration::from_secs(3600)));
+        tokio::spawn(read_all(
+            LinkId(1),
+            ours,
+            arrivals,
+            tokio::time::sleep(Duration::from_secs(3600)),
+        ));
         assert!(matches!(
             arrived.recv().await,
             Some(Arrival::Closed { link: LinkId(1) })

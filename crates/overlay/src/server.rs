@@ -144,7 +144,7 @@ impl Server {
             tasks.spawn("RELOAD listener", network.clone().accept(listener));
         }
         let last_words = network.tasks();
-        let written = kept.clone();
+        let (written, room) = (kept.clone(), store.room().watch());
         let (kept, to_keep) = watch::channel(kept);
         tasks.spawn("overlay disk", disk::keep((store, written), to_keep, stop.clone()));
         component.certificate("node", member.signer.until_ms());
@@ -168,7 +168,7 @@ impl Server {
         );
         tasks.spawn(
             "overlay health",
-            tell_health(served.clone(), component, watched.clone(), stop.clone()),
+            tell_health(served.clone(), component, (watched.clone(), room), stop.clone()),
         );
         if config.advertise.is_empty() {
             let watching = addresses::watch(bound.clone(), local_addresses, requests.clone(), stop.clone());
@@ -280,19 +280,25 @@ fn settings(config: &Config, member: &Member, local_addresses: Vec<SocketAddr>) 
 async fn tell_health(
     served: Served,
     component: Component,
-    mut view: watch::Receiver<Arc<View>>,
+    (mut view, mut room): (watch::Receiver<Arc<View>>, watch::Receiver<Option<kv::Full>>),
     stop: tokio_util::sync::CancellationToken,
 ) {
     loop {
-        let (state, is_serving) = {
+        let (mut state, is_serving) = {
             let view = view.borrow_and_update();
             (view.health(), view.status.serving)
         };
+        if let Some(full) = &*room.borrow_and_update() {
+            state.is_ready = false;
+            state.reasons.push(full.to_string());
+        }
         component.tell(state);
         served.set_health(SERVICE, is_serving).await;
         tokio::select! {
             () = stop.cancelled() => return,
             changed = view.changed() => if changed.is_err() { return },
+            // The store is open for as long as the overlay runs.
+            Ok(()) = room.changed() => {}
         }
     }
 }

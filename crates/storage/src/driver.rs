@@ -3,20 +3,20 @@
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesOrdered};
-use kv::{Batch, FlushError, OwnerError, Store, Tree};
+use kv::{Batch, FlushError, Full, OwnerError, Store, Tree};
 use rpc::proto::storage::v1 as pb;
-use runtime::Pulse;
+use runtime::{Component, Pulse, State, clock};
 use storage_core::{Answer, BatchId, Command, CommandId, Core, Output, Put};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::Span;
-use wire::{ErrorCode, NodeId, Now};
+use wire::{ErrorCode, MessageCode, NodeId, Now};
 
 use crate::{metrics::Metrics, proto};
 
@@ -72,7 +72,9 @@ pub(crate) struct Driver {
     inputs: mpsc::Receiver<Input>,
     stop: CancellationToken,
     pulse: Pulse,
+    component: Component,
     metrics: Metrics,
+    room: watch::Receiver<Option<Full>>,
     flushing: FuturesOrdered<Flushing>,
     /// The session that may write, if any.
     open: Option<Session>,
@@ -87,6 +89,7 @@ pub(crate) struct Ends {
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) stop: CancellationToken,
     pub(crate) pulse: Pulse,
+    pub(crate) component: Component,
     pub(crate) metrics: Metrics,
 }
 
@@ -115,21 +118,24 @@ impl Driver {
             inputs,
             stop,
             pulse,
+            component,
             metrics,
         } = ends;
         Self {
             core,
+            room: store.room().watch(),
             store,
             inputs,
             stop,
             pulse,
+            component,
             metrics,
             flushing: FuturesOrdered::new(),
             open: None,
             sessions: 0,
             next_id: 0,
             pending: BTreeMap::new(),
-            wake: Instant::now(),
+            wake: clock::now(),
         }
     }
 
@@ -137,6 +143,7 @@ impl Driver {
     pub(crate) async fn run(mut self) -> Result<(), FlushError> {
         let mut count = tokio::time::interval(COUNT_EVERY);
         count.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.tell_health();
         loop {
             self.drain().await?;
             tokio::select! {
@@ -147,12 +154,13 @@ impl Driver {
                 }
                 () = self.stop.cancelled() => break,
                 () = self.pulse.beat() => {}
+                Ok(()) = self.room.changed() => self.tell_health(),
                 _ = count.tick() => self.metrics.show(&self.core.summary()),
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take(input).await?,
                     None => break,
                 },
-                () = tokio::time::sleep_until(self.wake.into()) => self.core.handle_timeout(now()),
+                () = clock::sleep_until(self.wake) => self.core.handle_timeout(now()),
             }
         }
         // What was begun is finished, though nobody waits for the answers any more.
@@ -160,6 +168,14 @@ impl Driver {
             result?;
         }
         Ok(())
+    }
+
+    /// A store without room serves what it has, but is not ready.
+    fn tell_health(&mut self) {
+        self.component.tell(match &*self.room.borrow_and_update() {
+            Some(full) => State::lacking(full),
+            None => State::ready(),
+        });
     }
 
     async fn drain(&mut self) -> Result<(), FlushError> {
@@ -255,6 +271,10 @@ impl Driver {
         let Some(session) = holder.map(|session| session.number) else {
             return;
         };
+        // Nothing is acknowledged that cannot be kept. What is asked for is served all the same.
+        if let Some(full) = self.store.room().full().filter(|_| is_store(&command)) {
+            return self.refuse(id, &full, permit);
+        }
         let entered = span.clone().entered();
         self.command(
             command,
@@ -267,6 +287,21 @@ impl Driver {
             },
         );
         drop(entered);
+    }
+
+    /// Refuses a Store before the core has seen it: what it has taken in has to reach the disk.
+    fn refuse(&self, id: u64, full: &Full, permit: OwnedSemaphorePermit) {
+        let Some(open) = &self.open else { return };
+        let answer = Answer::Refused {
+            code: ErrorCode::DataTooLarge.number(),
+            info: full.to_string().into(),
+        };
+        let response = pb::SessionResponse {
+            id,
+            document_sequence: self.core.document_sequence().unwrap_or_default().into(),
+            answer: Some(proto::answer(answer)),
+        };
+        let _ = open.line.answers.try_send((Ok(response), Some(permit)));
     }
 
     fn command(&mut self, command: Command, pending: Pending) {
@@ -339,6 +374,10 @@ fn refusal_of(answer: &Answer) -> Option<String> {
     }
 }
 
+fn is_store(command: &Command) -> bool {
+    matches!(command, Command::Apply { code, .. } if MessageCode(*code) == MessageCode::STORE_REQ)
+}
+
 fn end(line: &Line, status: Status) {
     // There is a place for this beyond those of the permits; a caller that has gone needs no reason.
     let _ = line.answers.try_send((Err(status), None));
@@ -365,12 +404,9 @@ pub(crate) fn tree_of(tree: storage_core::Tree) -> Tree {
 }
 
 pub(crate) fn now() -> Now {
-    let since_epoch = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
     Now {
-        instant: Instant::now(),
-        unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        instant: clock::now(),
+        unix_ms: clock::unix_ms(),
     }
 }
 

@@ -93,11 +93,11 @@ impl Server {
             inputs: queue,
             stop: stop.clone(),
             pulse: component.pulse(),
+            component: component.clone(),
             metrics: Metrics::new(&component),
         };
         let driver = tokio::spawn(Driver::new(core, store, ends).run().in_current_span());
         served.set_health(SERVICE, true).await;
-        component.tell(State::ready());
         Ok(Self {
             served,
             driver: Some(AbortOnDropHandle::new(driver)),
@@ -151,6 +151,7 @@ impl Server {
 
 fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
     let store = kv::Store::open_or_replace(&config.data, config.options(), WITHOUT_DATA)?;
+    store.room().keep(ROOM);
     let store_id = identity::issue::random_node_id()?;
     let settings = Settings {
         store_id: *store_id.as_bytes(),
@@ -179,6 +180,9 @@ fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
 }
 
 const SERVICE: &str = "p2psip.storage.v1.Storage";
+
+/// All commands that a session may have in progress, of which few are as large as a message can be.
+const ROOM: u64 = 16 << 20;
 
 /// Another store identity tells the overlay that nothing is here, and a new session that no range is certain.
 const WITHOUT_DATA: &str = "other peers fill it with their copies before this peer is ready";

@@ -160,9 +160,7 @@ impl Users {
 
     /// Users whose last signature is old, unless a newer one already waits.
     pub(super) fn due(&self, now_ms: u64, outbox: &Outbox) -> Vec<String> {
-        let is_due = |user: &User| {
-            user.record.public().state != State::Removed && now_ms >= user.signed_ms.saturating_add(SIGNED_AGAIN_MS)
-        };
+        let is_due = |user: &User| user.record.public().state != State::Removed && is_old(now_ms, user.signed_ms);
         let due = self
             .by_aor
             .iter()
@@ -396,5 +394,33 @@ const PAGE: usize = 256;
 /// A stored record lives 50 days, its signer's certificate 90: signing every 7 days leaves weeks
 /// in which this service may be away.
 const SIGNED_AGAIN_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Clocks may be a day off, so a signature that is from further ahead is from before this clock was set back.
+const CLOCKS_MS: u64 = 24 * 3600 * 1000;
+
+/// Says whether a record is to be signed again: its signature is old, or from a time that has not come yet, and would not be
+/// old for so long that the record ends in the overlay.
+fn is_old(now_ms: u64, signed_ms: u64) -> bool {
+    now_ms >= signed_ms.saturating_add(SIGNED_AGAIN_MS) || signed_ms >= now_ms.saturating_add(CLOCKS_MS)
+}
+
 /// Signed again in one batch.
 const MAX_AT_ONCE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_renewed_when_it_is_old_or_from_a_time_to_come() {
+        let now = 100 * SIGNED_AGAIN_MS;
+        for (signed_ms, expected) in [
+            (now - SIGNED_AGAIN_MS, true),
+            (now - SIGNED_AGAIN_MS + 1, false),
+            (now, false),
+            (now + CLOCKS_MS - 1, false),
+            (now + CLOCKS_MS, true),
+        ] {
+            assert_eq!(is_old(now, signed_ms), expected, "{signed_ms}");
+        }
+    }
+}

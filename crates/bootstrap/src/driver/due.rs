@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kv::FlushError;
-use tokio::time::Instant;
+use runtime::clock;
 use tracing::{info, warn};
 
 use super::{Driver, unix_ms};
@@ -43,7 +43,7 @@ impl Driver {
     /// Tries again what was refused some time ago.
     pub(super) async fn retry(&mut self) -> Result<(), FlushError> {
         let Some(feed) = &mut self.feed else { return Ok(()) };
-        let now = Instant::now();
+        let now = clock::now();
         let due: Vec<u64> = feed
             .refused
             .iter()

@@ -40,9 +40,9 @@ impl Driver {
     pub(super) fn attempt<'a>(&self, now: Now, aor: &'a Aor, flow: &Flow) -> Try<'a> {
         let source = flow.remote.ip();
         let is_at_home = |binding: &Binding| Site::of(binding.source.ip()) == Site::of(source);
-        let standing = if self.locations.on_flow(now.unix_ms, aor, flow).is_some() {
+        let standing = if self.locations.on_flow(self.clock.at(now).own_ms, aor, flow).is_some() {
             Standing::Registered
-        } else if self.locations.bindings(now.unix_ms, aor).any(is_at_home) {
+        } else if self.locations.bindings(self.clock.at(now).own_ms, aor).any(is_at_home) {
             Standing::AtHome
         } else {
             Standing::Stranger
