@@ -26,13 +26,14 @@ struct Office {
 
 impl Office {
     fn open() -> Self {
-        let namespace = Namespace::new();
         let folder = tempfile::tempdir().unwrap();
-        let dev = Dev::start(
-            &namespace,
-            &folder.path().join("overlay"),
-            &["--peers", "3", "--no-call"],
-        );
+        let data = folder.path().join("overlay");
+        Self::at(folder, &data)
+    }
+
+    fn at(folder: tempfile::TempDir, data: &Path) -> Self {
+        let namespace = Namespace::new();
+        let dev = Dev::start(&namespace, data, &["--peers", "3", "--no-call"]);
         Self { namespace, dev, folder }
     }
 
@@ -165,6 +166,80 @@ fn an_edge_is_drained_before_it_is_stopped() {
         other => Err(format!("{other:?}")),
     };
     eventually("the page tells of the drain", Duration::from_secs(10), not_ready);
+}
+
+#[test]
+fn a_full_disk_refuses_what_is_new_and_has_room_again() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Disk::new());
+    let office = Office::at(folder, &disk.folder.path().join("overlay"));
+    let password = office.password("secret");
+    let add = |user: &str| office.said(&["--timeout", "10s", "users", "add", user, "--password-file", &password]);
+    assert_eq!(add("carol").0, 0);
+    office.register(1, "carol", "secret");
+
+    disk.fill();
+    // What had begun still has room, so the first one or two may get through.
+    let mut users = (0..).map(|number| format!("user{number}"));
+    let refused = || match add(&users.next().unwrap()) {
+        (code, said) if code != 0 && said.contains("disk is full") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("nothing new is taken on", Duration::from_secs(30), refused);
+    let (code, said) = office.said(&["health"]);
+    assert!(
+        code == 3 && said.contains("disk is full") && said.contains("octets free"),
+        "{code}: {said}"
+    );
+    // Reads and a refresh need no disk.
+    assert_eq!(office.json(&["users", "show", "carol"])["state"], "active");
+    office.register(1, "carol", "secret");
+
+    disk.empty();
+    let ready = || match office.said(&["health"]) {
+        (0, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("it is ready again by itself", Duration::from_secs(60), ready);
+    assert_eq!(add("dave").0, 0);
+    office.register(2, "dave", "secret");
+}
+
+/// A volume of its own.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=200m", "tmpfs"])
+            .arg(folder.path());
+        assert!(mount.status().unwrap().success(), "are we root?");
+        Self { folder }
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.folder.path().join("filler")).unwrap();
+        for size in [1 << 16, 512] {
+            while file.write_all(&vec![7; size]).is_ok() {}
+        }
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.folder.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It goes when the last file in it is closed.
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.folder.path())
+            .status();
+    }
 }
 
 #[test]
