@@ -9,6 +9,8 @@ mod lookups;
 mod operator;
 mod registrations;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,6 +104,8 @@ pub(crate) struct Driver {
     pub(crate) clock_kept_ms: u64,
     /// REGISTERs that wait until the overlay has acknowledged this edge's entry for their AOR.
     pub(crate) unstored: Unstored<RegisterId>,
+    /// AORs whose registrations are on their way to the disk, and in how many batches.
+    pub(crate) unflushed: BTreeMap<Aor, usize>,
     pub(crate) jobs: JoinSet<Done>,
     pub(crate) requests: Requests,
     pub(crate) component: Component,
@@ -172,7 +176,7 @@ pub(crate) enum Purpose {
 /// The result of a job.
 pub(crate) enum Done {
     /// The registrations of an AOR are on the disk.
-    Flushed(Vec<RegisterId>, Answer),
+    Flushed(Aor, Vec<RegisterId>, Answer),
     /// State without anybody waiting is on the disk.
     Noted,
     /// The disk failed: nothing can be acknowledged any more.
@@ -314,7 +318,13 @@ impl Driver {
 
     fn handle_done(&mut self, now: Now, done: Result<Done, tokio::task::JoinError>) -> Result<(), Fatal> {
         match done {
-            Ok(Done::Flushed(ids, answer)) => {
+            Ok(Done::Flushed(aor, ids, answer)) => {
+                if let Entry::Occupied(mut batches) = self.unflushed.entry(aor) {
+                    *batches.get_mut() -= 1;
+                    if *batches.get() == 0 {
+                        batches.remove();
+                    }
+                }
                 for id in ids {
                     self.proxy.handle_registered(now.instant, id, &answer);
                 }

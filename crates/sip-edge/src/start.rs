@@ -1,5 +1,6 @@
 //! What a driver is made of: the disk, the keys, the settings of the cores.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -139,6 +140,7 @@ impl Start {
             clock,
             clock_kept_ms: 0,
             unstored: Unstored::default(),
+            unflushed: BTreeMap::new(),
             jobs: JoinSet::new(),
             requests: Requests::new(Metrics::new(&component)),
             component,

@@ -223,7 +223,8 @@ impl Driver {
     /// Answers 200 once everything is on the disk that has to be. A mere refresh is seldom written, and not waited for.
     fn acknowledge(&mut self, now: Now, id: RegisterId, aor: &Aor, change: &Change) {
         let answer = self.listing(now, aor);
-        if change.recording != Recording::First {
+        // What is still on its way to the disk is no record that a refresh could rest on.
+        if change.recording != Recording::First && !self.unflushed.contains_key(aor) {
             self.proxy.handle_registered(now.instant, id, &answer);
             if change.recording == Recording::Soon {
                 self.note_change(now, aor, change.is_last);
@@ -232,14 +233,15 @@ impl Driver {
         }
         let mut batch = Batch::new();
         self.put_change(&mut batch, now, aor, change.is_last);
-        self.flush(batch, vec![id], answer);
+        self.flush(aor, batch, vec![id], answer);
     }
 
-    fn flush(&mut self, batch: Batch, ids: Vec<RegisterId>, answer: Answer) {
-        let flushed = unstored::flush(self.store.clone(), batch, ids);
+    fn flush(&mut self, aor: &Aor, batch: Batch, ids: Vec<RegisterId>, answer: Answer) {
+        *self.unflushed.entry(aor.clone()).or_default() += 1;
+        let (flushed, aor) = (unstored::flush(self.store.clone(), batch, ids), aor.clone());
         self.start(async move {
             match flushed.await {
-                Ok(ids) => Done::Flushed(ids, answer),
+                Ok(ids) => Done::Flushed(aor, ids, answer),
                 Err(error) => Done::DiskFailed(error),
             }
         });
@@ -309,7 +311,7 @@ impl Driver {
                 disk::put_bindings(&mut batch, moment, &aor, &mut self.locations, record);
                 let answer = self.listing(now, &aor);
                 // One batch holds them all, so all are answered after its flush and none before.
-                self.flush(batch, waiting, answer);
+                self.flush(&aor, batch, waiting, answer);
             }
             Concerned::Failed(aor, waiting) => {
                 self.locations.remove(&aor);
