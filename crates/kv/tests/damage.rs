@@ -1,5 +1,7 @@
 //! Stores that a crash or a bad disk has left: what opens, what is moved aside, and that nothing acknowledged is lost.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 use std::{
     fs,
     io::{BufRead, BufReader},

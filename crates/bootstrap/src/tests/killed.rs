@@ -27,8 +27,7 @@ async fn a_store_that_cannot_be_read_is_refused_and_left_alone() {
     for _ in 0..2 {
         let refused = bind(folder.path())
             .await
-            .err()
-            .expect("nothing is begun without the keys");
+            .expect_err("nothing is begun without the keys");
         let text = refused.to_string();
         assert!(text.contains("restore the folder from a backup"), "{text}");
         assert!(text.contains(folder.path().to_str().unwrap()), "{text}");
