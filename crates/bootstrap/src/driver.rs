@@ -161,7 +161,7 @@ impl Driver {
                 .feed
                 .as_ref()
                 .and_then(|feed| feed.refused.values().map(|retry| retry.at).min());
-            let asks_due = self.core.asks_due().map(Instant::from_std);
+            let asks_due = self.core.asks_due();
             let wake = [retry_at, asks_due, Some(self.rotate_at)]
                 .into_iter()
                 .flatten()
@@ -176,6 +176,7 @@ impl Driver {
                 },
                 Ok(()) = room.changed() => self.tell_health(room.borrow_and_update().as_ref()),
                 () = clock::sleep_until(wake.max(full_until)) => {
+                    self.core.expire_asks(clock::now());
                     if self.store.room().full().is_some() {
                         // What is due is signed, and so written; it can wait.
                         full_until = clock::now() + FULL_AGAIN;
@@ -187,7 +188,6 @@ impl Driver {
                     if clock::now() >= self.rotate_at {
                         self.rotate_at = clock::now() + self.rotate().await?;
                     }
-                    self.core.expire_asks(Instant::now().into_std());
                     self.retry().await?;
                 }
             }
@@ -409,7 +409,7 @@ impl Driver {
     /// Sends the requests that tell edges of changes.
     fn pump_asks(&mut self) {
         while let Some(feed) = &self.feed {
-            let Some((id, ask)) = self.core.next_ask(Instant::now().into_std()) else {
+            let Some((id, ask)) = self.core.next_ask(clock::now()) else {
                 return;
             };
             let ask = proto::Ask {
