@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::Batch;
+use runtime::warn_seldom;
 use sip_core::aor::Aor;
 use sip_core::flow;
 use sip_core::location::Binding;
@@ -192,9 +193,14 @@ impl Driver {
         let (waiting, failed) = match result {
             Ok(found) => {
                 if found.refused > 0 {
-                    tracing::warn!(refused = found.refused, "values in a fetch answer do not hold");
+                    warn_seldom!(refused = found.refused, "values in a fetch answer do not hold");
                 }
                 self.heal(now, aor, &found);
+                for route in found.routes.iter().filter(|route| route.edge != self.node) {
+                    if let Some(home) = route.home {
+                        self.reach.know(node_of(route.edge), node_of(home));
+                    }
+                }
                 (self.directory.found(now.instant, aor.as_str(), found), None)
             }
             Err(error) => {

@@ -151,7 +151,7 @@ impl World {
     ) -> Server {
         let config = Config {
             bind: vec![bind],
-            edge_bind: "127.0.0.1:0".parse().unwrap(),
+            edge_bind: vec!["127.0.0.1:0".parse().unwrap()],
             data: folder.into(),
             ..Config::default()
         };
