@@ -17,6 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::Arrival;
 use super::half::{FREE, Half};
 
+/// Messages that wait to be written to a phone, and to a node.
+const PHONE_QUEUE: usize = 64;
+const NODE_QUEUE: usize = 256;
+/// A phone's first whole message comes within this time.
+const FIRST: Duration = Duration::from_secs(10);
+/// From the first octet of a message to its last.
+const WHOLE: Duration = Duration::from_secs(30);
 /// How long answers may still be written after the last that can be read.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -45,19 +52,19 @@ pub(super) enum KeepAlive {
 
 /// Of phones: unknown senders, which get little time and little memory.
 pub(super) const PHONE: Rules = Rules {
-    first: Some(Duration::from_secs(10)),
-    message: Duration::from_secs(30),
+    first: Some(FIRST),
+    message: WHOLE,
     read: FREE,
-    queue: 64,
+    queue: PHONE_QUEUE,
     keep_alive: KeepAlive::Theirs,
 };
 
 /// Of nodes, which have proved who they are.
 pub(super) const NODE: Rules = Rules {
     first: None,
-    message: Duration::from_secs(30),
+    message: WHOLE,
     read: 16 * 1024,
-    queue: 256,
+    queue: NODE_QUEUE,
     keep_alive: KeepAlive::Ours(Duration::from_secs(10), Duration::from_secs(5)),
 };
 
