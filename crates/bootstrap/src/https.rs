@@ -19,8 +19,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use identity::Verifier;
+use runtime::listen;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -36,7 +37,7 @@ pub(crate) use certificate::{Certificates, keep};
 
 /// Bound, and not yet serving.
 pub(crate) struct Listener {
-    listener: TcpListener,
+    listener: listen::Listener,
     address: SocketAddr,
 }
 
@@ -57,18 +58,20 @@ pub(crate) struct Https {
 
 impl Listener {
     /// Binds each address, or none.
-    pub(crate) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
-        let mut listeners = Vec::new();
-        for address in addresses {
-            let failed = |source| StartError::Https {
-                address: *address,
-                source,
-            };
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
-            let address = listener.local_addr().map_err(failed)?;
-            listeners.push(Listener { listener, address });
-        }
-        Ok(listeners)
+    pub(crate) fn bind(addresses: &[SocketAddr]) -> Result<Vec<Listener>, StartError> {
+        let bound = listen::Listener::bind_all(addresses);
+        let failed = |listen::Error { address, source }| StartError::Https { address, source };
+        let each = bound.map_err(failed)?.into_iter().zip(addresses);
+        each.map(|(listener, address)| {
+            let address = listener.address().map_err(|source| {
+                failed(listen::Error {
+                    address: *address,
+                    source,
+                })
+            })?;
+            Ok(Listener { listener, address })
+        })
+        .collect()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -85,26 +88,19 @@ impl Https {
     }
 
     /// Serves whoever connects until the stop signal; connections that are open then are cut.
-    pub(crate) async fn serve(self, Listener { listener, address }: Listener, stop: CancellationToken) {
+    pub(crate) async fn serve(self, Listener { mut listener, address }: Listener, stop: CancellationToken) {
         let (mut connections, mut throttle) = (JoinSet::new(), Throttle::default());
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(_) = connections.join_next() => {}
-                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                    Ok((stream, remote)) => {
-                        let from = throttle::origin(remote.ip());
-                        if throttle.admits(unix_ms(), from) {
-                            connections.spawn(self.clone().connection(stream, from));
-                        } else {
-                            debug!(%address, "too many connections from one address, one more closed");
-                        }
-                    }
-                    // Out of descriptors, or a connection that was gone at once: the next may be good.
-                    Err(error) => {
-                        debug!(%address, %error, "connection not accepted");
-                        tokio::time::sleep(AFTER_FAILURE).await;
+                (stream, remote) = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                    let from = throttle::origin(remote.ip());
+                    if throttle.admits(unix_ms(), from) {
+                        connections.spawn(self.clone().connection(stream, from));
+                    } else {
+                        debug!(%address, "too many connections from one address, one more closed");
                     }
                 }
             }
@@ -142,4 +138,3 @@ const MAX_CONNECTIONS: usize = 512;
 const WHOLE_REQUEST: Duration = Duration::from_secs(10);
 /// Request line and headers; the least that hyper allows is 8 KiB.
 const MAX_HEAD: usize = 16 * 1024;
-const AFTER_FAILURE: Duration = Duration::from_millis(50);

@@ -60,7 +60,7 @@ impl Server {
         component: Component,
         retry: Duration,
     ) -> Result<Server, StartError> {
-        let listeners = Listener::bind(&config.https_bind).await?;
+        let listeners = Listener::bind(&config.https_bind)?;
         let store = state::open(&config.folder, options)?;
         let mut core = Core::load(&store, unix_ms())?;
         users::put(&mut core, &store, &config.users).await?;

@@ -211,13 +211,12 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
-/// Keeps the verifier's own reason when it was the verifier that said no, and logs that once.
+/// Keeps the verifier's own reason when it was the verifier that said no.
 fn failed(remote: SocketAddr, source: io::Error) -> LinkError {
     let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) = tls
         && let Some(peer) = other.0.downcast_ref::<PeerError>()
     {
-        tracing::warn!(%remote, reason = %peer, "wrong certificate, link refused");
         return LinkError::Peer {
             remote,
             source: peer.clone(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use identity::{Key, Signer, Verifier};
 use overlay_config::SignedDocument;
 use rpc::Address;
+use runtime::addresses::Advertised;
 
 /// Settings of the component.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,10 +19,10 @@ pub struct Config {
     /// Addresses at which other peers connect.
     #[serde(with = "runtime::list")]
     pub bind: Vec<SocketAddr>,
-    /// Addresses that other peers are told; without any those of `bind`, and of this machine's interfaces where that is a
-    /// wildcard.
+    /// Addresses or names that other peers are told, with a port or with that of `bind`; without any those of `bind`, and of this
+    /// machine's interfaces where that is a wildcard. Names are looked up again every 30 s.
     #[serde(with = "runtime::list")]
-    pub advertise: Vec<SocketAddr>,
+    pub advertise: Vec<Advertised>,
     /// Folder of what it keeps for the next start: the peers it knew, the newest configuration document. It is made if it is
     /// missing, and belongs to one Node-ID for ever.
     pub data: PathBuf,

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use runtime::listen::{self, Listener};
+use runtime::warn_seldom;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -111,19 +113,11 @@ impl Network {
     }
 
     /// Takes in connections until the stop signal.
-    pub(crate) async fn accept(self, listener: TcpListener) {
+    pub(crate) async fn accept(self, mut listener: Listener) {
         loop {
-            let accepted = tokio::select! {
+            tokio::select! {
                 () = self.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => self.greet(stream),
-                Err(error) => {
-                    // Too many open files, most likely: there may be room again soon.
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
+                (stream, _) = listener.accept() => self.greet(stream),
             }
         }
     }
@@ -303,32 +297,28 @@ async fn write_all(mut connection: WriteHalf<Connection>, mut queue: mpsc::Recei
 }
 
 /// Opens all sockets, or none.
-pub(crate) async fn listen(addresses: &[SocketAddr]) -> Result<Vec<(TcpListener, SocketAddr)>, Error> {
+pub(crate) fn listen(addresses: &[SocketAddr]) -> Result<Vec<(Listener, SocketAddr)>, Error> {
     if addresses.is_empty() {
         return Err(Error::NoAddress);
     }
-    let mut listeners = Vec::new();
-    for address in addresses.iter().copied() {
-        let bound = || -> std::io::Result<(TcpListener, SocketAddr)> {
-            let socket = if address.is_ipv4() {
-                TcpSocket::new_v4()
-            } else {
-                TcpSocket::new_v6()
-            }?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            let listener = socket.listen(BACKLOG)?;
-            let bound = listener.local_addr()?;
-            Ok((listener, bound))
-        };
-        listeners.push(bound().map_err(|source| Error::Bind { address, source })?);
-    }
-    Ok(listeners)
+    let failed = |listen::Error { address, source }| Error::Bind { address, source };
+    let listeners = Listener::bind_all(addresses).map_err(failed)?;
+    let each = listeners.into_iter().zip(addresses).map(|(listener, address)| {
+        let bound = listener.address();
+        let bound = bound.map_err(|source| {
+            failed(listen::Error {
+                address: *address,
+                source,
+            })
+        })?;
+        Ok((listener, bound))
+    });
+    each.collect()
 }
 
 fn report(error: &LinkError) {
     match error {
-        LinkError::Peer { .. } => warn!(%error, "link refused"),
+        LinkError::Peer { .. } => warn_seldom!(%error, "link refused"),
         LinkError::Connect { .. } | LinkError::TimedOut { .. } | LinkError::Tls { .. } => {
             debug!(%error, "no link");
         }
@@ -354,10 +344,7 @@ const READ: usize = 16 * 1024;
 /// Connections that prove their Node-ID at the same time; further ones are dropped, and try again.
 const HANDSHAKES: usize = 256;
 
-/// Connections that the system keeps until they are accepted.
-const BACKLOG: u32 = 1024;
-
-/// After a failed accept, and for a last word.
+/// For a last word.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

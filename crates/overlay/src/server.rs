@@ -13,6 +13,7 @@ use link::Endpoint;
 use overlay_core::{Core, Rules, Settings};
 use rpc::Served;
 use rpc::proto::overlay::v1::overlay_server::OverlayServer;
+use runtime::addresses::Published;
 use runtime::{Component, Failure, Tasks, telemetry};
 
 use crate::config::{Config, Member, Upstreams};
@@ -101,7 +102,7 @@ impl Server {
         upstreams: Upstreams,
         component: Component,
     ) -> Result<Self, Error> {
-        let listeners = network::listen(&config.bind).await?;
+        let listeners = network::listen(&config.bind)?;
         let bound = listeners.iter().map(|(_, address)| *address).collect::<Vec<_>>();
         let mut endpoint = Endpoint::new(Arc::clone(&member.verifier), &member.chain, &member.key)?;
         if member.key_log {
@@ -110,13 +111,10 @@ impl Server {
         let (store, kept) = disk::open(&config.data, member.signer.node_id()).await?;
         member.document = disk::newest(member.document, kept.document.clone(), now().unix_ms);
         member.verifier.set_trust(member.document.document().trust());
-        let local_addresses = match config.advertise.as_slice() {
-            [] => addresses::reachable(&bound).map_err(Error::Interfaces)?,
-            advertised => advertised.to_vec(),
-        };
+        let published = Published::new(bound.clone(), config.advertise.clone()).map_err(Error::Interfaces)?;
         let settings = Settings {
             membership: kept.membership.clone(),
-            ..settings(&config, &member, local_addresses.clone())?
+            ..settings(&config, &member, published.known().to_vec())?
         };
         let node_id = settings.node_id;
         let core = Core::new(now(), settings);
@@ -170,10 +168,10 @@ impl Server {
             "overlay health",
             tell_health(served.clone(), component, (watched.clone(), room), stop.clone()),
         );
-        if config.advertise.is_empty() {
-            let watching = addresses::watch(bound.clone(), local_addresses, requests.clone(), stop.clone());
-            tasks.spawn("own addresses", watching);
-        }
+        tasks.spawn(
+            "own addresses",
+            addresses::watch(published, requests.clone(), stop.clone()),
+        );
         if let Some(bootstrap) = upstreams.bootstrap {
             tasks.spawn(
                 "bootstrap feed",

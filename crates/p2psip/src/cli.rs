@@ -161,6 +161,9 @@ pub(crate) struct Dev {
     /// The address for phones and other peers; one of your LAN's opens the overlay to it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = concrete_address)]
     pub(crate) bind: IpAddr,
+    /// A further name by which phones call the edges, as their domain or proxy; the host's own names and addresses are known
+    #[arg(long, value_name = "HOST")]
+    pub(crate) name: Vec<String>,
     /// Keep everything in this folder for the next start [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -221,22 +224,24 @@ Examples:
   p2psip dev --peers 3 --once                 one call, its ladder, and the end
   p2psip dev --data ~/p2psip-dev              keep Node-IDs, users and registrations for the next start
   p2psip dev --bind 192.168.1.10              for phones of your LAN
+  p2psip dev --bind 192.168.1.10 --name sip.lan
   SSLKEYLOGFILE=keys.log p2psip dev           let Wireshark decrypt the RELOAD links
   RUST_LOG=p2psip=debug p2psip dev            tell every decision";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
-  p2psip init example.org --address 192.0.2.1
+  p2psip init example.org --address sip1.example.org
   p2psip init example.org --address sip1.example.org --node sip2.example.org:6084 --run
-  p2psip init example.org --address 192.0.2.1 --data ~/p2psip
+  p2psip init example.org --address sip1.example.org --data ~/p2psip
 
+An IP address does too, as long as it stays: tokens and the document name this host by it for ever.
 Next to the data it writes p2psip.toml, for `p2psip peer`, and off-line/, which belongs off this host.";
 
 const JOIN_EXAMPLES: &str = "\
 Examples:
   p2psip join --run --token-file berlin.token
   ssh sip1.example.org p2psip -q token create | p2psip join --token-file -
-  p2psip join p2psip1.uqxr… --address 192.0.2.2 --data ~/p2psip
+  p2psip join p2psip1.uqxr… --address sip2.example.org --data ~/p2psip
 
 A join that was interrupted continues when it is repeated with the same token and folder.";
 

@@ -1,7 +1,7 @@
 //! The wiring over TCP with mutual TLS, for components of different hosts or containers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,13 @@ type Stream = server::TlsStream<TcpStream>;
 
 impl TcpSocket {
     pub(crate) async fn bind(host: &str, port: u16, identity: ComponentIdentity) -> io::Result<Self> {
-        let listener = TcpListener::bind((host, port)).await?;
+        let listener = match TcpListener::bind((host, port)).await {
+            // A kernel without IPv6 (`ipv6.disable=1`): its wildcard means that of IPv4, as for all other sockets.
+            Err(error) if is_wildcard(host) && error.raw_os_error() == Some(NO_IPV6) => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?
+            }
+            bound => bound?,
+        };
         let address = Address::Tcp {
             host: host.into(),
             // Chosen by the system, if 0 was asked for.
@@ -132,6 +138,12 @@ async fn dial(
     Ok(stream)
 }
 
+fn is_wildcard(host: &str) -> bool {
+    host.parse() == Ok(Ipv6Addr::UNSPECIFIED)
+}
+
+/// EAFNOSUPPORT of Linux.
+const NO_IPV6: i32 = 97;
 /// Handshakes at once: for all components of a peer and a crowd of strangers. When it is reached, callers wait in the
 /// system's queue, at most until the slowest has used up its time.
 const HANDSHAKES: usize = 64;

@@ -16,12 +16,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
+use crate::listen::{Families, Listener};
 use crate::monitor::Monitor;
 use crate::tasks::{Failure, Tasks};
 
@@ -69,8 +70,8 @@ impl Server {
             address: config.bind,
             source,
         };
-        let listener = TcpListener::bind(config.bind).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let listener = Listener::bind(config.bind, Families::Both).map_err(|error| failed(error.source))?;
+        let address = listener.address().map_err(failed)?;
         let mut tasks = Tasks::new();
         let stop = tasks.stop();
         tasks.spawn("admin pages", accept(listener, monitor, stop));
@@ -107,22 +108,13 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, monitor: Monitor, stop: CancellationToken) {
+async fn accept(mut listener: Listener, monitor: Monitor, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
-        let accepted = tokio::select! {
+        let (stream, _) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Too many open files, most likely: there may be room again soon.
-                warn!(%error, "cannot accept a connection to the admin pages");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             debug!("connection to the admin pages dropped: too many");
@@ -228,9 +220,6 @@ const CONNECTIONS: usize = 32;
 
 /// From the connection to the end of the answer: longer than the loops have to show that they turn.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-
-/// After a failed accept.
-const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,20 @@
 //! AppAttach between edges (RFC 6940 §6.5.2, RFC 7904 §5): how two of them get a direct connection; and whatever else arrives for an edge.
 //!
-//! No ICE, one host candidate. The asking edge is the passive side and TLS server (RFC 6940 §6.5.1.13), so the answering edge dials at once and the
-//! asking one can send as soon as the handshake is done.
+//! No ICE, but several host candidates, of both families. The asking edge is the passive side and TLS server (RFC 6940 §6.5.1.13), so the answering
+//! edge dials at once and the asking one can send as soon as the handshake is done. If nothing comes, the asking edge dials the candidates of the
+//! answer: one open port of two is enough (docs/deviations.md D43).
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use identity::{Sign, Use, Verifier};
+use link::LinkError;
+use runtime::warn_seldom;
 use wire::{
     AppAttachAns, AppAttachReq, Body, CandidateType, Changed, Decode as _, DecodeError, Destination, Encode as _,
     ErrorCode, ErrorResponse, IceCandidate, MessageContents, MessageExtension, NodeId, OverlayLink, PingAns,
@@ -21,10 +27,14 @@ use crate::home::{CallError, Home, Incoming, Reply, Request};
 const SIP: u16 = 5060;
 /// Application-ID of SIP over TLS; edges use one port and mutual TLS for both.
 const SIPS: u16 = 5061;
-/// Candidates of one edge that are tried at most.
+/// Candidates of one edge that are told and tried at most.
 const CANDIDATES: usize = 8;
 /// Changes that one Ping tells of at most; the others are left out.
 const CHANGES: usize = 16;
+/// Between the beginnings of two attempts to reach one edge (RFC 8305 §5), unless one fails before.
+const STAGGER: Duration = Duration::from_millis(250);
+/// An edge that asked and is not dialed dials after so long.
+pub(crate) const DIALS_ITSELF_AFTER: Duration = Duration::from_secs(1);
 /// An edge that was asked to dial must do so within the time that the asking one waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -33,10 +43,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Attacher {
     pub(crate) overlay: Arc<str>,
     pub(crate) link: Arc<dyn Sign>,
-    /// Where other edges reach our edge port, if the configuration says so.
-    pub(crate) advertised: Option<SocketAddr>,
-    /// What that port is bound to.
-    pub(crate) bound: SocketAddr,
+    /// Where other edges reach our edge port; none while this machine is on no network.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 /// What to do about a request of another edge.
@@ -56,11 +64,11 @@ pub(crate) enum Verdict {
 }
 
 impl Attacher {
-    /// Asks `node`, a client of `home`, to dial us. The connection then arrives at our edge port.
+    /// Asks `node`, a client of `home`, to dial us. The connection then arrives at our edge port. Returns where the other edge listens.
     ///
     /// # Errors
     /// When the overlay brought no agreement.
-    pub(crate) async fn ask(&self, overlay: &Home, home: NodeId, node: NodeId) -> Result<(), CallError> {
+    pub(crate) async fn ask(&self, overlay: &Home, home: NodeId, node: NodeId) -> Result<Vec<SocketAddr>, CallError> {
         let body = Body::AppAttachReq(AppAttachReq {
             ufrag: Bytes::new(),
             password: Bytes::new(),
@@ -72,17 +80,17 @@ impl Attacher {
         let transaction_id = TransactionId(crate::random::number());
         let security = identity::sign_message(&*self.link, &self.overlay, transaction_id, &contents);
         let destinations = vec![Destination::Node(home), Destination::Node(node)];
-        overlay
-            .call(
-                Request {
-                    destinations,
-                    contents,
-                    signed: Some((transaction_id, security)),
-                },
-                PATIENCE,
-            )
-            .await
-            .map(|_| ())
+        let request = Request {
+            destinations,
+            contents,
+            signed: Some((transaction_id, security)),
+        };
+        let answer = overlay.call(request, PATIENCE).await?;
+        match answer.contents.body()? {
+            Body::AppAttachAns(answer) => Ok(usable(&answer.candidates)),
+            // It may come all the same; if not, it is silent.
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Judges a request that arrived for this edge. `is_ours_first` tells, for a node, whether our own request to it goes before its.
@@ -105,7 +113,7 @@ impl Attacher {
         let signer = match signer {
             Ok(signer) => signer,
             Err(error) => {
-                tracing::warn!(%error, "request with a bad signature");
+                warn_seldom!(%error, "request with a bad signature");
                 return Verdict::Ignore;
             }
         };
@@ -140,14 +148,7 @@ impl Attacher {
                 refuse(ErrorCode::InProgress, b"our own request is under way")
             }
             Ok(Body::AppAttachReq(request)) => {
-                let usable = request
-                    .candidates
-                    .iter()
-                    .filter(|candidate| candidate.overlay_link == OverlayLink::TLS_TCP_FH_NO_ICE);
-                let candidates = usable
-                    .filter_map(|candidate| candidate.address.socket())
-                    .take(CANDIDATES)
-                    .collect();
+                let candidates = usable(&request.candidates);
                 let answer = Body::AppAttachAns(AppAttachAns {
                     ufrag: Bytes::new(),
                     password: Bytes::new(),
@@ -171,19 +172,20 @@ impl Attacher {
         Reply { id, contents, security }
     }
 
-    /// One, or none while this machine is on no network. It is looked up each time: a machine may get another address.
     fn own_candidates(&self) -> Vec<IceCandidate> {
-        let own = || runtime::addresses::reachable(self.bound).ok()?.first().copied();
-        let candidate = |address: SocketAddr| IceCandidate {
+        let preferences = (0..u32::from(u16::MAX)).rev();
+        let candidate = |(address, preference): (SocketAddr, u32)| IceCandidate {
             address: address.into(),
             // No framing header follows the handshake: SIP does.
             overlay_link: OverlayLink::TLS_TCP_FH_NO_ICE,
             foundation: Bytes::new(),
-            priority: 1,
+            // RFC 5245 §4.1.2.1: type preference 126 of a host candidate, then the local one, component 1.
+            priority: (126 << 24) | (preference << 8) | 255,
             candidate_type: CandidateType::Host,
             extensions: Vec::new(),
         };
-        self.advertised.or_else(own).map(candidate).into_iter().collect()
+        let told = alternating(&self.addresses).into_iter().take(CANDIDATES);
+        told.zip(preferences).map(candidate).collect()
     }
 }
 
@@ -192,17 +194,62 @@ fn changes<'a>(extensions: impl Iterator<Item = &'a MessageExtension>) -> Result
     extensions.filter_map(Changed::from_extension).take(CHANGES).collect()
 }
 
-/// Dials `node` at the first address that answers as it.
+/// Both families in turn (RFC 8305 §4), so that the limit cuts off neither.
+fn alternating(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let (mut v4, mut v6): (VecDeque<_>, VecDeque<_>) = addresses.iter().copied().partition(SocketAddr::is_ipv4);
+    let mut all = Vec::with_capacity(addresses.len());
+    while !v4.is_empty() || !v6.is_empty() {
+        all.extend(v4.pop_front());
+        all.extend(v6.pop_front());
+    }
+    all
+}
+
+/// The addresses that can be dialed, in the order in which they were told.
+fn usable(candidates: &[IceCandidate]) -> Vec<SocketAddr> {
+    let usable = candidates
+        .iter()
+        .filter(|candidate| candidate.overlay_link == OverlayLink::TLS_TCP_FH_NO_ICE);
+    let addresses = usable.filter_map(|candidate| candidate.address.socket());
+    addresses.take(CANDIDATES).collect()
+}
+
+/// Dials `node` at all candidates, one begun shortly after the other; the first that proves to be it is taken.
+///
+/// # Errors
+/// With what became of each.
 pub(crate) async fn dial(
     endpoint: &link::Endpoint,
     node: NodeId,
     candidates: &[SocketAddr],
-) -> Option<link::Connection> {
-    for address in candidates {
-        match endpoint.connect(*address, Some(node)).await {
-            Ok(connection) => return Some(connection),
-            Err(error) => tracing::debug!(%address, node_id = %node.short(), %error, "edge not reached"),
+) -> Result<link::Connection, Vec<LinkError>> {
+    let mut waiting = candidates.iter();
+    let (mut open, mut errors) = (FuturesUnordered::new(), Vec::new());
+    loop {
+        match waiting.next() {
+            Some(address) => open.push(endpoint.connect(*address, Some(node))),
+            None if open.is_empty() => return Err(errors),
+            None => {}
+        }
+        tokio::select! {
+            Some(result) = open.next() => match result {
+                Ok(connection) => return Ok(connection),
+                Err(error) => errors.push(error),
+            },
+            () = tokio::time::sleep(STAGGER), if waiting.len() > 0 => {}
         }
     }
-    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_of_both_families_alternate() {
+        let addresses = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "[2001:db8::1]:1"];
+        let addresses = addresses.map(|text| text.parse().unwrap());
+        let told: Vec<_> = alternating(&addresses).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["10.0.0.1:1", "[2001:db8::1]:1", "10.0.0.2:1", "10.0.0.3:1"]);
+    }
 }

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use identity::issue::Authority;
 use identity::{Key, Signer};
 use rpc::Address;
+use runtime::addresses::Advertised;
 use serde::{Deserialize, Serialize};
-use sip_core::proxy::Advertise;
 use usage::user::RecordKey;
 
 /// The section `[sip_edge]`.
@@ -19,16 +19,18 @@ pub struct Config {
     /// Addresses for phones, UDP and TCP each. Default: port 5060 on all addresses of both families.
     #[serde(with = "runtime::list")]
     pub bind: Vec<SocketAddr>,
-    /// Address for other edges (mutual TLS). Default: port 5062 on all IPv4 addresses.
-    pub edge_bind: SocketAddr,
-    /// Where phones reach this edge, if not at the socket's own address: an address, with a port if that differs too, as
-    /// behind a published port (`203.0.113.5` or `203.0.113.5:5070`). Default: none.
-    #[serde(with = "advertise")]
-    pub advertise: Option<Advertise>,
-    /// Address at which other edges reach `edge_bind`. Default: that itself, or the first address of this machine's interfaces
-    /// where it is a wildcard.
-    pub edge_advertise: Option<SocketAddr>,
-    /// Names by which phones may call this edge instead of the domain. Default: none.
+    /// Addresses for other edges (mutual TLS). Default: port 5062 on all addresses of both families.
+    #[serde(with = "runtime::list")]
+    pub edge_bind: Vec<SocketAddr>,
+    /// Where phones reach this edge, if not at the socket's own address: an address or a name, with a port if that differs too, as
+    /// behind a published port (`203.0.113.5` or `203.0.113.5:5070`); of each family the first counts. Default: none.
+    #[serde(with = "runtime::list")]
+    pub advertise: Vec<Advertised>,
+    /// Addresses or names at which other edges reach `edge_bind`, with a port or with that of `edge_bind`. Default: those of
+    /// `edge_bind`, and of this machine's interfaces where that is a wildcard.
+    #[serde(with = "runtime::list")]
+    pub edge_advertise: Vec<Advertised>,
+    /// Names and addresses by which phones may call this edge instead of the domain, besides those of the machine. Default: none.
     #[serde(with = "runtime::list")]
     pub names: Vec<String>,
     /// Digest algorithms offered, in this order: `SHA-256`, `MD5`. Some old phones read only the first. Default: both.
@@ -89,9 +91,9 @@ impl Default for Config {
                 SocketAddr::from(([0, 0, 0, 0], 5060)),
                 SocketAddr::from(([0_u16; 8], 5060)),
             ],
-            edge_bind: SocketAddr::from(([0, 0, 0, 0], 5062)),
-            advertise: None,
-            edge_advertise: None,
+            edge_bind: vec![SocketAddr::from(([0_u16; 8], 5062))],
+            advertise: Vec::new(),
+            edge_advertise: Vec::new(),
             names: Vec::new(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             digest_without_qop: true,
@@ -114,26 +116,6 @@ pub struct Credentials {
     pub values: Key,
     /// Open user records.
     pub record_keys: Vec<RecordKey>,
-}
-
-/// An advertised address is a text in the configuration.
-mod advertise {
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-    use sip_core::proxy::Advertise;
-
-    pub(super) fn serialize<S: Serializer>(value: &Option<Advertise>, serializer: S) -> Result<S::Ok, S::Error> {
-        value.map(|value| value.to_string()).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Advertise>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| {
-            text.parse()
-                .map_err(|_| D::Error::custom(format!("\"{text}\" is neither ADDRESS nor ADDRESS:PORT")))
-        })
-        .transpose()
-    }
 }
 
 impl From<Algorithm> for sip_core::digest::Algorithm {

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
+use sip_core::flow::ConnectionId;
+
 use crate::listed::Call;
 
 /// A call without a BYE is counted for so long.
@@ -28,6 +30,8 @@ struct Dialog<Id> {
     id: Id,
     /// How the operator sees it.
     call: Call,
+    /// The connections of its phones, where they have some.
+    connections: Vec<ConnectionId>,
 }
 
 impl<Id> Default for Dialogs<Id> {
@@ -42,13 +46,19 @@ impl<Id> Default for Dialogs<Id> {
 
 impl<Id: Copy + Ord> Dialogs<Id> {
     /// Notes that a call was answered.
-    pub(crate) fn answered(&mut self, now: Instant, id: Id, call: Call) {
+    pub(crate) fn answered(&mut self, now: Instant, id: Id, call: Call, connections: Vec<ConnectionId>) {
         let key = self.hasher.hash_one(&*call.call_id);
         // A request that came back here under the same Call-ID is the same call.
         self.remove(key);
         if self.standing.len() < MOST {
             self.ids.insert(id, key);
-            self.standing.insert(key, Dialog { since: now, id, call });
+            let dialog = Dialog {
+                since: now,
+                id,
+                call,
+                connections,
+            };
+            self.standing.insert(key, dialog);
         }
     }
 
@@ -78,6 +88,12 @@ impl<Id: Copy + Ord> Dialogs<Id> {
     /// All calls that stand.
     pub(crate) fn calls(&self) -> impl Iterator<Item = (Id, &Call)> {
         self.standing.values().map(|dialog| (dialog.id, &dialog.call))
+    }
+
+    /// The connections that calls depend on: a request within one finds a phone that is not registered by no other way.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        let dialogs = self.standing.values();
+        dialogs.flat_map(|dialog| dialog.connections.iter().copied())
     }
 
     fn remove(&mut self, key: u64) -> Option<Id> {
@@ -110,16 +126,17 @@ mod tests {
     #[test]
     fn a_call_counts_until_its_bye_or_for_half_a_day() {
         let (mut dialogs, now) = (Dialogs::default(), Instant::now());
-        dialogs.answered(now, 1, call("one"));
+        dialogs.answered(now, 1, call("one"), vec![ConnectionId(1)]);
         // It came back here on its way: the same call.
-        dialogs.answered(now, 2, call("one"));
-        dialogs.answered(now + LIFE / 2, 3, call("two"));
-        dialogs.answered(now + LIFE / 2, 4, call("three"));
+        dialogs.answered(now, 2, call("one"), vec![ConnectionId(1)]);
+        dialogs.answered(now + LIFE / 2, 3, call("two"), vec![ConnectionId(2)]);
+        dialogs.answered(now + LIFE / 2, 4, call("three"), Vec::new());
         assert!(dialogs.expire(now + LIFE / 2).is_empty());
         assert_eq!(dialogs.count(), 3);
         assert_eq!((dialogs.call(1), dialogs.call(2).is_some()), (None, true));
         assert_eq!(dialogs.ended("two"), Some(3));
         assert_eq!(dialogs.ended("unknown"), None);
+        assert_eq!(dialogs.connections().collect::<Vec<_>>(), [ConnectionId(1)]);
         assert_eq!(dialogs.expire(now + LIFE), [2]);
         let left: Vec<_> = dialogs.calls().map(|(id, call)| (id, &*call.call_id)).collect();
         assert_eq!(left, [(4, "three")]);

@@ -12,6 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use runtime::warn_seldom;
 use usage::sip::{Found, Route};
 use usage::user::Record;
 use wire::{Changed, KindId, ResourceId};
@@ -196,7 +197,7 @@ impl<W> Directory<W> {
         };
         if entry.take(now, sent.at, found) {
             let resource_id = ResourceId::of(aor.as_bytes());
-            tracing::warn!(%resource_id, "an older user record than the known one was answered");
+            warn_seldom!(%resource_id, "an older user record than the known one was answered");
         }
         self.go_on(aor, sent.at);
         sent.waiting

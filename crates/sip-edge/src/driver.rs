@@ -8,16 +8,18 @@ mod links;
 mod lookups;
 mod operator;
 mod registrations;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use identity::Verifier;
 use kv::{Batch, Full, Store};
 use overlay_config::SignedDocument;
-use runtime::{Component, Pulse, clock};
+use runtime::{Component, Pulse, clock, warn_seldom};
 use sip_core::aor::{Aor, Domains};
 use sip_core::flow::{Flow, FlowKind, Hop};
 use sip_core::location::Table;
@@ -38,8 +40,11 @@ use crate::entries::{Entries, Job};
 use crate::feed::{Feed, Listed, TooMany};
 use crate::guess::Guesses;
 use crate::home::{CallError, Home, HomeEvent, HomeState, Reply};
+use crate::hosts::Hosts;
 use crate::listed::{Call, Registration};
 use crate::minter::Minter;
+use crate::own::{Names, Own};
+use crate::reach::Reach;
 use crate::requests::Requests;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, Arrivals, Hub};
@@ -64,6 +69,8 @@ pub(crate) enum Command {
     UnderWay(oneshot::Sender<usize>),
     /// Answers when none is.
     Idle(oneshot::Sender<()>),
+    /// The machine is called otherwise, or reached at other addresses.
+    Own(Own),
     /// Certificates of the edge were renewed.
     Renewed(Box<Credentials>),
     /// The record keys are others; answers when records are opened under them.
@@ -84,12 +91,18 @@ pub(crate) enum Command {
 pub(crate) struct Driver {
     pub(crate) node: NodeId,
     pub(crate) proxy: proxy::Core,
+    pub(crate) names: Names,
+    /// What `names` comes to; the proxy and the digest share it.
     pub(crate) domains: Arc<Domains>,
+    /// Names in Route headers that may be this edge's.
+    pub(crate) hosts: Hosts<Routed>,
     pub(crate) users: Users,
     pub(crate) locations: Table,
     pub(crate) entries: Entries,
     pub(crate) directory: Directory<Asking>,
     pub(crate) edges: Edges<Hop>,
+    /// Whether this edge and others can meet.
+    pub(crate) reach: Reach,
     pub(crate) hub: Hub,
     pub(crate) endpoint: Arc<link::Endpoint>,
     pub(crate) attacher: Attacher,
@@ -173,6 +186,15 @@ pub(crate) enum Purpose {
     Register(RegisterId),
 }
 
+/// What waits for the addresses of a host name in a Route header.
+#[derive(Debug)]
+pub(crate) enum Routed {
+    /// A request whose sender is known by now: the user, and the name to show.
+    Caller(AuthenticateId, Flow, (Aor, String)),
+    /// A REGISTER whose credentials are right.
+    Phone(RegisterId, Flow, Box<Asked>),
+}
+
 /// The result of a job.
 pub(crate) enum Done {
     /// The registrations of an AOR are on the disk.
@@ -185,10 +207,14 @@ pub(crate) enum Done {
     Fetched(Aor, Result<Found, CallError>),
     /// A Store of an entry or a tombstone has ended.
     Published(Job, Result<u64, CallError>),
-    /// An edge has agreed to dial us, or not.
-    Asked(NodeId, Result<(), CallError>),
-    /// An edge that asked for it was dialed.
-    Dialed(NodeId, Option<Box<link::Connection>>),
+    /// An edge has agreed to dial us and says where it listens, or not.
+    Asked(NodeId, Result<Vec<SocketAddr>, CallError>),
+    /// An edge that agreed has had its time to dial us.
+    Overdue(NodeId, Vec<SocketAddr>),
+    /// An edge was dialed, because it asked for it or did not come itself.
+    Dialed(NodeId, Result<Box<link::Connection>, Vec<link::LinkError>>),
+    /// DNS has answered, with these addresses.
+    HostFound(String, Vec<IpAddr>),
 }
 
 /// Why an edge stopped by itself.
@@ -230,11 +256,11 @@ impl Driver {
                     self.handle_edges_timeout(now);
                 }
                 Some(event) = inbox.home.recv() => self.handle_home(now(), event),
-                (connection, flow) = self.hub.ended() => self.handle_ended(now(), connection, &flow),
+                ended = self.hub.ended() => self.handle_ended(now(), &ended),
                 _ = tick.tick() => {
                     let dropped = inbox.arrivals.take_dropped();
                     if dropped > 0 {
-                        tracing::warn!(dropped, "datagrams dropped that are no SIP");
+                        warn_seldom!(dropped, "datagrams dropped that are no SIP");
                     }
                     self.handle_tick(now());
                 }
@@ -300,6 +326,8 @@ impl Driver {
         match arrival {
             Arrival::Message { flow, message } => {
                 ladder::received(self.node, &flow, &message);
+                self.hub.heard(now.instant, &flow);
+                self.learn_address(&flow);
                 if let FlowKind::Edge(node) = flow.kind {
                     self.edges.heard(node);
                 }
@@ -311,7 +339,7 @@ impl Driver {
             }
             Arrival::KeepAlive { .. } => {}
             Arrival::Undelivered(flow) => self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow)),
-            Arrival::Phone(stream) => self.hub.add_phone(stream),
+            Arrival::Phone(stream) => self.hub.add_phone(now.instant, stream),
             Arrival::Node { connection, is_dialer } => self.handle_connected(now, *connection, is_dialer),
         }
     }
@@ -334,7 +362,9 @@ impl Driver {
             Ok(Done::Fetched(aor, result)) => self.handle_fetched(now, &aor, result),
             Ok(Done::Published(job, result)) => self.handle_published(now, &job, result),
             Ok(Done::Asked(node, result)) => self.handle_asked(now, node, result),
-            Ok(Done::Dialed(node, connection)) => self.handle_dialed(now, node, connection),
+            Ok(Done::Overdue(node, candidates)) => self.handle_overdue(node, candidates),
+            Ok(Done::Dialed(node, result)) => self.handle_dialed(now, node, result),
+            Ok(Done::HostFound(host, addresses)) => self.handle_host_found(now, &host, addresses),
             // A job does nothing that may panic; if one does all the same, whoever waits for it runs into his own limit.
             Err(error) => tracing::error!(%error, "a job of the edge failed"),
         }
@@ -357,6 +387,8 @@ impl Driver {
         }
         self.expire_guesses(now);
         self.hub.retire(|_, until_ms| until_ms <= now.unix_ms);
+        self.review_connections(now);
+        self.probe_edges(now);
         if self.proxy.is_draining() {
             self.tell_health();
         }

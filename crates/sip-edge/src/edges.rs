@@ -183,6 +183,17 @@ impl<I> Edges<I> {
         self.table.get(&node).is_some_and(|edge| !edge.connections.is_empty())
     }
 
+    /// Says whether any edge is connected.
+    pub(crate) fn is_any_connected(&self) -> bool {
+        self.table.values().any(|edge| !edge.connections.is_empty())
+    }
+
+    /// Says whether an edge is connected that dialed us.
+    pub(crate) fn is_met(&self) -> bool {
+        let mut edges = self.table.iter();
+        edges.any(|(node, edge)| edge.connections.iter().any(|(_, dialer)| dialer == node))
+    }
+
     /// Says whether `node` is being skipped.
     pub(crate) fn is_silent(&self, node: NodeId) -> bool {
         self.table.get(&node).is_some_and(|edge| edge.silence.is_some())

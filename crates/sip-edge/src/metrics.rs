@@ -16,6 +16,8 @@ pub(crate) struct Metrics {
     pub(crate) dialogs: Gauge,
     pub(crate) flows: Family<Labels<1>, Gauge>,
     requests: Family<Labels<1>, Count>,
+    ended: Family<Labels<1>, Count>,
+    met: Family<Labels<1>, Gauge>,
     responses: Family<Labels<2>, Count>,
     auth_failures: Family<Labels<1>, Count>,
     registration_delay: Histogram,
@@ -40,6 +42,16 @@ impl Metrics {
             requests: metrics.register(
                 "sip_requests_total",
                 "Requests received, repetitions left out",
+                Family::default(),
+            ),
+            ended: metrics.register(
+                "sip_connections_ended_total",
+                "Connections that ended, by the reason",
+                Family::default(),
+            ),
+            met: metrics.register(
+                "sip_edges_met",
+                "Whether other edges reach this one (in) and this one reaches others (out); missing while that is not known",
                 Family::default(),
             ),
             responses: metrics.register(
@@ -72,6 +84,20 @@ impl Metrics {
 
     pub(crate) fn received(&self, method: &Method) {
         self.requests.get_or_create(&[("method", method.label())]).inc();
+    }
+
+    /// A connection has ended.
+    pub(crate) fn ended(&self, reason: &'static str) {
+        self.ended.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Whether this edge and others can meet, as far as that is known.
+    pub(crate) fn met(&self, incoming: Option<bool>, outgoing: Option<bool>) {
+        for (direction, is_met) in [("in", incoming), ("out", outgoing)] {
+            if let Some(is_met) = is_met {
+                self.met.get_or_create(&[("direction", direction)]).set(is_met.into());
+            }
+        }
     }
 
     pub(crate) fn refused_credentials(&self, why: &'static str) {

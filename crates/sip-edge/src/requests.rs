@@ -3,12 +3,12 @@
 //! The proxy tells what happens to a request; its span lasts from its arrival to its final answer, and each of its branches has one below it. What
 //! is done for it meanwhile (look-ups, AppAttach, the overlay's hops) runs inside its span, so that one call is one trace.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use runtime::telemetry::{Pii, identified};
-use sip_core::flow::{Flow, Hop, NodeId};
+use sip_core::flow::{ConnectionId, Flow, Hop, NodeId};
 use sip_core::message::Method;
 use sip_core::proxy::{self, BranchId, ContextId, Event, Trace, Traced};
 use tracing::{Span, field};
@@ -46,6 +46,8 @@ struct Request {
     has_rung: bool,
     /// Where a 2xx came from.
     answered_by: Option<String>,
+    /// The connection of the phone that answered it, where it has one.
+    answered_on: Option<ConnectionId>,
     /// Disabled if nobody records it.
     span: Span,
     branches: HashMap<BranchId, Branch>,
@@ -87,6 +89,7 @@ impl Requests {
                     since: now(),
                     has_rung: false,
                     answered_by: None,
+                    answered_on: None,
                     span,
                     branches: HashMap::new(),
                 };
@@ -113,6 +116,7 @@ impl Requests {
                 {
                     if is_success(status) {
                         request.answered_by = Some(target(&hop));
+                        request.answered_on = connection_of(&hop);
                     }
                     span.record("sip.response.status_code", status);
                     end(span);
@@ -138,6 +142,16 @@ impl Requests {
     pub(crate) fn span(&self, context: ContextId) -> Span {
         let request = self.open.get(&context);
         request.map_or_else(Span::none, |request| request.span.clone())
+    }
+
+    /// The connections that requests under way and standing calls depend on.
+    pub(crate) fn connections(&self) -> HashSet<ConnectionId> {
+        let under_way = self.open.values().flat_map(|request| {
+            let branches = request.branches.values();
+            let targets = branches.filter_map(|branch| connection_of(&branch.hop));
+            targets.chain(request.flow.connection)
+        });
+        under_way.chain(self.dialogs.connections()).collect()
     }
 
     /// The span of a branch toward an edge: a connection to it is made for the first request that needs it.
@@ -227,7 +241,9 @@ impl Requests {
             && let Some(call) = request.call(context)
         {
             let now = now();
-            self.dialogs.answered(now.instant, context, call.answered(now.unix_ms));
+            let connections = request.flow.connection.into_iter().chain(request.answered_on).collect();
+            self.dialogs
+                .answered(now.instant, context, call.answered(now.unix_ms), connections);
         } else if let Some(call_id) = &request.ends {
             // Whatever becomes of it: the sender of a BYE has left the call (RFC 3261 §15.1.1).
             if let Some(ended) = self.dialogs.ended(call_id) {
@@ -269,6 +285,13 @@ impl Request {
             end(branch.span);
         }
         end(self.span);
+    }
+}
+
+fn connection_of(hop: &Hop) -> Option<ConnectionId> {
+    match hop {
+        Hop::Flow(flow) => flow.connection,
+        Hop::Edge { .. } => None,
     }
 }
 

@@ -8,6 +8,7 @@ use identity::{Sign as _, Verifier};
 use overlay_config::SignedDocument;
 use rpc::proto::sip_edge::v1::sip_edge_server::SipEdgeServer;
 use runtime::Component;
+use runtime::listen;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use wire::NodeId;
 use crate::config::{Config, Credentials};
 use crate::driver::{COMMANDS, Command, Driver, Fatal, HOME_EVENTS, HomeLink, Inbox};
 use crate::home::{Attachment, Home, HomeEvent, REPLIES};
+use crate::own::Watch;
 use crate::renewer::Renewer;
 use crate::service::Service;
 use crate::start::{Start, endpoint};
@@ -43,7 +45,7 @@ pub struct Server {
     stop: CancellationToken,
     tasks: JoinSet<Result<(), Fatal>>,
     phones: Vec<SocketAddr>,
-    edges: SocketAddr,
+    edges: Vec<SocketAddr>,
     renewer: Renewer,
 }
 
@@ -58,6 +60,9 @@ pub enum BindError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The addresses of this machine cannot be found out.
+    #[error("this machine does not tell its addresses: {0}")]
+    Interfaces(std::io::Error),
     /// The data folder cannot be used.
     #[error(transparent)]
     Folder(#[from] kv::OpenError),
@@ -104,9 +109,11 @@ impl Server {
         component.certificate("edge_link", credentials.link.until_ms());
         component.certificate("delegated_signer", credentials.delegated.certificate().not_after_ms());
         let pulse = component.pulse();
-        let bound = Bound::bind(&config.bind, config.edge_bind)
-            .map_err(|(address, source)| BindError::Address { address, source })?;
-        let (phones, edges) = bound.addresses().map_err(|error| BindError::Disk(error.to_string()))?;
+        let bound = Bound::bind(&config.bind, &config.edge_bind)
+            .map_err(|listen::Error { address, source }| BindError::Address { address, source })?;
+        let (phones, edges) = bound.addresses().map_err(BindError::Interfaces)?;
+        let own = Watch::new(config.advertise.clone(), edges.clone(), config.edge_advertise.clone())
+            .map_err(BindError::Interfaces)?;
         let node = credentials.link.node_id();
         let options = kv::Options {
             cache_bytes: CACHE,
@@ -136,7 +143,7 @@ impl Server {
             document,
             name: name.clone(),
             node,
-            edges,
+            own: own.own().clone(),
             store,
             verifier,
             endpoint,
@@ -186,11 +193,17 @@ impl Server {
                 std::future::pending().await
             }
         };
+        let following = own.run(commands.downgrade());
+        let following = async move {
+            following.await;
+            std::future::pending().await
+        };
+        tasks.spawn(following.in_current_span());
         tasks.spawn(telling.in_current_span());
         tasks.spawn(attaching.in_current_span());
         tasks.spawn(watching.in_current_span());
         tasks.spawn(run(driver, inbox).in_current_span());
-        tracing::info!(node_id = %node.short(), ?phones, %edges, "edge listens");
+        tracing::info!(node_id = %node.short(), ?phones, ?edges, "edge listens");
         Ok(Self {
             served,
             commands,
@@ -215,10 +228,10 @@ impl Server {
         &self.phones
     }
 
-    /// The address for other edges, as bound.
+    /// The addresses for other edges, as bound.
     #[must_use]
-    pub fn edge_address(&self) -> SocketAddr {
-        self.edges
+    pub fn edge_addresses(&self) -> &[SocketAddr] {
+        &self.edges
     }
 
     /// Gives the services, for a channel or a socket.

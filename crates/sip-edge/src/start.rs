@@ -1,13 +1,11 @@
 //! What a driver is made of: the disk, the keys, the settings of the cores.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use identity::{Sign as _, Verifier};
 use overlay_config::SignedDocument;
 use runtime::{Component, telemetry};
-use sip_core::aor::Domains;
 use sip_core::digest::{Authenticator, Settings as DigestSettings};
 use sip_core::location::{Limits, Table};
 use sip_core::proxy::{self, BranchTimers};
@@ -24,8 +22,11 @@ use crate::edges::Edges;
 use crate::entries::Entries;
 use crate::feed::Feed;
 use crate::guess::Guesses;
+use crate::hosts::Hosts;
 use crate::metrics::Metrics;
 use crate::minter::Minter;
+use crate::own::{Names, Own};
+use crate::reach::Reach;
 use crate::requests::Requests;
 use crate::server::BindError;
 use crate::throttle::Throttle;
@@ -45,8 +46,8 @@ pub(crate) struct Start {
     pub(crate) document: SignedDocument,
     pub(crate) name: String,
     pub(crate) node: NodeId,
-    /// What the port for other edges is bound to.
-    pub(crate) edges: SocketAddr,
+    /// What the machine is called and reached at.
+    pub(crate) own: Own,
     pub(crate) store: kv::Store,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) endpoint: Arc<link::Endpoint>,
@@ -66,7 +67,7 @@ impl Start {
             document,
             name,
             node,
-            edges,
+            own,
             store,
             verifier,
             endpoint,
@@ -86,13 +87,21 @@ impl Start {
         disk::load(&store, (now, &clock), &mut locations, &mut entries, &mut directory)
             .map_err(|error| unusable(error.into()))?;
 
-        let domains = Arc::new(domains(&config, &name, &bound));
+        let (addresses, advertise) = (own.edges.clone(), own.advertise.clone());
+        let names = Names {
+            overlay: name.clone(),
+            names: config.names.clone(),
+            bound: bound.udp.iter().map(|socket| socket.local().ip()).collect(),
+            own,
+            learned: BTreeSet::new(),
+        };
+        let domains = Arc::new(names.domains());
         let settings = proxy::Settings {
             node: sip_core::flow::NodeId(*node.as_bytes()),
             home: sip_core::flow::NodeId(*home_peer.as_bytes()),
             overlay: name.clone(),
             domains: Arc::clone(&domains),
-            advertise: config.advertise,
+            advertise,
             token_key: Arc::new(TokenKey::new(&token_key)),
             seed: random::octets(),
             transactions: sip_core::transaction::Settings::default(),
@@ -110,23 +119,25 @@ impl Start {
         let users = Users::new(authenticator, name.clone(), node, credentials.record_keys);
         directory.doubt_records(|record| users.can_open(record));
         let link: Arc<dyn identity::Sign> = Arc::new(credentials.link);
-        let (hub, arrivals) = Hub::start(bound, Arc::clone(&endpoint));
+        let (hub, arrivals) = Hub::start(bound, &endpoint);
         let driver = Driver {
             node,
             proxy: proxy::Core::new(settings),
+            names,
             domains,
+            hosts: Hosts::default(),
             users,
             locations,
             entries,
             directory,
             edges: Edges::new(sip_core::flow::NodeId(*node.as_bytes())),
+            reach: Reach::default(),
             hub,
             endpoint,
             attacher: Attacher {
                 overlay: Arc::from(name.as_str()),
                 link,
-                advertised: config.edge_advertise,
-                bound: edges,
+                addresses,
             },
             home,
             minter: Minter::new(credentials.delegated, credentials.values, node, name.clone()),
@@ -172,22 +183,4 @@ pub(crate) fn endpoint(
     } else {
         Ok(endpoint)
     }
-}
-
-/// The overlay's name is the SIP domain; phones may also use a name or an address of this edge.
-fn domains(config: &Config, overlay: &str, bound: &Bound) -> Domains {
-    let domains = config
-        .names
-        .iter()
-        .fold(Domains::new([overlay.to_owned()]), |domains, name| {
-            domains.with_name(name)
-        });
-    let bound = bound
-        .udp
-        .iter()
-        .map(|socket| socket.local().ip())
-        .filter(|ip| !ip.is_unspecified());
-    bound
-        .chain(config.advertise.map(|advertise| advertise.ip))
-        .fold(domains, Domains::with_address)
 }

@@ -54,6 +54,11 @@ impl Moment {
         }
     }
 
+    /// Names a later moment of the calendar on the own clock; one that has passed is now.
+    pub(crate) fn on_own_clock(self, unix_ms: u64) -> u64 {
+        self.own_ms.saturating_add(unix_ms.saturating_sub(self.unix_ms))
+    }
+
     // own clock(64) | calendar(64)
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         [self.own_ms.to_be_bytes(), self.unix_ms.to_be_bytes()].concat()

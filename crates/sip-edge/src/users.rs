@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sip_core::aor::{Aor, Domains};
@@ -79,6 +80,11 @@ impl Users {
         };
         users.set_keys(keys);
         users
+    }
+
+    /// Takes other names and addresses of this edge.
+    pub(crate) fn set_domains(&mut self, domains: Arc<Domains>) {
+        self.authenticator.set_domains(domains);
     }
 
     /// Opens records under these keys from now on, and under no other.

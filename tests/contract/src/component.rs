@@ -163,7 +163,7 @@ async fn start_bootstrap(folder: &Path) -> anyhow::Result<bootstrap::Server> {
 async fn start_edge(world: &World, folder: &Path, overlay: Served) -> anyhow::Result<sip_edge::Server> {
     let config = sip_edge::Config {
         bind: vec!["127.0.0.1:0".parse()?],
-        edge_bind: "127.0.0.1:0".parse()?,
+        edge_bind: vec!["127.0.0.1:0".parse()?],
         data: folder.into(),
         ..sip_edge::Config::default()
     };

@@ -1,5 +1,6 @@
 //! Addresses of record: the names that users are called by.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -119,11 +120,11 @@ impl std::fmt::Debug for Aor {
 }
 
 /// The domains that an edge serves, and the names by which phones reach the edge itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domains {
     served: Vec<String>,
-    own_names: Vec<String>,
-    own_addresses: Vec<IpAddr>,
+    own_names: BTreeSet<String>,
+    own_addresses: BTreeSet<IpAddr>,
 }
 
 impl Domains {
@@ -132,22 +133,26 @@ impl Domains {
         let served = served.into_iter().map(|domain| domain.to_ascii_lowercase()).collect();
         Self {
             served,
-            own_names: Vec::new(),
-            own_addresses: Vec::new(),
+            own_names: BTreeSet::new(),
+            own_addresses: BTreeSet::new(),
         }
     }
 
-    /// Adds a name of this edge.
+    /// Adds a name of this edge; one that is the text of an address counts as that address.
     #[must_use]
     pub fn with_name(mut self, name: &str) -> Self {
-        self.own_names.push(name.to_ascii_lowercase());
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        if let Ok(address) = bare.unwrap_or(name).parse() {
+            return self.with_address(address);
+        }
+        self.own_names.insert(trim_root(name).to_ascii_lowercase());
         self
     }
 
     /// Adds an address of this edge.
     #[must_use]
     pub fn with_address(mut self, address: IpAddr) -> Self {
-        self.own_addresses.push(address.to_canonical());
+        self.own_addresses.insert(address.to_canonical());
         self
     }
 
@@ -187,14 +192,13 @@ impl Domains {
         }
     }
 
-    fn is_own_name(&self, name: &str) -> bool {
-        self.own_names
-            .iter()
-            .any(|own| own.eq_ignore_ascii_case(trim_root(name)))
+    /// Says whether this edge is reached at an address.
+    pub fn is_own_address(&self, address: IpAddr) -> bool {
+        self.own_addresses.contains(&address.to_canonical())
     }
 
-    fn is_own_address(&self, address: IpAddr) -> bool {
-        self.own_addresses.contains(&address.to_canonical())
+    fn is_own_name(&self, name: &str) -> bool {
+        self.own_names.contains(trim_root(name).to_ascii_lowercase().as_str())
     }
 }
 
@@ -256,6 +260,16 @@ mod tests {
             );
         }
         assert_eq!(domains().aor("sip:bob@192.0.2.2"), Err(AorError::Malformed));
+    }
+
+    #[test]
+    fn a_name_may_be_the_text_of_an_address() {
+        let domains = Domains::new(["example.org".to_owned()])
+            .with_name("203.0.113.5")
+            .with_name("[2001:db8::5]");
+        for uri in ["sip:bob@203.0.113.5", "sip:bob@[2001:db8::5]:5070"] {
+            assert_eq!(domains.aor(uri).unwrap().as_str(), "bob@example.org", "{uri}");
+        }
     }
 
     #[test]

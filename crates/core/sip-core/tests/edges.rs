@@ -66,7 +66,7 @@ impl Edge {
             home: NodeId([0xee; 16]),
             overlay: "overlay.test".to_owned(),
             domains: Arc::clone(&domains),
-            advertise: None,
+            advertise: Vec::new(),
             token_key: Arc::new(TokenKey::new(&[place as u8; 32])),
             seed: [place as u8; 32],
             transactions: p2psip_sip_core::transaction::Settings::default(),

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::call::{Call, Edges};
 use self::door::Door;
 use self::folder::Folder;
-use self::overlay::Overlay;
+use self::overlay::{Overlay, Shape};
 use self::ports::{FIRST, Ports};
 use self::record::Recorder;
 use self::report::Report;
@@ -42,6 +42,7 @@ use crate::cli::{Dev, Global};
 use crate::connect::Peer;
 use crate::failure::Failure;
 use crate::lookup::{self, Lookup};
+use crate::node::raise_descriptors;
 use crate::output::Printer;
 use crate::supervisor::Supervisor;
 use crate::{socket, threads};
@@ -51,6 +52,7 @@ pub(crate) fn run(arguments: &Dev, global: &Global, printer: &Printer) -> Result
     let recorder = Recorder::default();
     threads::run(Builder::new_multi_thread(), async {
         listen(arguments, global, &recorder)?;
+        raise_descriptors();
         let shutdown = Shutdown::listen().map_err(Failure::internal)?;
         let session = Session {
             arguments,
@@ -126,8 +128,12 @@ impl Session<'_> {
         supervisor: &mut Supervisor,
         spinner: &ProgressBar,
     ) -> Result<Overlay, Failure> {
-        let (bind, peers) = (self.arguments.bind, self.arguments.peers);
-        let overlay = Overlay::start(folder, (bind, peers), supervisor, |step| spinner.set_message(step)).await?;
+        let shape = Shape {
+            bind: self.arguments.bind,
+            peers: self.arguments.peers,
+            names: &self.arguments.name,
+        };
+        let overlay = Overlay::start(folder, shape, supervisor, |step| spinner.set_message(step)).await?;
         overlay.open_socket(door.bound, supervisor);
         spinner.set_message("the edges attach to their peers");
         overlay.attached().await?;

@@ -29,12 +29,34 @@ pub(crate) struct Overlay {
     pub(crate) bootstrap: Channel,
 }
 
+/// What an overlay is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape<'a> {
+    /// The address of all peers.
+    pub(crate) bind: IpAddr,
+    /// How many there are, if not as many as the folder holds.
+    pub(crate) peers: Option<u8>,
+    /// Further names of the edges.
+    pub(crate) names: &'a [String],
+}
+
+#[cfg(test)]
+impl Shape<'_> {
+    pub(crate) fn of(bind: IpAddr, peers: Option<u8>) -> Self {
+        Self {
+            bind,
+            peers,
+            names: &[],
+        }
+    }
+}
+
 impl Overlay {
     /// Starts all peers of the overlay in `folder`, on one address; `progress` hears how far it is. What was started when it
     /// fails or is dropped is in the supervisor's hands.
     pub(crate) async fn start(
         folder: &Folder,
-        (bind, peers): (IpAddr, Option<u8>),
+        Shape { bind, peers, names }: Shape<'_>,
         supervisor: &mut Supervisor,
         progress: impl Fn(String),
     ) -> Result<Self, Failure> {
@@ -70,6 +92,7 @@ impl Overlay {
             let start = Start {
                 number,
                 ports: Ports::of(bind, number),
+                names,
                 member,
                 edge,
                 folder: &place,

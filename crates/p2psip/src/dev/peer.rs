@@ -29,6 +29,8 @@ pub(crate) struct Start<'a> {
     pub(crate) number: u16,
     pub(crate) folder: &'a Path,
     pub(crate) ports: Ports,
+    /// Further names of its edge.
+    pub(crate) names: &'a [String],
     pub(crate) member: PeerCredentials,
     pub(crate) edge: EdgeCredentials,
     /// The bootstrap service beside it; its peer forms the ring, the first time.
@@ -85,7 +87,8 @@ impl Start<'_> {
         let edge = EdgeStart {
             config: sip_edge::Config {
                 bind: vec![self.ports.sip],
-                edge_bind: self.ports.edge,
+                edge_bind: vec![self.ports.edge],
+                names: self.names.to_vec(),
                 key_log: self.key_log,
                 // RFC 8760 §2.3: phones and test tools that know no SHA-256 read the first challenge and no other. Whoever
                 // tries this out may have one of them.

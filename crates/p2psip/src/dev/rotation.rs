@@ -9,7 +9,7 @@ use rpc::proto::bootstrap::v1::{RecordKeysRequest, RecordKeysResponse, RotateRec
 
 use super::call::{Call, Edges};
 use super::folder::Folder;
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Shape};
 use super::peer::edge_folder;
 use crate::supervisor::Supervisor;
 
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 async fn phones_register_through_a_whole_rotation() {
     let folder = Folder::open(None).unwrap();
     let mut supervisor = Supervisor::default();
-    let overlay = Overlay::start(&folder, (IpAddr::V4(BIND), Some(2)), &mut supervisor, |_| {})
+    let overlay = Overlay::start(&folder, Shape::of(IpAddr::V4(BIND), Some(2)), &mut supervisor, |_| {})
         .await
         .unwrap();
     overlay.attached().await.unwrap();

@@ -52,6 +52,7 @@ pub(crate) fn run(part: Part, file: Option<&Path>, global: &Global) -> Result<Ex
     let settings = Settings::load(file)?;
     threads::run(Builder::new_multi_thread(), async {
         listen(global, &settings)?;
+        raise_descriptors();
         let shutdown = Shutdown::listen().map_err(Failure::internal)?;
         let outcome = live(part, settings, shutdown.token()).await;
         telemetry::flush(FLUSH).await;
@@ -77,6 +78,20 @@ async fn live(part: Part, settings: Settings, asked: CancellationToken) -> Resul
     outcome.and_then(|code| stopped.map(|()| code))
 }
 
+/// Phones may have thousands of connections; the soft limit of most systems is 1024.
+pub(crate) fn raise_descriptors() {
+    match runtime::descriptors::raise() {
+        Ok(limit) if limit < FEW_DESCRIPTORS => {
+            tracing::warn!(
+                limit,
+                "few open files are allowed: phones over TCP may be refused (RLIMIT_NOFILE)"
+            );
+        }
+        Ok(limit) => tracing::debug!(limit, "open files allowed"),
+        Err(error) => tracing::warn!(%error, "the limit of open files is not known"),
+    }
+}
+
 fn listen(global: &Global, settings: &Settings) -> Result<(), Failure> {
     let usage = |error| Failure::new(ExitCode::Usage, anyhow::Error::new(error));
     let filter = match (global.quiet, global.verbose) {
@@ -92,5 +107,7 @@ fn listen(global: &Global, settings: &Settings) -> Result<(), Failure> {
     telemetry::init(&options).map_err(usage)
 }
 
+/// 8192 connections of phones, 2560 of other kinds.
+const FEW_DESCRIPTORS: u64 = 10_752;
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_secs(2);

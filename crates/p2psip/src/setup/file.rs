@@ -1,6 +1,6 @@
 //! The configuration file that `init` and `join` write: only what differs from the defaults.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use runtime::private;
@@ -11,8 +11,11 @@ use crate::failure::Failure;
 /// Where a peer keeps everything, and where others reach it.
 pub(super) struct Layout<'a> {
     pub(super) data: &'a Path,
-    /// Name or address of this host; without one, the addresses of its interfaces are told.
+    /// Name or address of this host.
     pub(super) address: Option<&'a str>,
+    /// Whether that leads to a translator in front of this host. Others are then told it; else they are told the addresses of
+    /// this host's interfaces, which are followed when they change.
+    pub(super) is_translated: bool,
     /// Whether a bootstrap service is here too.
     pub(super) has_bootstrap: bool,
 }
@@ -37,7 +40,7 @@ struct Peer {
 struct Overlay {
     data: PathBuf,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    advertise: Vec<SocketAddr>,
+    advertise: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -48,8 +51,8 @@ struct Data {
 #[derive(Serialize)]
 struct SipEdge {
     data: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    edge_advertise: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edge_advertise: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     names: Vec<String>,
 }
@@ -88,14 +91,12 @@ impl Layout<'_> {
     }
 
     fn file(&self) -> File {
-        let ip: Option<IpAddr> = self.address.and_then(|address| address.parse().ok());
-        let at = |port| ip.map(|ip| SocketAddr::new(ip, port));
-        let names: Vec<String> = self
-            .address
-            .filter(|_| ip.is_none())
-            .map(str::to_owned)
-            .into_iter()
-            .collect();
+        let names: Vec<String> = self.address.map(str::to_owned).into_iter().collect();
+        let told = match self.is_translated {
+            true => names.clone(),
+            false => Vec::new(),
+        };
+        let is_ip = self.address.is_some_and(|address| address.parse::<IpAddr>().is_ok());
         File {
             peer: Peer {
                 folder: self.peer(),
@@ -103,19 +104,20 @@ impl Layout<'_> {
             },
             overlay: Overlay {
                 data: self.component("overlay"),
-                advertise: at(RELOAD_PORT).into_iter().collect(),
+                advertise: told.clone(),
             },
             storage: Data {
                 data: self.component("storage"),
             },
             sip_edge: SipEdge {
                 data: self.component("sip-edge"),
-                edge_advertise: at(EDGE_PORT),
+                edge_advertise: told,
                 names: names.clone(),
             },
             bootstrap: self.has_bootstrap.then(|| Bootstrap {
                 folder: self.component("bootstrap"),
-                names,
+                // Its certificate carries names of DNS.
+                names: if is_ip { Vec::new() } else { names },
             }),
         }
     }
@@ -123,39 +125,52 @@ impl Layout<'_> {
 
 // RFC 6940 §14.2.
 pub(super) const RELOAD_PORT: u16 = 6084;
-/// SIP between edges has no registered port.
-const EDGE_PORT: u16 = 5062;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::settings::Settings;
 
-    fn written(address: Option<&str>, has_bootstrap: bool) -> Settings {
+    fn written(address: Option<&str>, is_translated: bool) -> Settings {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout {
             data: folder.path(),
             address,
-            has_bootstrap,
+            is_translated,
+            has_bootstrap: true,
         };
         let path = layout.write().unwrap();
         Settings::load(Some(&path)).unwrap()
     }
 
     #[test]
-    fn what_is_written_is_understood() {
-        let settings = written(Some("192.0.2.7"), true);
-        assert_eq!(settings.overlay.advertise, ["192.0.2.7:6084".parse().unwrap()]);
-        assert_eq!(settings.sip_edge.edge_advertise, "192.0.2.7:5062".parse().ok());
-        assert!(settings.bootstrap.names.is_empty());
-        assert!(settings.peer.socket.ends_with("peer.sock"));
+    fn an_address_in_front_of_a_translator_is_told_to_others() {
+        for address in ["192.0.2.7", "sip1.example.org"] {
+            let settings = written(Some(address), true);
+            let told = [address.parse().unwrap()];
+            assert_eq!(settings.overlay.advertise, told);
+            assert_eq!(settings.sip_edge.edge_advertise, told);
+            assert_eq!(settings.sip_edge.names, [address]);
+            assert!(settings.peer.socket.ends_with("peer.sock"));
+        }
     }
 
     #[test]
-    fn a_name_is_no_address() {
-        let settings = written(Some("peer1.example.org"), true);
-        assert!(settings.overlay.advertise.is_empty() && settings.sip_edge.edge_advertise.is_none());
-        assert_eq!(settings.bootstrap.names, ["peer1.example.org"]);
+    fn an_own_address_is_followed_and_not_written_down() {
+        for address in ["192.0.2.7", "sip1.example.org"] {
+            let settings = written(Some(address), false);
+            assert!(settings.overlay.advertise.is_empty() && settings.sip_edge.edge_advertise.is_empty());
+            assert_eq!(settings.sip_edge.names, [address]);
+        }
+    }
+
+    #[test]
+    fn the_bootstrap_service_is_certified_for_names_alone() {
+        assert_eq!(
+            written(Some("peer1.example.org"), false).bootstrap.names,
+            ["peer1.example.org"]
+        );
+        assert!(written(Some("192.0.2.7"), false).bootstrap.names.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use clap::Args;
 use rpc::{Channel, Role};
 use runtime::{ExitCode, Monitor};
 
+use super::address;
 use super::file::{Layout, RELOAD_PORT};
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -18,8 +19,9 @@ pub(crate) struct Init {
     /// Overlay Name, which is also the SIP domain of its users, as example.org
     #[arg(value_name = "OVERLAY")]
     overlay: String,
-    /// Name or IP address under which other hosts and phones reach this one
-    #[arg(long, value_name = "HOST")]
+    /// Name or IP address under which other hosts and phones reach this one; a name can move to another address, an IP address
+    /// is in tokens and documents for ever
+    #[arg(long, value_name = "HOST", value_parser = address::parser())]
     address: String,
     /// Folder for everything; it must not exist or be empty
     #[arg(long, value_name = "DIR", default_value = crate::settings::DATA)]
@@ -37,13 +39,17 @@ pub(crate) struct Init {
 
 /// Makes the overlay, and what its first peer needs.
 pub(crate) fn init(arguments: &Init, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::internal)?;
     let layout = Layout {
         data: &arguments.data,
         address: Some(&arguments.address),
+        is_translated: runtime.block_on(address::is_translated(&arguments.address)),
         has_bootstrap: true,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Failure::internal)?.block_on(make(arguments, &layout))?;
+    runtime.block_on(make(arguments, &layout))?;
+    // A runtime within another one is an error.
+    drop(runtime);
     let file = layout.write()?;
     printer.guide(&guide(arguments, &layout, &file.display().to_string()))?;
     if arguments.run {
@@ -97,8 +103,15 @@ fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
     let off_line = arguments.data.join("off-line");
     let socket = layout.socket();
     let (off_line, socket, overlay) = (off_line.display(), socket.display(), &arguments.overlay);
+    let warning = match arguments.address.parse::<std::net::IpAddr>() {
+        Ok(ip) => format!(
+            "Warning: other hosts will know this one as {ip} for ever. If that may change, make the overlay anew with a name\n\
+             of DNS, as --address sip1.{overlay}.\n\n"
+        ),
+        Err(_) => String::new(),
+    };
     format!(
-        "The overlay {overlay} exists. Next:\n\
+        "{warning}The overlay {overlay} exists. Next:\n\
          \n\
          1. Move {off_line} off this host and keep it safe: whoever holds it controls the overlay.\n\
          2. Start the peer:      p2psip peer -c {file}\n\

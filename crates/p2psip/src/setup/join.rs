@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use runtime::ExitCode;
 
+use super::address;
 use super::file::Layout;
 use crate::cli::Global;
 use crate::enroll::{self, Token};
@@ -18,8 +19,8 @@ use crate::secret;
 pub(crate) struct Join {
     #[command(flatten)]
     token: TokenSource,
-    /// IP address under which other hosts and phones reach this one [default: the addresses of its interfaces]
-    #[arg(long, value_name = "HOST")]
+    /// Name or IP address under which other hosts and phones reach this one [default: the addresses of its interfaces]
+    #[arg(long, value_name = "HOST", value_parser = address::parser())]
     address: Option<String>,
     /// Folder for everything
     #[arg(long, value_name = "DIR", default_value = crate::settings::DATA)]
@@ -61,9 +62,18 @@ impl TokenSource {
 /// Enrolls a peer and its edge, and writes what they need. A join that was cut off goes on when it is repeated.
 pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let token = arguments.token.read()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::internal)?;
+    let is_translated = async {
+        match &arguments.address {
+            Some(address) => address::is_translated(address).await,
+            None => false,
+        }
+    };
     let layout = Layout {
         data: &arguments.data,
         address: arguments.address.as_deref(),
+        is_translated: runtime.block_on(is_translated),
         has_bootstrap: false,
     };
     let place = Place::at(&layout.peer());
@@ -71,12 +81,13 @@ pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Resu
         place.make(&token, false)?;
     }
     let spinner = printer.spinner(format!("enrolling in {}", token.overlay));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let enrolled = runtime.map_err(Failure::internal)?.block_on(async {
+    let enrolled = runtime.block_on(async {
         let peer = enroll::peer(&credentials_folder(&layout.component("overlay")), &token).await?;
         let edge = enroll::edge(&credentials_folder(&layout.component("sip-edge")), &token).await?;
         Ok::<_, Failure>((peer.node_id(), edge.node_id()))
     });
+    // A runtime within another one is an error.
+    drop(runtime);
     spinner.finish_and_clear();
     let (peer, edge) = enrolled?;
     let file = layout.write()?;

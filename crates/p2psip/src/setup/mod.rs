@@ -8,6 +8,7 @@
 //! DIR/off-line/            after `init`: the keys that rule the overlay, to be moved away
 //! ```
 
+mod address;
 mod file;
 mod init;
 mod join;

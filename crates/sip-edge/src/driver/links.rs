@@ -1,18 +1,22 @@
 //! Sending, and the connections with other edges: reached through the overlay, dialed on request, lost.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sip_core::flow::{self, ConnectionId, Flow, FlowKind, Hop};
+use link::LinkError;
+use runtime::warn_seldom;
+use sip_core::flow::{self, FlowKind, Hop};
 use wire::{NodeId, Now};
 
 use super::lookups::node_of;
 use super::{Done, Driver};
-use crate::attach::{self, Verdict as Judgement};
+use crate::attach::{self, DIALS_ITSELF_AFTER, Verdict as Judgement};
 use crate::disk;
 use crate::edges::{Outgoing, Verdict};
 use crate::home::{CallError, HomeEvent, HomeState};
 use crate::ladder;
+use crate::transport::Ended;
 
 impl Driver {
     /// Sends one message, or tells the proxy that it cannot be sent.
@@ -62,10 +66,16 @@ impl Driver {
     }
 
     /// Takes an edge's agreement to dial, or that it was not to be had.
-    pub(super) fn handle_asked(&mut self, now: Now, node: NodeId, result: Result<(), CallError>) {
+    pub(super) fn handle_asked(&mut self, now: Now, node: NodeId, result: Result<Vec<SocketAddr>, CallError>) {
         match result {
-            // Its connection is on the way; if it does not come, the table's own limit ends the wait.
-            Ok(()) => {}
+            // Its connection is on the way; if it does not come, it is dialed, and the table's own limit ends the wait.
+            Ok(candidates) => {
+                self.reach.agreed(now.instant, node_of(node));
+                self.start(async move {
+                    tokio::time::sleep(DIALS_ITSELF_AFTER).await;
+                    Done::Overdue(node, candidates)
+                });
+            }
             // RFC 6940 §6.5.1.2: its own request goes first, and it is dialed by us.
             Err(CallError::Refused { code }) if code == wire::ErrorCode::InProgress.number() => {}
             Err(error) => {
@@ -74,6 +84,45 @@ impl Driver {
                 self.fail(now, failed);
             }
         }
+    }
+
+    /// Dials an edge that agreed to dial us and did not come: its way to us may be blocked, and ours to it open.
+    pub(super) fn handle_overdue(&mut self, node: NodeId, candidates: Vec<SocketAddr>) {
+        if !self.edges.is_connected(node_of(node)) && !candidates.is_empty() {
+            self.dial(node, candidates);
+        }
+    }
+
+    fn dial(&mut self, node: NodeId, candidates: Vec<SocketAddr>) {
+        let endpoint = Arc::clone(&self.endpoint);
+        self.start(async move {
+            let dialed = attach::dial(&endpoint, node, &candidates).await;
+            Done::Dialed(node, dialed.map(Box::new))
+        });
+    }
+
+    /// Asks another edge to connect, if it is time to see whether that can be.
+    pub(super) fn probe_edges(&mut self, now: Now) {
+        for late in self.reach.handle_timeout(now.instant) {
+            warn_seldom!(edge = %late, addresses = ?self.attacher.addresses, "an edge agreed to connect with this one and did not");
+        }
+        if self.is_serving()
+            && let Some((node, home)) = self.reach.probe(now.instant, self.edges.is_met())
+        {
+            self.reach(node, home);
+        }
+        self.requests.metrics.met(self.reach.incoming, self.reach.outgoing);
+        self.tell_health();
+    }
+
+    /// Looks which phones' connections carry anything.
+    pub(super) fn review_connections(&mut self, now: Now) {
+        let carried = self.requests.connections();
+        let own_ms = self.clock.at(now).own_ms;
+        let Self { hub, locations, .. } = self;
+        hub.review(now.instant, |id| {
+            carried.contains(&id) || locations.has_connection(own_ms, id)
+        });
     }
 
     /// Gives up for a while on an edge that does not answer.
@@ -118,30 +167,44 @@ impl Driver {
             self.hub.give_up(replaced);
         }
         let dialer = if is_dialer { node_of(self.node) } else { node };
+        if !is_dialer {
+            self.reach.came(node);
+        }
         for message in self.edges.connected(node, id, dialer) {
             self.carry_out(now, node, Verdict::Write(id, message));
         }
     }
 
-    /// Takes the outcome of dialing an edge that asked for it.
-    pub(super) fn handle_dialed(&mut self, now: Now, node: NodeId, connection: Option<Box<link::Connection>>) {
-        match connection {
-            Some(connection) => self.handle_connected(now, *connection, true),
-            None => tracing::info!(edge = %node.short(), "edge asked for a connection and could not be dialed"),
+    /// Takes the outcome of dialing an edge.
+    pub(super) fn handle_dialed(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        result: Result<Box<link::Connection>, Vec<LinkError>>,
+    ) {
+        self.reach.dialed(node_of(node), result.is_ok());
+        match result {
+            Ok(connection) => self.handle_connected(now, *connection, true),
+            Err(errors) => {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                warn_seldom!(edge = %node.short(), ?errors, "an edge that wants a connection cannot be dialed");
+            }
         }
     }
 
     /// Takes the end of a connection.
-    pub(super) fn handle_ended(&mut self, now: Now, connection: ConnectionId, flow: &Flow) {
+    pub(super) fn handle_ended(&mut self, now: Now, ended: &Ended) {
+        let Ended { id, flow, reason } = ended;
+        self.requests.metrics.ended(reason);
         match flow.kind {
             FlowKind::Edge(node) => {
-                self.edges.closed(node, connection);
+                self.edges.closed(node, *id);
                 if !self.edges.is_connected(node) {
                     self.proxy.handle_edge_lost(now.instant, node);
                 }
             }
             FlowKind::Phone | FlowKind::Stranger { .. } => {
-                for aor in self.locations.close(connection) {
+                for aor in self.locations.close(*id) {
                     self.followers.touch(&aor);
                 }
                 self.proxy.handle_unreachable(now.instant, &Hop::Flow(flow.clone()));
@@ -182,10 +245,7 @@ impl Driver {
                         candidates,
                     } => {
                         self.reply(reply);
-                        let endpoint = Arc::clone(&self.endpoint);
-                        self.start(async move {
-                            Done::Dialed(node, attach::dial(&endpoint, node, &candidates).await.map(Box::new))
-                        });
+                        self.dial(node, candidates);
                     }
                     Judgement::Answer(reply) => self.reply(reply),
                     Judgement::Told { reply, changed } => {
@@ -202,7 +262,7 @@ impl Driver {
     fn reply(&self, reply: crate::home::Reply) {
         // A full queue means that the overlay reads nothing; the asking edge asks again.
         if self.home.replies.try_send(reply).is_err() {
-            tracing::warn!("answer to another edge dropped, the overlay does not take it");
+            warn_seldom!("answer to another edge dropped, the overlay does not take it");
         }
     }
 

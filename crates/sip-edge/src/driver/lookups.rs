@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::Batch;
+use runtime::warn_seldom;
 use sip_core::aor::Aor;
 use sip_core::flow;
 use sip_core::location::Binding;
@@ -70,7 +71,11 @@ impl Driver {
         // What is known rings at once, whatever its age; what a Fetch brings beside joins it.
         let targets = self.known_edges(now, &aor);
         let is_own = |route: &Route| route.edge == self.node;
-        let is_own_route = is_local && self.directory.routes(now.unix_ms, aor.as_str()).any(is_own);
+        let is_own_route = is_local
+            && self
+                .directory
+                .routes(self.clock.at(now).own_ms, aor.as_str())
+                .any(is_own);
         let are_found = is_own_route || !targets.is_empty();
         if !targets.is_empty() {
             self.proxy.handle_resolved(now.instant, id, Resolved::Targets(targets));
@@ -173,7 +178,7 @@ impl Driver {
 
     /// The other edges that the directory names for an AOR, without those that do not answer.
     fn known_edges(&self, now: Now, aor: &Aor) -> Vec<Target> {
-        let routes = self.directory.routes(now.unix_ms, aor.as_str());
+        let routes = self.directory.routes(self.clock.at(now).own_ms, aor.as_str());
         let edges = routes.filter(|route| route.edge != self.node && !self.edges.is_silent(node_of(route.edge)));
         let target = |route: &Route| Target::Edge {
             node: node_of(route.edge),
@@ -190,11 +195,20 @@ impl Driver {
     /// Takes the outcome of a Fetch.
     pub(super) fn handle_fetched(&mut self, now: Now, aor: &Aor, result: Result<Found, CallError>) {
         let (waiting, failed) = match result {
-            Ok(found) => {
+            Ok(mut found) => {
                 if found.refused > 0 {
-                    tracing::warn!(refused = found.refused, "values in a fetch answer do not hold");
+                    warn_seldom!(refused = found.refused, "values in a fetch answer do not hold");
                 }
                 self.heal(now, aor, &found);
+                let moment = self.clock.at(now);
+                for route in &mut found.routes {
+                    route.until_ms = moment.on_own_clock(route.until_ms);
+                }
+                for route in found.routes.iter().filter(|route| route.edge != self.node) {
+                    if let Some(home) = route.home {
+                        self.reach.know(node_of(route.edge), node_of(home));
+                    }
+                }
                 let before = self.record_version(now, aor);
                 let waiting = self.directory.found(now.instant, aor.as_str(), found);
                 // Refreshes are seldom written, and must not be judged by an old password after a restart.

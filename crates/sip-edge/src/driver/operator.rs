@@ -20,6 +20,7 @@ impl Driver {
             // Who asked may have gone; likewise below.
             Command::UnderWay(answer) => drop(answer.send(self.proxy.under_way())),
             Command::Idle(idle) => self.idle = Some(idle),
+            Command::Own(own) => self.handle_own(own),
             Command::Renewed(credentials) => {
                 let Credentials {
                     link,
@@ -85,6 +86,10 @@ impl Driver {
         let lacks = [
             (!self.home.is_attached, "not attached to the overlay"),
             (!self.is_serving(), "the overlay does not serve"),
+            (
+                self.reach.is_alone(self.edges.is_any_connected()),
+                "other edges agree to connect with this one and do not: is port 5062 open both ways (key sip_edge.edge_advertise)?",
+            ),
         ]
         .into_iter()
         .filter(|(is_so, _)| *is_so)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv::Batch;
+use runtime::warn_seldom;
 use sip_core::aor::Aor;
 use sip_core::digest::{Received, Side};
 use sip_core::flow::{Flow, FlowKind};
@@ -42,7 +43,8 @@ impl Driver {
                 .locations
                 .is_registered_on(self.clock.at(now).own_ms, aor, connection)
         {
-            return self.allow(now, id, &flow, (aor.clone(), String::new()));
+            let who = (aor.clone(), String::new());
+            return self.allow(now, id, (flow, &request), who);
         }
         let claimed = claimant(&self.domains, Side::Proxy, &request).or(from);
         let Some(aor) = claimed else {
@@ -118,8 +120,10 @@ impl Driver {
             self.guessed_right(now, &asked.aor, &flow);
         }
         match (judged, purpose) {
-            (Judged::Right(display), Purpose::Proxy(id)) => self.allow(now, id, &flow, (asked.aor, display)),
-            (Judged::Right(_), Purpose::Register(id)) => self.bind(now, id, &flow, asked),
+            (Judged::Right(display), Purpose::Proxy(id)) => {
+                self.allow(now, id, (flow, &asked.request), (asked.aor.clone(), display));
+            }
+            (Judged::Right(_), Purpose::Register(id)) => self.bind_here(now, id, flow, asked),
             (Judged::Stale(answer), purpose) => self.refuse(now, purpose, answer),
             (Judged::Wrong(answer), purpose) => {
                 // The record may be older than the password.
@@ -163,7 +167,7 @@ impl Driver {
         }
     }
 
-    fn allow(&mut self, now: Now, id: AuthenticateId, flow: &Flow, (aor, display): (Aor, String)) {
+    pub(super) fn allowed(&mut self, now: Now, id: AuthenticateId, flow: &Flow, (aor, display): (Aor, String)) {
         let binding = self
             .locations
             .on_flow(self.clock.at(now).own_ms, &aor, flow)
@@ -173,7 +177,7 @@ impl Driver {
     }
 
     /// Applies an authenticated REGISTER to the location table and sees to it that it lasts before it is answered.
-    fn bind(&mut self, now: Now, id: RegisterId, flow: &Flow, asked: Asked) {
+    pub(super) fn bind(&mut self, now: Now, id: RegisterId, flow: &Flow, asked: Asked) {
         let Asked { aor, request, .. } = asked;
         let full = self.full();
         // Taken back below if it would need a disk that is full.
@@ -195,6 +199,9 @@ impl Driver {
         {
             self.locations.put_back(&aor, before);
             return self.proxy.handle_registered(now.instant, id, &disk_full());
+        }
+        if let Some(connection) = flow.connection.filter(|_| !change.kept.is_empty()) {
+            self.hub.hold(connection);
         }
         self.followers.touch(&aor);
         if change.kept.is_empty() || !self.entries.is_new(aor.as_str()) {
@@ -289,7 +296,7 @@ impl Driver {
     /// Takes the outcome of a Store: answers whoever waited for it.
     pub(super) fn handle_published(&mut self, now: Now, job: &Job, result: Result<u64, CallError>) {
         if let Err(error) = &result {
-            tracing::warn!(%error, is_registration = job.is_registration, "entry not stored");
+            warn_seldom!(%error, is_registration = job.is_registration, "entry not stored");
         }
         let is_stored = result.is_ok();
         let moment = self.clock.at(now);

@@ -1,6 +1,6 @@
 //! What comes to the driver: messages, connections, and the news that a datagram was lost.
 
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use sip_core::flow::Flow;
@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use super::datagrams::Datagrams;
 
-/// What waits for the driver from streams. When it is full, they are held back.
+/// What waits for the driver from the streams of phones, and from those of nodes. When a queue is full, its streams are held back.
 const STREAMS: usize = 2048;
-/// What is read in a row at most, of datagrams and of streams each, so that timers and results get their turn in between.
+/// What is read in a row at most, of each source, so that timers and results get their turn in between.
 pub(super) const BURST: usize = 64;
 
 /// One thing that came.
@@ -36,32 +36,52 @@ pub(crate) enum Arrival {
 /// The driver's end of all sockets.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
+    nodes: mpsc::Receiver<Arrival>,
     datagrams: Datagrams,
-    streams: mpsc::Receiver<Arrival>,
+    phones: mpsc::Receiver<Arrival>,
+}
+
+/// For the tasks that read streams and accept connections.
+#[derive(Debug, Clone)]
+pub(super) struct Senders {
+    pub(super) nodes: mpsc::Sender<Arrival>,
+    pub(super) phones: mpsc::Sender<Arrival>,
 }
 
 impl Arrivals {
-    /// Puts the two sources together; the sender is for the tasks that read streams.
-    pub(super) fn new(datagrams: Datagrams) -> (mpsc::Sender<Arrival>, Self) {
-        let (sender, streams) = mpsc::channel(STREAMS);
-        (sender, Self { datagrams, streams })
+    pub(super) fn new(datagrams: Datagrams) -> (Senders, Self) {
+        let (to_nodes, nodes) = mpsc::channel(STREAMS);
+        let (to_phones, phones) = mpsc::channel(STREAMS);
+        let senders = Senders {
+            nodes: to_nodes,
+            phones: to_phones,
+        };
+        let arrivals = Self {
+            nodes,
+            datagrams,
+            phones,
+        };
+        (senders, arrivals)
     }
 
-    /// Waits until something comes and takes some of it. Both sources are read alike, so that neither can keep the other waiting.
+    /// Waits until something comes and takes some of it: first from other edges, so that no flood of phones holds them up, then
+    /// datagrams, then streams of phones. Each source has its share in each round.
     ///
     /// # Cancel safety
     /// Nothing is lost when dropped.
     pub(crate) async fn read(&mut self, into: &mut Vec<Arrival>) {
-        std::future::poll_fn(|context| {
-            let datagrams = self.datagrams.poll_read(context, into);
-            let streams = self.streams.poll_recv_many(context, into, BURST);
-            if datagrams.is_ready() || streams.is_ready() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        std::future::poll_fn(|context| self.poll_read(context, into)).await;
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, into: &mut Vec<Arrival>) -> Poll<()> {
+        let nodes = self.nodes.poll_recv_many(context, into, BURST);
+        let datagrams = self.datagrams.poll_read(context, into);
+        let phones = self.phones.poll_recv_many(context, into, BURST);
+        if nodes.is_ready() || datagrams.is_ready() || phones.is_ready() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Datagrams that were no SIP since the last call.

@@ -77,6 +77,9 @@ impl Datagrams {
                 answer: answer.into(),
             }));
         }
+        if is_keep_alive(datagram) {
+            return Some(None);
+        }
         let bytes = Bytes::copy_from_slice(datagram);
         let Ok(message) = Message::parse_datagram(bytes) else {
             self.dropped += 1;
@@ -89,6 +92,15 @@ impl Datagrams {
     }
 }
 
+/// Phones keep the mapping of a translator open with line ends (RFC 5626 §3.5.1 has them for streams), blanks, octets of zero or
+/// nothing at all. No answer is wanted.
+fn is_keep_alive(octets: &[u8]) -> bool {
+    octets.len() <= LONGEST_KEEP_ALIVE && octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | b' ' | 0))
+}
+
+/// Those that are seen have up to four octets.
+const LONGEST_KEEP_ALIVE: usize = 8;
+
 /// A phone's flow over UDP.
 pub(super) fn flow(local: SocketAddr, remote: SocketAddr) -> Flow {
     Flow {
@@ -97,5 +109,24 @@ pub(super) fn flow(local: SocketAddr, remote: SocketAddr) -> Flow {
         remote,
         connection: None,
         kind: FlowKind::Phone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_and_zeros_are_keep_alives() {
+        for (octets, expected) in [
+            (&b""[..], true),
+            (b"\r\n\r\n", true),
+            (b"\r\n", true),
+            (b"\0\0\0\0", true),
+            (b"\r\n\r\nx", false),
+            (&[0; 9], false),
+        ] {
+            assert_eq!(is_keep_alive(octets), expected, "{octets:?}");
+        }
     }
 }

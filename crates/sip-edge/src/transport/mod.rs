@@ -1,53 +1,66 @@
 //! The sockets of an edge: UDP and TCP for phones, mutual TLS for other edges.
 //!
 //! The driver owns the table of connections, reads datagrams itself and does all writing, so that nothing here is shared. What tasks read from streams
-//! goes through one bounded queue to it.
+//! goes through bounded queues to it: one for phones, one for nodes, which have a table of their own too, so that no flood of phones costs a link
+//! between edges.
 
+mod accept;
 mod arrivals;
 mod datagrams;
+mod half;
+mod places;
+mod sockets;
 pub(crate) mod stream;
 pub(crate) mod udp;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use runtime::descriptors::Open;
+use runtime::warn_seldom;
 use sip_core::flow::{ConnectionId, Flow, FlowKind, NodeId, Transport};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use arrivals::Senders;
 pub(crate) use arrivals::{Arrival, Arrivals};
 use datagrams::Datagrams;
-use stream::{End, KeepAlive};
+use half::Memory;
+use places::{Full, Places};
+pub(crate) use sockets::Bound;
+use stream::{Carried, End, Rules};
 
-/// Stream connections at most; further ones are closed at once. Phones then try again, or another edge.
-const CONNECTIONS: usize = 8192;
-/// TLS handshakes at the same time; further dialers wait in the kernel's queue.
-const HANDSHAKES: usize = 64;
 /// How long connections have at the end for what waits to be written.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
-/// Edges ping each other at this interval and expect the answer within the second.
-const EDGE_KEEP_ALIVE: KeepAlive = KeepAlive::Ours(Duration::from_secs(10), Duration::from_secs(5));
-
-/// Sockets bound before anything runs.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    pub(crate) udp: Vec<udp::Socket>,
-    pub(crate) tcp: Vec<TcpListener>,
-    pub(crate) edges: TcpListener,
-}
+/// Connections with nodes at most; further ones are closed at once.
+const NODES: usize = 1024;
+/// A phone's host that vanished is noticed by probes of TCP: after a minute of silence, three of them.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
+/// How long octets may stay unacknowledged by a phone's host.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The tables and tasks behind the sockets.
 #[derive(Debug)]
 pub(crate) struct Hub {
     udp: Vec<Arc<udp::Socket>>,
     connections: HashMap<ConnectionId, Connection>,
+    places: Places,
+    nodes: usize,
     next: u64,
-    arrivals: mpsc::Sender<Arrival>,
+    open: Open,
+    arrivals: Senders,
+    memory: Memory,
     readers: JoinSet<()>,
     carriers: JoinSet<(ConnectionId, End)>,
 }
@@ -57,8 +70,21 @@ struct Connection {
     flow: Flow,
     /// Unset once the connection is given up; its carrier then ends, and `ended` tells.
     outgoing: Option<mpsc::Sender<Bytes>>,
+    /// Ends the carrier at once.
+    cut: CancellationToken,
+    /// Told to the carrier: whether the connection carries a registration, a transaction or a call.
+    is_held: Arc<AtomicBool>,
     /// When the certificates of the far end end, in Unix milliseconds; a phone has none.
     until_ms: Option<u64>,
+}
+
+/// A connection that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) id: ConnectionId,
+    pub(crate) flow: Flow,
+    /// What a metric calls the reason.
+    pub(crate) reason: &'static str,
 }
 
 /// Why a message could not be sent.
@@ -74,121 +100,152 @@ pub(crate) enum SendError {
     Io(#[from] io::Error),
 }
 
-impl Bound {
-    /// Binds the phones' addresses, UDP and TCP each, and the edges' port.
-    ///
-    /// # Errors
-    /// With the address that could not be bound.
-    pub(crate) fn bind(phones: &[SocketAddr], edges: SocketAddr) -> Result<Self, (SocketAddr, io::Error)> {
-        let mut bound = Self {
-            udp: Vec::new(),
-            tcp: Vec::new(),
-            edges: listen(edges).map_err(|error| (edges, error))?,
-        };
-        for address in phones {
-            let socket = udp::Socket::bind(*address).map_err(|error| (*address, error))?;
-            // With port 0 the system chooses; TCP then takes the same one.
-            let address = SocketAddr::new(address.ip(), socket.local().port());
-            bound.tcp.push(listen(address).map_err(|error| (address, error))?);
-            bound.udp.push(socket);
-        }
-        Ok(bound)
-    }
-
-    /// The addresses for phones and for edges, with the ports that the system chose.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub(crate) fn addresses(&self) -> io::Result<(Vec<SocketAddr>, SocketAddr)> {
-        Ok((
-            self.udp.iter().map(udp::Socket::local).collect(),
-            self.edges.local_addr()?,
-        ))
-    }
-}
-
 impl Hub {
     /// Starts to read from the bound sockets.
-    pub(crate) fn start(bound: Bound, endpoint: Arc<link::Endpoint>) -> (Self, Arrivals) {
+    pub(crate) fn start(bound: Bound, endpoint: &Arc<link::Endpoint>) -> (Self, Arrivals) {
         let mut readers = JoinSet::new();
         let udp: Vec<_> = bound.udp.into_iter().map(Arc::new).collect();
         let (arrivals, arrived) = Arrivals::new(Datagrams::new(udp.clone()));
         for socket in &udp {
-            readers.spawn(watch_errors(Arc::clone(socket), arrivals.clone()));
+            readers.spawn(watch_errors(Arc::clone(socket), arrivals.phones.clone()));
         }
         for listener in bound.tcp {
-            readers.spawn(accept_phones(listener, arrivals.clone()));
+            readers.spawn(accept::phones(listener, arrivals.phones.clone()));
         }
-        readers.spawn(accept_nodes(bound.edges, endpoint, arrivals.clone()));
+        for listener in bound.edges {
+            readers.spawn(accept::nodes(listener, Arc::clone(endpoint), arrivals.nodes.clone()));
+        }
         let hub = Self {
             udp,
             connections: HashMap::new(),
+            places: Places::default(),
+            nodes: 0,
             next: 0,
+            open: Open::of_process(),
             arrivals,
+            memory: Memory::default(),
             readers,
             carriers: JoinSet::new(),
         };
         (hub, arrived)
     }
 
-    /// Takes a phone's new connection into the table.
-    pub(crate) fn add_phone(&mut self, stream: TcpStream) {
+    /// Takes a phone's new connection into the table, unless there is no place for it.
+    pub(crate) fn add_phone(&mut self, now: Instant, stream: TcpStream) {
         let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else {
             return;
         };
+        let id = self.next_id();
+        let is_scarce = self.open.is_reserved(stream.as_raw_fd());
+        match self.places.take(now, id, remote.ip(), is_scarce) {
+            Ok(gives_way) => gives_way.into_iter().for_each(|oldest| self.cut(oldest)),
+            Err(Full) => return warn_seldom!(is_scarce, "a phone's connection refused, all places are held"),
+        }
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, "options of a phone's connection not set");
+        }
         let flow = Flow {
             transport: Transport::Tcp,
             local: canonical(local),
             remote: canonical(remote),
-            connection: None,
+            connection: Some(id),
             kind: FlowKind::Phone,
         };
-        self.add(stream, (flow, None), KeepAlive::Theirs);
+        self.carry(stream, flow, None, stream::PHONE);
     }
 
     /// Takes a connection with a node into the table and returns its id, unless the table is full.
     pub(crate) fn add_node(&mut self, connection: link::Connection, kind: FlowKind) -> Option<ConnectionId> {
-        let (local, remote) = (connection.local(), connection.remote());
+        if self.nodes >= NODES {
+            warn_seldom!(limit = NODES, "a node's connection refused, the table is full");
+            return None;
+        }
+        self.nodes += 1;
+        let id = self.next_id();
         let flow = Flow {
             transport: Transport::Tls,
-            local,
-            remote,
-            connection: None,
+            local: connection.local(),
+            remote: connection.remote(),
+            connection: Some(id),
             kind,
         };
         let until_ms = Some(connection.until_ms());
-        self.add(connection, (flow, until_ms), EDGE_KEEP_ALIVE)
+        self.carry(connection, flow, until_ms, stream::NODE);
+        Some(id)
     }
 
-    fn add<S>(
-        &mut self,
-        stream: S,
-        (mut flow, until_ms): (Flow, Option<u64>),
-        keep_alive: KeepAlive,
-    ) -> Option<ConnectionId>
+    fn next_id(&mut self) -> ConnectionId {
+        self.next += 1;
+        ConnectionId(self.next)
+    }
+
+    fn carry<S>(&mut self, stream: S, flow: Flow, until_ms: Option<u64>, rules: Rules)
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
     {
-        if self.connections.len() >= CONNECTIONS {
-            tracing::warn!(limit = CONNECTIONS, "connection refused, the table is full");
-            return None;
-        }
-        self.next += 1;
-        let id = ConnectionId(self.next);
-        flow.connection = Some(id);
-        let (outgoing, queue) = mpsc::channel(stream::QUEUE);
-        let (arrivals, carried) = (self.arrivals.clone(), flow.clone());
+        let Some(id) = flow.connection else { return };
+        let (outgoing, queue) = mpsc::channel(rules.queue);
+        let is_node = flow.kind != FlowKind::Phone;
+        // Nodes have proved who they are.
+        let is_held = Arc::new(AtomicBool::new(is_node));
+        let cut = CancellationToken::new();
+        let carried = Carried {
+            flow: flow.clone(),
+            rules,
+            outgoing: queue,
+            arrivals: match is_node {
+                true => self.arrivals.nodes.clone(),
+                false => self.arrivals.phones.clone(),
+            },
+            cut: cut.clone(),
+            half: self.memory.share(Arc::clone(&is_held)),
+        };
         self.carriers
-            .spawn(async move { (id, stream::carry(stream, carried, keep_alive, queue, arrivals).await) });
+            .spawn(async move { (id, stream::carry(stream, carried).await) });
         self.connections.insert(
             id,
             Connection {
                 flow,
                 outgoing: Some(outgoing),
+                cut,
+                is_held,
                 until_ms,
             },
         );
-        Some(id)
+    }
+
+    /// Notes that a message came on a flow.
+    pub(crate) fn heard(&mut self, now: Instant, flow: &Flow) {
+        if let (Some(id), FlowKind::Phone) = (flow.connection, &flow.kind) {
+            self.places.heard(now, id);
+        }
+    }
+
+    /// Notes that a phone's connection carries a registration from now on.
+    pub(crate) fn hold(&mut self, id: ConnectionId) {
+        self.places.hold(id);
+        if let Some(connection) = self.connections.get(&id) {
+            connection.is_held.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks which phones' connections carry anything, and ends those that have been idle for too long.
+    pub(crate) fn review(&mut self, now: Instant, is_held: impl Fn(ConnectionId) -> bool) {
+        for idle in self.places.review(now, is_held) {
+            self.cut(idle);
+        }
+        for (id, connection) in &self.connections {
+            if connection.flow.kind == FlowKind::Phone {
+                connection.is_held.store(self.places.is_held(*id), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn cut(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.outgoing = None;
+            connection.cut.cancel();
+        }
     }
 
     /// Gives up one connection; what waits in it is still written.
@@ -293,13 +350,18 @@ impl Hub {
     ///
     /// # Cancel safety
     /// Nothing is lost when dropped.
-    pub(crate) async fn ended(&mut self) -> (ConnectionId, Flow) {
+    pub(crate) async fn ended(&mut self) -> Ended {
         loop {
             match self.carriers.join_next().await {
                 Some(Ok((id, end))) => {
-                    if let Some(connection) = self.connections.remove(&id) {
+                    self.places.leave(id);
+                    if let Some(Connection { flow, .. }) = self.connections.remove(&id) {
                         tracing::debug!(connection = id.0, reason = %end, "connection ended");
-                        return (id, connection.flow);
+                        if flow.kind != FlowKind::Phone {
+                            self.nodes -= 1;
+                        }
+                        let reason = end.label();
+                        return Ended { id, flow, reason };
                     }
                 }
                 // A carrier that panicked has no id to tell; its queue is closed, so the next write finds out.
@@ -350,65 +412,16 @@ async fn watch_errors(socket: Arc<udp::Socket>, arrivals: mpsc::Sender<Arrival>)
     }
 }
 
-async fn accept_phones(listener: TcpListener, arrivals: mpsc::Sender<Arrival>) {
-    loop {
-        let stream = accept(&listener).await;
-        if arrivals.send(Arrival::Phone(stream)).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn accept_nodes(listener: TcpListener, endpoint: Arc<link::Endpoint>, arrivals: mpsc::Sender<Arrival>) {
-    let mut handshakes = JoinSet::new();
-    loop {
-        tokio::select! {
-            stream = accept(&listener), if handshakes.len() < HANDSHAKES => {
-                let (endpoint, arrivals) = (Arc::clone(&endpoint), arrivals.clone());
-                handshakes.spawn(async move {
-                    // A refused certificate is logged by link, with the Node-IDs.
-                    if let Ok(connection) = endpoint.accept(stream).await {
-                        let _ = arrivals.send(Arrival::Node { connection: Box::new(connection), is_dialer: false }).await;
-                    }
-                });
-            }
-            Some(_) = handshakes.join_next() => {}
-        }
-        if arrivals.is_closed() {
-            return;
-        }
-    }
-}
-
-/// Accepts one connection; errors of one dialer, or of a full file table, are waited out.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                return stream;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "connection not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A restart must not wait for the last connections of the process before it.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    TcpListener::from_std(socket.into())
+/// Small messages leave at once, and a host that vanished is noticed although nothing is sent to it.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY)
+        .with_retries(PROBES);
+    socket.set_tcp_keepalive(&keep_alive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

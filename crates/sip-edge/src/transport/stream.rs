@@ -1,102 +1,294 @@
 //! One connection that carries SIP: a phone's TCP connection, or the mutual TLS connection with another edge.
+//!
+//! What was received is answered although the stream ends or cannot be read on: reading and writing end apart.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sip_core::flow::Flow;
-use sip_core::message::{Frame, FrameError, Framer};
+use sip_core::message::{Frame, FrameError, Framer, Message, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Arrival;
+use super::half::{FREE, Half};
 
-/// Messages that wait to be written to one connection. A far end that reads slower than this loses its connection: what it would get is late anyway.
-pub(crate) const QUEUE: usize = 256;
-/// Octets read at once.
-const READ: usize = 16 * 1024;
+/// Messages that wait to be written to a phone, and to a node.
+const PHONE_QUEUE: usize = 64;
+const NODE_QUEUE: usize = 256;
+/// A phone's first whole message comes within this time.
+const FIRST: Duration = Duration::from_secs(10);
+/// From the first octet of a message to its last.
+const WHOLE: Duration = Duration::from_secs(30);
+/// How long answers may still be written after the last that can be read.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a connection may do, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// From the connection to its first whole message.
+    pub(super) first: Option<Duration>,
+    /// From the first octet of a message to its last.
+    pub(super) message: Duration,
+    /// Octets read at once.
+    pub(super) read: usize,
+    /// Messages that wait to be written. A far end that reads slower loses its connection: what it would get is late anyway.
+    pub(super) queue: usize,
+    pub(super) keep_alive: KeepAlive,
+}
 
 /// How a connection is kept alive.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum KeepAlive {
+pub(super) enum KeepAlive {
     /// The far end does it, if anyone: phones (RFC 5626 §4.4.1).
     Theirs,
     /// We do, on connections between edges: a ping at this interval, a pong within the second duration (RFC 5626 §3.5.1).
     Ours(Duration, Duration),
 }
 
+/// Of phones: unknown senders, which get little time and little memory.
+pub(super) const PHONE: Rules = Rules {
+    first: Some(FIRST),
+    message: WHOLE,
+    read: FREE,
+    queue: PHONE_QUEUE,
+    keep_alive: KeepAlive::Theirs,
+};
+
+/// Of nodes, which have proved who they are.
+pub(super) const NODE: Rules = Rules {
+    first: None,
+    message: WHOLE,
+    read: 16 * 1024,
+    queue: NODE_QUEUE,
+    keep_alive: KeepAlive::Ours(Duration::from_secs(10), Duration::from_secs(5)),
+};
+
+/// What a connection needs besides its stream.
+pub(super) struct Carried {
+    pub(super) flow: Flow,
+    pub(super) rules: Rules,
+    /// Dropping its sender ends the connection after what waits is written.
+    pub(super) outgoing: mpsc::Receiver<Bytes>,
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// Ends the connection at once.
+    pub(super) cut: CancellationToken,
+    pub(super) half: Half,
+}
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum End {
+pub(super) enum End {
     #[error("closed by the far end")]
     Closed,
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error("no whole message in time")]
+    Late,
+    #[error("too much memory in half messages")]
+    Memory,
     #[error("no answer to a keep-alive")]
     Silent,
     #[error("closed by us")]
     Released,
+    #[error("its place was needed, or it was idle for too long")]
+    Cut,
 }
 
-/// Carries messages until the connection ends, and says why it did. Dropping the sender of `outgoing` ends it after what waits is written.
-pub(crate) async fn carry<S>(
-    stream: S,
-    flow: Flow,
-    keep_alive: KeepAlive,
-    outgoing: mpsc::Receiver<Bytes>,
-    arrivals: mpsc::Sender<Arrival>,
-) -> End
+impl End {
+    /// What a metric calls it.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Closed | Self::Io(_) => "closed",
+            Self::Frame(_) => "malformed",
+            Self::Late => "late",
+            Self::Memory => "memory",
+            Self::Silent => "silent",
+            Self::Released => "released",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// Carries messages until the connection ends, and says why it did.
+pub(super) async fn carry<S>(stream: S, carried: Carried) -> End
 where
     S: AsyncRead + AsyncWrite,
 {
-    let (read, write) = tokio::io::split(stream);
-    let (signs, signs_seen) = mpsc::channel(1);
-    let result = tokio::select! {
-        end = reading(read, flow, signs, arrivals) => end,
-        end = writing(write, keep_alive, signs_seen, outgoing) => end,
-    };
-    result.err().unwrap_or(End::Closed)
+    let cut = carried.cut.clone();
+    let carrying = both_ways(stream, carried);
+    tokio::select! {
+        biased;
+        () = cut.cancelled() => End::Cut,
+        end = carrying => end,
+    }
 }
 
-/// What the reading half tells the writing half.
+async fn both_ways<S>(stream: S, carried: Carried) -> End
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let Carried {
+        flow,
+        rules,
+        outgoing,
+        arrivals,
+        half,
+        ..
+    } = carried;
+    let (mut read, mut write) = tokio::io::split(stream);
+    let (signs, signs_seen) = mpsc::channel(1);
+    let owed = AtomicUsize::new(0);
+    let end = {
+        let writing = writing(&mut write, rules.keep_alive, signs_seen, outgoing, &owed);
+        tokio::pin!(writing);
+        let reader = Reader {
+            flow,
+            rules,
+            arrivals,
+            signs,
+            half,
+            owed: &owed,
+        };
+        let end = tokio::select! {
+            end = reader.run(&mut read) => end,
+            end = &mut writing => return end,
+        };
+        if matches!(end, End::Io(_) | End::Released) {
+            return end;
+        }
+        // RFC 3261 §18.3, §21.4.1: a stream that cannot be read on still gets what is due, the 400 too.
+        if tokio::time::timeout(LINGER, &mut writing).await.is_err() {
+            return end;
+        }
+        end
+    };
+    // Closing a socket with unread octets resets the connection, and the far end may lose the answers.
+    let _ = tokio::time::timeout(LINGER, async {
+        write.shutdown().await?;
+        discard(&mut read, rules.read).await
+    })
+    .await;
+    end
+}
+
+async fn discard(mut read: impl AsyncRead + Unpin, octets: usize) -> io::Result<()> {
+    let mut buffer = vec![0; octets];
+    while read.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
+
+/// What the reading half tells the writing half; when it is dropped, nothing more is read.
 #[derive(Debug)]
 enum Sign {
     Ping,
     Pong,
 }
 
-async fn reading(
-    mut read: impl AsyncRead + Unpin,
+/// The reading half.
+struct Reader<'a> {
     flow: Flow,
-    signs: mpsc::Sender<Sign>,
+    rules: Rules,
     arrivals: mpsc::Sender<Arrival>,
-) -> Result<(), End> {
-    let mut framer = Framer::new();
-    let mut buffer = vec![0; READ];
-    loop {
-        let length = read.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(());
+    signs: mpsc::Sender<Sign>,
+    half: Half,
+    /// Requests that have no final answer yet.
+    owed: &'a AtomicUsize,
+}
+
+impl Reader<'_> {
+    async fn run(mut self, mut read: impl AsyncRead + Unpin) -> End {
+        let mut framer = Framer::new();
+        let mut buffer = vec![0; self.rules.read];
+        let mut limits = Limits::new(self.rules);
+        loop {
+            let length = match limits.within(read.read(&mut buffer)).await {
+                None => return End::Late,
+                Some(Err(error)) => return error.into(),
+                Some(Ok(0)) => return End::Closed,
+                Some(Ok(length)) => length,
+            };
+            framer.push(buffer.get(..length).unwrap_or_default());
+            let has_message = match self.take(&mut framer).await {
+                Ok(has_message) => has_message,
+                Err(end) => return end,
+            };
+            if !self.half.holds(framer.buffered()) {
+                return End::Memory;
+            }
+            limits.heard(has_message, framer.buffered() > 0);
         }
-        framer.push(buffer.get(..length).unwrap_or_default());
+    }
+
+    /// Passes on what is whole; says whether there was a message.
+    async fn take(&mut self, framer: &mut Framer) -> Result<bool, End> {
+        let mut has_message = false;
         loop {
             match framer.next()? {
                 Some(Frame::Message(message)) => {
-                    // A full queue holds the reader back, and with it the far end, through TCP.
-                    let arrival = Arrival::Message {
-                        flow: flow.clone(),
-                        message: Box::new(message),
-                    };
-                    arrivals.send(arrival).await.map_err(|_| End::Released)?;
+                    has_message = true;
+                    self.pass(message).await?;
                 }
                 // One sign may wait; a far end that sends pings faster than we write needs no answer to each.
-                Some(Frame::Ping) => drop(signs.try_send(Sign::Ping)),
-                Some(Frame::Pong) => drop(signs.try_send(Sign::Pong)),
-                None => break,
+                Some(Frame::Ping) => drop(self.signs.try_send(Sign::Ping)),
+                Some(Frame::Pong) => drop(self.signs.try_send(Sign::Pong)),
+                None => return Ok(has_message),
             }
         }
+    }
+
+    async fn pass(&mut self, message: Message) -> Result<(), End> {
+        if message.is_request() && message.method() != Method::Ack {
+            self.owed.fetch_add(1, Ordering::Relaxed);
+        }
+        // A full queue holds the reader back, and with it the far end, through TCP.
+        let arrival = Arrival::Message {
+            flow: self.flow.clone(),
+            message: Box::new(message),
+        };
+        self.arrivals.send(arrival).await.map_err(|_| End::Released)
+    }
+}
+
+/// Until when a whole message must be there.
+struct Limits {
+    rules: Rules,
+    first: Option<Instant>,
+    half: Option<Instant>,
+}
+
+impl Limits {
+    fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            first: rules.first.map(|first| Instant::now() + first),
+            half: None,
+        }
+    }
+
+    async fn within<T>(&self, reading: impl Future<Output = T>) -> Option<T> {
+        match self.first.into_iter().chain(self.half).min() {
+            Some(end) => tokio::time::timeout_at(end, reading).await.ok(),
+            None => Some(reading.await),
+        }
+    }
+
+    fn heard(&mut self, has_message: bool, has_half: bool) {
+        if has_message {
+            self.first = None;
+            self.half = None;
+        }
+        self.half = match self.half {
+            _ if !has_half => None,
+            None => Some(Instant::now() + self.rules.message),
+            begun => begun,
+        };
     }
 }
 
@@ -105,34 +297,62 @@ async fn writing(
     keep_alive: KeepAlive,
     mut signs: mpsc::Receiver<Sign>,
     mut outgoing: mpsc::Receiver<Bytes>,
-) -> Result<(), End> {
+    owed: &AtomicUsize,
+) -> End {
     let mut due = PingTimer::new(keep_alive);
+    let mut is_reading = true;
     loop {
-        tokio::select! {
+        let octets = tokio::select! {
             biased;
             message = outgoing.recv() => match message {
-                Some(bytes) => write.write_all(&bytes).await?,
-                None => return Err(End::Released),
-            },
-            Some(sign) = signs.recv() => match sign {
-                Sign::Ping => write.write_all(b"\r\n").await?,
-                Sign::Pong => due.answered(),
-            },
-            is_silent = due.wait() => {
-                if is_silent {
-                    return Err(End::Silent);
+                Some(octets) => {
+                    if is_final(&octets) {
+                        let less = |owed: usize| Some(owed.saturating_sub(1));
+                        let _ = owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+                    }
+                    octets
                 }
-                write.write_all(b"\r\n\r\n").await?;
+                None => return End::Released,
+            },
+            // Nothing waits, nothing is due, and nothing can come.
+            () = std::future::ready(()), if !is_reading && owed.load(Ordering::Relaxed) == 0 => return End::Released,
+            sign = signs.recv(), if is_reading => match sign {
+                Some(Sign::Ping) => Bytes::from_static(b"\r\n"),
+                Some(Sign::Pong) => {
+                    due.answered();
+                    continue;
+                }
+                None => {
+                    is_reading = false;
+                    continue;
+                }
+            },
+            is_silent = due.wait(), if is_reading => {
+                if is_silent {
+                    return End::Silent;
+                }
+                Bytes::from_static(b"\r\n\r\n")
             }
+        };
+        let written = async {
+            write.write_all(&octets).await?;
+            write.flush().await
+        };
+        if let Err(error) = written.await {
+            return error.into();
         }
-        write.flush().await?;
     }
+}
+
+/// Says whether these octets are a final response (RFC 3261 §7.2).
+fn is_final(octets: &[u8]) -> bool {
+    octets.starts_with(b"SIP/2.0 ") && octets.get(8).is_some_and(|class| (b'2'..=b'6').contains(class))
 }
 
 /// When the next ping, or the last moment of its pong, is due.
 struct PingTimer {
     keep_alive: KeepAlive,
-    at: tokio::time::Instant,
+    at: Instant,
     is_waiting: bool,
 }
 
@@ -140,7 +360,7 @@ impl PingTimer {
     fn new(keep_alive: KeepAlive) -> Self {
         let mut timer = Self {
             keep_alive,
-            at: tokio::time::Instant::now(),
+            at: Instant::now(),
             is_waiting: false,
         };
         timer.answered();
@@ -149,8 +369,8 @@ impl PingTimer {
 
     fn answered(&mut self) {
         if let KeepAlive::Ours(interval, _) = self.keep_alive {
+            self.at = Instant::now() + interval;
             self.is_waiting = false;
-            self.at = tokio::time::Instant::now() + interval;
         }
     }
 
@@ -162,61 +382,10 @@ impl PingTimer {
         tokio::time::sleep_until(self.at).await;
         let is_silent = self.is_waiting;
         self.is_waiting = true;
-        self.at = tokio::time::Instant::now() + patience;
+        self.at = Instant::now() + patience;
         is_silent
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use sip_core::flow::{FlowKind, Transport};
-
-    const OPTIONS: &str = "OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;branch=z9hG4bKx\r\nFrom: <sip:c@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
-
-    fn flow() -> Flow {
-        let address = "127.0.0.1:5060".parse().unwrap();
-        Flow {
-            transport: Transport::Tcp,
-            local: address,
-            remote: address,
-            connection: None,
-            kind: FlowKind::Phone,
-        }
-    }
-
-    #[tokio::test]
-    async fn messages_pass_both_ways_and_pings_are_answered() {
-        let (near, mut far) = tokio::io::duplex(4096);
-        let (arrivals, mut arrived) = mpsc::channel(4);
-        let (outgoing, queue) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(carry(near, flow(), KeepAlive::Theirs, queue, arrivals));
-
-        far.write_all(format!("\r\n\r\n{OPTIONS}").as_bytes()).await.unwrap();
-        assert!(matches!(arrived.recv().await, Some(Arrival::Message { .. })));
-        let mut pong = [0; 2];
-        far.read_exact(&mut pong).await.unwrap();
-        assert_eq!(&pong, b"\r\n");
-
-        outgoing.send(Bytes::from_static(b"hello")).await.unwrap();
-        let mut hello = [0; 5];
-        far.read_exact(&mut hello).await.unwrap();
-        assert_eq!(&hello, b"hello");
-        drop(outgoing);
-        assert!(matches!(task.await.unwrap(), End::Released));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_without_pong_ends() {
-        let (near, mut far) = tokio::io::duplex(4096);
-        let (arrivals, _arrived) = mpsc::channel(4);
-        let (_outgoing, queue) = mpsc::channel(QUEUE);
-        let keep_alive = KeepAlive::Ours(Duration::from_secs(10), Duration::from_secs(5));
-        let task = tokio::spawn(carry(near, flow(), keep_alive, queue, arrivals));
-        let mut ping = [0; 4];
-        far.read_exact(&mut ping).await.unwrap();
-        far.write_all(b"\r\n").await.unwrap();
-        far.read_exact(&mut ping).await.unwrap();
-        assert!(matches!(task.await.unwrap(), End::Silent));
-    }
-}
+mod tests;

@@ -178,7 +178,7 @@ impl Socket {
 }
 
 /// Whether an address is one of this machine's: only those can be bound.
-pub(super) fn is_own(address: IpAddr) -> bool {
+pub(crate) fn is_own(address: IpAddr) -> bool {
     std::net::UdpSocket::bind(SocketAddr::new(address, 0)).is_ok()
 }
 

@@ -9,7 +9,9 @@
 
 mod calls;
 mod operator;
+mod own;
 mod passwords;
+mod reach;
 mod record_keys;
 mod requests;
 mod stub;

@@ -151,10 +151,27 @@ impl World {
     ) -> Server {
         let config = Config {
             bind: vec![bind],
-            edge_bind: "127.0.0.1:0".parse().unwrap(),
+            ..self.config(folder)
+        };
+        self.start(credentials, config, monitor).await
+    }
+
+    /// An edge with its own settings.
+    pub(crate) async fn edge_with(&self, config: Config) -> Server {
+        self.start(self.credentials(), config, &runtime::Monitor::new()).await
+    }
+
+    /// What all edges here have in common.
+    pub(crate) fn config(&self, folder: &Path) -> Config {
+        Config {
+            bind: vec![localhost()],
+            edge_bind: vec![localhost()],
             data: folder.into(),
             ..Config::default()
-        };
+        }
+    }
+
+    async fn start(&self, credentials: Credentials, config: Config, monitor: &runtime::Monitor) -> Server {
         let overlay = rpc::Channel::direct(self.stub.served(), rpc::Role::SipEdge);
         let component = monitor.component("sip-edge", "");
         Server::bind(config, credentials, self.document.clone(), overlay, component)

@@ -161,6 +161,11 @@ impl Authenticator {
         }
     }
 
+    /// Takes other names and addresses of this edge.
+    pub fn set_domains(&mut self, domains: Arc<Domains>) {
+        self.domains = domains;
+    }
+
     /// Makes the header values of a challenge to this request, one for each algorithm, all with the same nonce.
     pub fn challenge(&mut self, now: Instant, received: Received<'_>, realm: &str, is_stale: bool) -> Vec<String> {
         let now_ms = self.since_start(now);

@@ -140,6 +140,12 @@ impl Table {
             .any(|binding| binding.connection == Some(connection))
     }
 
+    /// Says whether anything is registered over this connection.
+    pub fn has_connection(&self, now_ms: u64, connection: ConnectionId) -> bool {
+        let aors = self.connections.get(&connection);
+        aors.is_some_and(|aors| aors.iter().any(|aor| self.is_registered_on(now_ms, aor, connection)))
+    }
+
     /// Finds the binding of an AOR that was made over this flow; over UDP, from the same address.
     pub fn on_flow(&self, now_ms: u64, aor: &Aor, flow: &Flow) -> Option<&Binding> {
         self.bindings(now_ms, aor).find(|binding| binding.is_on(flow))

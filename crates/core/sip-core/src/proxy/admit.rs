@@ -49,7 +49,7 @@ impl Core {
         if is_in_dialog && context.routed.has_token && leads_somewhere {
             return self.follow_route(now, id);
         }
-        if context.routed.next.is_some() {
+        if context.routed.next.is_some() && context.routed.unknown.is_none() {
             return self.answer(now, id, &Answer::new(403).reason("Route Not Allowed"));
         }
         if let Some(answer) = self.own_answer(&context.request) {
@@ -138,6 +138,11 @@ impl Core {
         let from = context.request.from().and_then(|from| domains.aor(from.uri).ok());
         if from.as_ref() != Some(&aor) && !is_anonymous(&domains, &context.request) {
             return self.answer(now, id, &Answer::new(403).reason("From Not Allowed"));
+        }
+        if context.routed.unknown.take().is_some() {
+            // It is a name of this edge, so the value has done its work (RFC 3261 §16.4).
+            context.routed.next = None;
+            context.routed.popped += 1;
         }
         context.asserted = Asserted::Set(asserted(&aor, &display));
         let (transport, address) = (context.flow.transport, context.flow.remote);

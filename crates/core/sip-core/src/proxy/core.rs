@@ -1,6 +1,7 @@
 //! The core itself: its tables, its inputs, and the pump between transactions and contexts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,7 +12,8 @@ use super::api::{
 };
 use super::branch::BranchId;
 use super::context::{Context, ContextId};
-use super::settings::Settings;
+use super::settings::{Advertise, Settings};
+use crate::aor::Domains;
 use crate::flow::{Flow, Hop, NodeId};
 use crate::location;
 use crate::message::{Message, respond};
@@ -102,6 +104,12 @@ impl Core {
             next_id: 0,
             draining: None,
         }
+    }
+
+    /// Takes other names and addresses of this edge: the machine got another one.
+    pub fn set_own(&mut self, domains: Arc<Domains>, advertise: Vec<Advertise>) {
+        self.settings.domains = domains;
+        self.settings.advertise = advertise;
     }
 
     /// Takes a message from the network.

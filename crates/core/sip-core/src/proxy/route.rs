@@ -17,6 +17,8 @@ pub(super) struct Routed {
     pub(super) token: Option<token::Target>,
     /// Where the value behind them leads.
     pub(super) next: Option<Next>,
+    /// The host of the only value, where that is a name which may or may not mean this edge: DNS tells.
+    pub(super) unknown: Option<String>,
 }
 
 /// Where a Route leads that is not this edge's.
@@ -57,6 +59,7 @@ impl Core {
             has_token: false,
             token: None,
             next: None,
+            unknown: None,
         };
         for value in request.values(Name::Route) {
             let uri = Address::parse(value).and_then(Address::parsed_uri).and_then(Uri::sip);
@@ -64,6 +67,10 @@ impl Core {
             let is_own = token.is_some() || uri.is_some_and(|uri| self.is_own_route(uri, flow));
             if !is_own {
                 routed.next = Some(uri.and_then(|uri| self.edge_of(uri)).unwrap_or(Next::Foreign));
+                let is_only = routed.popped == 0 && request.values(Name::Route).nth(1).is_none();
+                if routed.next == Some(Next::Foreign) && is_only {
+                    routed.unknown = uri.and_then(|uri| self.unknown_host(uri, flow));
+                }
                 break;
             }
             routed.popped += 1;
@@ -71,6 +78,23 @@ impl Core {
             routed.token = token;
         }
         routed
+    }
+
+    /// Returns the host of a request's Route that may be another name of this edge, for the shell to look up. Phones set up
+    /// with the name of their outbound proxy send it (RFC 3261 §8.1.2), and no edge knows all names that DNS has for it.
+    ///
+    /// Only an authenticated phone is worth a look-up. [`Authenticated::Allowed`](super::Authenticated::Allowed) says that the
+    /// name is this edge's.
+    pub fn unknown_route(&self, flow: &Flow, request: &Message) -> Option<String> {
+        self.route(flow, request).unknown
+    }
+
+    fn unknown_host(&self, uri: SipUri<'_>, flow: &Flow) -> Option<String> {
+        let Host::Name(name) = uri.host else { return None };
+        let ports = [self.settings.public(flow.local).port(), flow.local.port()];
+        // Without a port DNS chooses it (RFC 3263 §4.2); another one is another server.
+        let may_be_here = uri.port.is_none_or(|port| ports.contains(&port));
+        may_be_here.then(|| name.to_ascii_lowercase())
     }
 
     /// Opens the token in the user part of a Record-Route value of ours.

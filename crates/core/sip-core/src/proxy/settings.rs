@@ -1,8 +1,6 @@
 //! What a proxy core is told at its start.
 
-use std::fmt;
-use std::net::{AddrParseError, IpAddr, SocketAddr};
-use std::str::FromStr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +20,8 @@ pub struct Settings {
     pub overlay: String,
     /// The served domains and own names.
     pub domains: Arc<Domains>,
-    /// Where phones reach this edge, if not at the socket's own address.
-    pub advertise: Option<Advertise>,
+    /// Where phones reach this edge, if not at the socket's own address; of each family the first counts.
+    pub advertise: Vec<Advertise>,
     /// Seals Record-Route tokens; outlives restarts.
     pub token_key: Arc<TokenKey>,
     /// Whether a trace that begins here is recorded, by its id; unset where nothing is.
@@ -90,35 +88,16 @@ impl Settings {
 
     /// Returns the address that a phone is to use for one of this edge's sockets.
     pub(super) fn public(&self, local: SocketAddr) -> SocketAddr {
-        let Some(Advertise { ip, port }) = self.advertise else {
-            return local;
-        };
-        SocketAddr::new(ip, port.unwrap_or(local.port()))
+        public(&self.advertise, local)
     }
 }
 
-/// Reads an address with or without a port: `203.0.113.5`, `203.0.113.5:5070`, `2001:db8::5`, `[2001:db8::5]:5070`.
-impl FromStr for Advertise {
-    type Err = AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, AddrParseError> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            let (ip, port) = (address.ip(), Some(address.port()));
-            return Ok(Self { ip, port });
-        }
-        Ok(Self {
-            ip: text.parse()?,
-            port: None,
-        })
-    }
-}
-
-impl fmt::Display for Advertise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
-            None => self.ip.fmt(f),
-        }
+fn public(advertised: &[Advertise], local: SocketAddr) -> SocketAddr {
+    // A phone that uses IPv6 cannot be sent to an address of IPv4, and the other way round.
+    let is_family = |advertise: &&Advertise| advertise.ip.is_ipv4() == local.ip().to_canonical().is_ipv4();
+    match advertised.iter().find(is_family) {
+        Some(Advertise { ip, port }) => SocketAddr::new(*ip, port.unwrap_or(local.port())),
+        None => local,
     }
 }
 
@@ -127,10 +106,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_advertised_address_may_have_a_port() {
-        for text in ["203.0.113.5", "203.0.113.5:5070", "2001:db8::5", "[2001:db8::5]:5070"] {
-            assert_eq!(text.parse::<Advertise>().unwrap().to_string(), text);
+    fn a_phone_is_told_an_address_of_its_family() {
+        let (v4, v6) = ("203.0.113.5".parse().unwrap(), "2001:db8::5".parse().unwrap());
+        let advertise = [(v4, Some(5070)), (v6, None)].map(|(ip, port)| Advertise { ip, port });
+        for (local, advertised, expected) in [
+            ("192.0.2.1:5060", &advertise[..], "203.0.113.5:5070"),
+            ("[2001:db8::1]:5060", &advertise, "[2001:db8::5]:5060"),
+            ("[2001:db8::1]:5060", &advertise[..1], "[2001:db8::1]:5060"),
+            ("192.0.2.1:5060", &[], "192.0.2.1:5060"),
+        ] {
+            let public = public(advertised, local.parse().unwrap());
+            assert_eq!(public.to_string(), expected);
         }
-        assert!("example.org".parse::<Advertise>().is_err());
     }
 }

@@ -13,7 +13,7 @@ use wire::{Body, Destination, Encode as _, MessageContents, ResourceId};
 
 use super::super::call::{Call, Edges};
 use super::super::folder::Folder;
-use super::super::overlay::Overlay;
+use super::super::overlay::{Overlay, Shape};
 use super::super::peer::Peer;
 use super::super::users::DOMAIN;
 use crate::supervisor::Supervisor;
@@ -45,7 +45,7 @@ async fn play() {
     telemetry::init(&options).unwrap();
     let folder = Folder::open(None).unwrap();
     let mut supervisor = Supervisor::default();
-    let overlay = Overlay::start(&folder, (IpAddr::V4(BIND), Some(3)), &mut supervisor, |_| {})
+    let overlay = Overlay::start(&folder, Shape::of(IpAddr::V4(BIND), Some(3)), &mut supervisor, |_| {})
         .await
         .unwrap();
     overlay.attached().await.unwrap();

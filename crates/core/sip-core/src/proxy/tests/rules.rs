@@ -60,6 +60,42 @@ fn a_route_that_this_edge_did_not_write_is_refused() {
 }
 
 #[test]
+fn a_route_that_is_another_name_of_this_edge_is_dropped() {
+    let routed = |route: &str| {
+        let message = Edit::new(&invite(ALICE, "carol")).set(Name::Route, route).apply();
+        let mut scene = Scene::new(1, &[ALICE, CAROL]);
+        scene.say(ALICE, &message);
+        scene.run(40);
+        (scene.heard(CAROL), scene.names(ALICE), scene.looked_up)
+    };
+    let (heard, _, looked_up) = routed("<sip:Proxy.example.net;lr>");
+    assert!(!heard[0].has(Name::Route));
+    assert_eq!(looked_up, ["proxy.example.net"]);
+    for route in [
+        "<sip:proxy.example.net:7777;lr>",
+        "<sip:proxy.example.net;lr>, <sip:elsewhere.example;lr>",
+        "<sip:198.51.100.1;lr>, <sip:proxy.example.net;lr>",
+        "<sip:203.0.113.77;lr>",
+    ] {
+        let (_, answers, looked_up) = routed(route);
+        assert_eq!((answers, looked_up.len()), (vec!["403".to_owned()], 0), "{route}");
+    }
+}
+
+#[test]
+fn no_name_is_looked_up_for_a_stranger() {
+    let bare = Edit::new(&invite(ALICE, "carol"))
+        .remove(Name::ProxyAuthorization)
+        .set(Name::Route, "<sip:proxy.example.net;lr>")
+        .apply();
+    let mut scene = Scene::new(1, &[ALICE, CAROL]);
+    scene.say(ALICE, &bare);
+    scene.run(40);
+    assert_eq!(scene.names(ALICE), ["407"]);
+    assert!(scene.looked_up.is_empty());
+}
+
+#[test]
 fn targets_outside_are_not_found() {
     for uri in ["sip:bob@elsewhere.example", "sip:example.org"] {
         assert_eq!(

@@ -18,6 +18,8 @@ use crate::token::{BindingId, TokenKey};
 use crate::transaction;
 
 pub(super) const DOMAIN: &str = "example.org";
+/// A name that DNS has for each edge.
+pub(super) const OTHER_NAME: &str = "proxy.example.net";
 /// One way through the network.
 const LATENCY: Duration = Duration::from_millis(1);
 /// How long the overlay takes to answer a look-up.
@@ -90,6 +92,8 @@ pub(super) struct Scene {
     pub(super) deaf: BTreeSet<usize>,
     pub(super) silent: Vec<NodeId>,
     pub(super) forgotten: Vec<(Aor, NodeId)>,
+    /// Hosts of Route headers that were asked for.
+    pub(super) looked_up: Vec<String>,
     pub(super) dropped: Vec<&'static str>,
     /// Requests that were told and whose answer was not.
     pub(super) open: BTreeSet<(usize, ContextId)>,
@@ -121,6 +125,7 @@ impl Scene {
             deaf: BTreeSet::new(),
             silent: Vec::new(),
             forgotten: Vec::new(),
+            looked_up: Vec::new(),
             dropped: Vec::new(),
             open: BTreeSet::new(),
             calls: Vec::new(),
@@ -265,7 +270,14 @@ impl Scene {
                 self.post(LATENCY, Delivery::ToEdge(to, edge_flow(edge, to), bytes));
             }
             Output::Authenticate { id, flow, request, .. } => {
-                let answer = self.authenticate(&flow, &request);
+                let mut answer = self.authenticate(&flow, &request);
+                let is_allowed = matches!(answer, Authenticated::Allowed { .. });
+                if let Some(host) = self.edges[edge].unknown_route(&flow, &request).filter(|_| is_allowed) {
+                    self.looked_up.push(host.clone());
+                    if host != OTHER_NAME {
+                        answer = Authenticated::Refused(Answer::new(403).reason("Route Not Allowed"));
+                    }
+                }
                 self.edges[edge].handle_authenticated(now, id, answer);
             }
             Output::Register { id, .. } => self.edges[edge].handle_registered(now, id, &Answer::new(200)),
@@ -482,7 +494,7 @@ fn core(edge: usize, life: u8) -> Core {
         home: NodeId([0xee; 16]),
         overlay: "overlay-of-thirty.example.test".into(),
         domains: Arc::new(domains),
-        advertise: None,
+        advertise: Vec::new(),
         token_key: Arc::new(TokenKey::new(&[u8::try_from(edge).unwrap(); 32])),
         seed: [life; 32],
         transactions: transaction::Settings::default(),
