@@ -194,7 +194,7 @@ fn what_is_answered_to_a_sender_nobody_knows_is_answered_once_and_forgotten() {
     let bare = |request: Message| Edit::new(&request).remove(Name::ProxyAuthorization).apply();
     let more = |method: &str, more: &str| bare(request(method, ALICE, "carol", more));
     let to_edge = |request: Message| Edit::new(&request).request_uri("sip:example.org").apply();
-    let routed = "Route: <sip:elsewhere.example;lr>\r\n";
+    let routed = "Route: <sip:203.0.113.77;lr>\r\n";
     let cases = [
         (bare(invite(ALICE, "carol")), "407"),
         (more("MESSAGE", ""), "407"),
