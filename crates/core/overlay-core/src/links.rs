@@ -2,8 +2,9 @@
 //!
 //! Two links to one node arise when both sides connect at the same moment, or when a node restarts before its old
 //! link was noticed to be dead. Both ends must keep the same one: of two links begun by different sides the one that
-//! the larger Node-ID began, of two begun by the same side the older. But an older link has to answer a Ping within
-//! a second, else the newer one replaces it.
+//! the larger Node-ID began. Of two begun by the same side that side keeps the older and closes the other; the far end,
+//! which may have seen them come in the other order, waits for that. But an older link has to answer a Ping within a
+//! second, else the newer one replaces it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ struct Contest {
     /// Which of them stays if both lead to the node.
     keep: LinkId,
     since: Instant,
+    until: Instant,
 }
 
 impl Links {
@@ -65,7 +67,7 @@ impl Links {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let contests = self.contests.values().map(|contest| contest.since + PROOF);
+        let contests = self.contests.values().map(|contest| contest.until);
         let dials = self.dials.values().map(|dial| dial.until);
         self.by_id
             .values()
@@ -171,6 +173,7 @@ impl Core {
                 new,
                 keep,
                 since: now.instant,
+                until: now.instant + PROOF,
             },
         );
         // Whichever is kept: an older one that is silent belongs to a process that is gone.
@@ -178,7 +181,7 @@ impl Core {
     }
 
     fn end_contests(&mut self, now: Now) {
-        let is_over = |contest: &Contest| contest.since + PROOF <= now.instant;
+        let is_over = |contest: &Contest| contest.until <= now.instant;
         let over: Vec<NodeId> = self
             .links
             .contests
@@ -190,10 +193,16 @@ impl Core {
             let Some(contest) = self.links.contests.remove(&peer) else {
                 continue;
             };
-            let Contest { old, new, keep, since } = contest;
+            let Contest {
+                old, new, keep, since, ..
+            } = contest;
             let is_heard = self.links.by_id.get(&old).is_some_and(|link| link.last_heard() > since);
+            let is_accepted = |id| self.links.by_id.get(id).is_some_and(|link| !link.is_initiator);
             if !is_heard {
                 self.replace(now, peer, old, new);
+            } else if is_accepted(&old) && is_accepted(&new) && now.instant < since + CHOICE {
+                let until = since + CHOICE;
+                self.links.contests.insert(peer, Contest { until, ..contest });
             } else {
                 self.links.by_peer.insert(peer, keep);
                 self.discard(now, if keep == old { new } else { old });
@@ -410,6 +419,9 @@ impl Core {
 
 /// A link whose node has another one has this long to be heard.
 const PROOF: Duration = Duration::from_secs(1);
+
+/// A node that began two links has this long to close one of them.
+const CHOICE: Duration = Duration::from_secs(5);
 
 /// How long one address may take to connect.
 const DIAL_TIME: Duration = Duration::from_secs(3);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use net::values::{at, fetch, fetched_time, owner, replicas, resource, store};
 use net::{Net, Node};
-use p2psip_overlay_core::{Membership, Reason, SessionEvent};
+use p2psip_overlay_core::{LinkId, Membership, Reason, SessionEvent};
 use wire::{Body, NodeId};
 
 /// How long a ring may take to be in order again.
@@ -283,6 +283,25 @@ fn what_a_replica_holds_is_offered_to_its_owner_over_a_new_link() {
     net.disconnect(order[0], order[2]);
     net.eventually(30, "the value at its owner", |net| {
         net.nodes[order[0]].storage.time_of(resource("a")) == Some(7)
+    });
+}
+
+/// Both ends of two links have to keep the same one, and may see them come up in another order each.
+#[test]
+fn of_two_links_that_a_node_began_the_far_end_keeps_both_until_one_is_closed() {
+    let mut net = Net::ring(2);
+    let has_accepted = |net: &Net, at: usize, from: usize| net.links_between(at, from)[0].0 % 2 == 1;
+    let (begins, accepts) = if has_accepted(&net, 0, 1) { (1, 0) } else { (0, 1) };
+    let (peer, remote) = (net.nodes[begins].id(), net.nodes[begins].address);
+    let (first, second) = (net.links_between(accepts, begins)[0], LinkId(9_999));
+    net.with(accepts, |core, now| {
+        core.handle_connected(now, second, peer, remote, false)
+    });
+    net.run(Duration::from_secs(2));
+    net.with(accepts, |core, now| {
+        core.handle_disconnected(now, first);
+        let is_linked = core.status().links.contains(&peer);
+        assert!(is_linked, "it had chosen for itself, and closed the other one");
     });
 }
 

@@ -230,14 +230,19 @@ impl Net {
         }
     }
 
+    /// The links of a node that end at another one.
+    pub fn links_between(&self, one: usize, other: usize) -> Vec<LinkId> {
+        let ends = self.nodes[one].ends.iter();
+        ends.filter(|(_, (at, _))| *at == other)
+            .map(|(link, _)| *link)
+            .collect()
+    }
+
     /// Breaks the connections between two nodes; both are told, and may connect again.
     pub fn disconnect(&mut self, one: usize, other: usize) {
-        for (index, peer) in [(one, other), (other, one)] {
-            let ends = &self.nodes[index].ends;
-            let between = ends.iter().filter(|(_, (at, _))| *at == peer);
-            let links: Vec<LinkId> = between.map(|(link, _)| *link).collect();
-            for link in links {
-                self.later(Event::Closed { at: index, link });
+        for (at, peer) in [(one, other), (other, one)] {
+            for link in self.links_between(at, peer) {
+                self.later(Event::Closed { at, link });
             }
         }
     }
