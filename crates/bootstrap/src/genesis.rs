@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use identity::issue::{
-    Authority, Class, IssueError, Serial, Subject, configuration_root, enrollment_ca, random_node_id,
+    Authority, IssueError, Profile, Serial, Subject, configuration_root, enrollment_ca, random_node_id,
 };
 use identity::{Key, KeyError, Sign as _, Signer};
 use kv::{Batch, Options};
@@ -114,7 +114,7 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
         overlay: &genesis.overlay,
         user: None,
     };
-    let certificate = root.issue(Class::ConfigurationSigner, &subject, now_ms, new_serial()?)?;
+    let certificate = root.issue(Profile::ConfigurationSigner, &subject, now_ms, new_serial()?)?;
     let signer = Signer::new(signer_key, &certificate, &[]).map_err(IssueError::from)?;
     let document = SignedDocument::sign(document, &signer);
     let record = ServiceRecord {

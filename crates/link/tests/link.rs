@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use identity::issue::{Authority, Class, Serial, Subject, enrollment_ca};
+use identity::issue::{Authority, Profile, Serial, Subject, enrollment_ca};
 use identity::{Key, Trust, Verifier};
 use p2psip_link::{Connection, Endpoint, LinkError, PeerError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -139,7 +139,7 @@ async fn a_banned_node_is_refused_from_the_next_document_on() {
 #[tokio::test]
 async fn a_certificate_for_documents_makes_no_link() {
     let overlay = Overlay::new();
-    let record = overlay.issue(Class::UserRecord, BOB, Some("bob@link.p2psip.test"));
+    let record = overlay.issue(Profile::UserRecord, BOB, Some("bob@link.p2psip.test"));
     let bob = Endpoint::new(overlay.verifier(), &[record], &overlay.key).unwrap();
     let (alice, _) = link(&overlay.endpoint(ALICE), &bob, Some(BOB)).await;
     assert!(matches!(alice, Err(LinkError::Peer { .. })), "{alice:?}");
@@ -192,7 +192,7 @@ impl Overlay {
         Arc::new(Verifier::new(self.trust()))
     }
 
-    fn issue(&self, class: Class, node_id: NodeId, user: Option<&str>) -> bytes::Bytes {
+    fn issue(&self, profile: Profile, node_id: NodeId, user: Option<&str>) -> bytes::Bytes {
         let subject = Subject {
             key: &self.key.public(),
             node_id,
@@ -200,14 +200,14 @@ impl Overlay {
             user,
         };
         self.authority
-            .issue(class, &subject, now_ms(), Serial::generate().unwrap())
+            .issue(profile, &subject, now_ms(), Serial::generate().unwrap())
             .unwrap()
             .der()
             .clone()
     }
 
     fn chain(&self, node_id: NodeId) -> Vec<bytes::Bytes> {
-        vec![self.issue(Class::Node, node_id, None)]
+        vec![self.issue(Profile::Node, node_id, None)]
     }
 
     fn endpoint(&self, node_id: NodeId) -> Endpoint {

@@ -292,9 +292,9 @@ impl Driver {
                 connection,
                 is_initiator,
             } => {
-                let (peer, remote) = (connection.peer().node_id(), connection.remote());
+                let (peer, remote) = (Arc::clone(connection.peer()), connection.remote());
                 self.network.open(link, connection);
-                self.core.handle_connected(now, link, peer, remote, is_initiator);
+                self.core.handle_connected(now, link, &peer, remote, is_initiator);
             }
             Arrival::Failed { link, reason } => self.core.handle_connect_failed(now, link, reason),
             Arrival::Bytes { link, bytes } => self.core.handle_received(now, link, &bytes),

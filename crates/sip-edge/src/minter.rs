@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::issue::{Authority, Class, IssueError, Serial, Subject};
+use identity::issue::{Authority, IssueError, Profile, Serial, Subject};
 use identity::{Key, Signer};
 use wire::NodeId;
 
@@ -58,7 +58,7 @@ impl Minter {
         };
         let certificate = self
             .delegated
-            .issue(Class::Minted, &subject, now_ms, Serial::generate()?)?;
+            .issue(Profile::Minted, &subject, now_ms, Serial::generate()?)?;
         tracing::info!(serial_of = %self.node.short(), aor_hash = %wire::ResourceId::of(aor.as_bytes()), "certificate minted");
         let issuers = [Bytes::clone(self.delegated.certificate().der())];
         let signer = Arc::new(Signer::new(self.key.clone(), &certificate, &issuers)?);

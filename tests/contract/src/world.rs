@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca, random_node_id};
+use identity::issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca, random_node_id};
 use identity::{Certificate, Key, Sign as _, Signer, Verifier};
 use overlay_config::{Document, Genesis, SignedDocument};
 use usage::user::RecordKey;
@@ -32,7 +32,7 @@ impl World {
             bootstrap_nodes: Vec::new(),
         };
         let key = Key::generate()?;
-        let certificate = issue(&root, Class::ConfigurationSigner, configuration_signer, &key, now_ms)?;
+        let certificate = issue(&root, Profile::ConfigurationSigner, configuration_signer, &key, now_ms)?;
         let signer = Signer::new(key, &certificate, &[])?;
         let document = SignedDocument::sign(Document::for_overlay(genesis), &signer);
         Ok(Self { ca, document, now_ms })
@@ -45,7 +45,7 @@ impl World {
     /// A peer that forms the ring.
     pub(crate) fn member(&self) -> anyhow::Result<overlay::Member> {
         let key = Key::generate()?;
-        let certificate = issue(&self.ca, Class::Node, random_node_id()?, &key, self.now_ms)?;
+        let certificate = issue(&self.ca, Profile::Node, random_node_id()?, &key, self.now_ms)?;
         let signer = Signer::new(key.clone(), &certificate, &[])?;
         Ok(overlay::Member {
             key,
@@ -60,8 +60,8 @@ impl World {
 
     pub(crate) fn edge(&self) -> anyhow::Result<sip_edge::Credentials> {
         let (node_id, link, delegated) = (random_node_id()?, Key::generate()?, Key::generate()?);
-        let certificate = issue(&self.ca, Class::Edge, node_id, &link, self.now_ms)?;
-        let authority = issue(&self.ca, Class::DelegatedSigner, node_id, &delegated, self.now_ms)?;
+        let certificate = issue(&self.ca, Profile::Edge, node_id, &link, self.now_ms)?;
+        let authority = issue(&self.ca, Profile::DelegatedSigner, node_id, &delegated, self.now_ms)?;
         Ok(sip_edge::Credentials {
             link: Signer::new(link, &certificate, &[])?,
             delegated: Authority::new(delegated, authority)?,
@@ -76,12 +76,18 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn issue(authority: &Authority, class: Class, node_id: NodeId, key: &Key, now_ms: u64) -> anyhow::Result<Certificate> {
+fn issue(
+    authority: &Authority,
+    profile: Profile,
+    node_id: NodeId,
+    key: &Key,
+    now_ms: u64,
+) -> anyhow::Result<Certificate> {
     let subject = Subject {
         key: &key.public(),
         node_id,
         overlay: OVERLAY,
         user: None,
     };
-    Ok(authority.issue(class, &subject, now_ms, Serial::generate()?)?)
+    Ok(authority.issue(profile, &subject, now_ms, Serial::generate()?)?)
 }

@@ -3,9 +3,13 @@
 mod attach;
 mod fault;
 mod join;
+mod liar;
 mod link;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chord::{Chord, Output, Settings, Standing};
 use wire::{ChordUpdate, NodeId};
@@ -26,6 +30,8 @@ pub struct World {
     settings: Settings,
     nodes: BTreeMap<NodeId, Node>,
     links: Links,
+    /// Nodes that may not be peers, and say that they are.
+    liars: BTreeSet<NodeId>,
     /// Whether I2 has held once; from then on it must.
     is_i2_due: bool,
     has_faults: bool,
@@ -95,6 +101,7 @@ enum Event {
     },
     Restart(NodeId),
     Faults,
+    Lie(NodeId),
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +148,7 @@ impl World {
             settings,
             nodes,
             links,
+            liars: BTreeSet::new(),
             is_i2_due: false,
             has_faults: true,
             crash_percent,
@@ -150,13 +158,15 @@ impl World {
         }
     }
 
-    /// Runs the faults for the time of the scope, then lets the ring come to rest and checks that it is right.
+    /// Runs the faults for the time of the scope, beside so many liars, then lets the ring come to rest and checks that it is
+    /// right.
     ///
     /// # Errors
     ///
     /// The first [`Failure`].
-    pub fn run(seed: u64, scope: &Scope, settings: Settings) -> Result<(), Failure> {
+    pub fn run(seed: u64, scope: &Scope, settings: Settings, liars: usize) -> Result<(), Failure> {
         let mut world = Self::new(seed, scope.peers, settings);
+        world.add_liars(liars);
         world
             .run_until(scope.duration)
             .map_err(|violation| world.failure(seed, violation))?;
@@ -231,6 +241,7 @@ impl World {
             Event::HandedOver { node, life, joining } => self.hand_over(node, life, joining),
             Event::Restart(node) => self.start(node),
             Event::Faults => self.inject(),
+            Event::Lie(liar) => self.lie(liar),
             Event::Join { .. } => {}
         }
         debug_assert!(now.instant <= self.queue.now().instant, "time only moves forward");

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use identity::issue::{Class, random_node_id};
+use identity::issue::{Profile, random_node_id};
 use identity::{Certificate, PublicKey};
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
@@ -107,7 +107,7 @@ impl Core {
             Some(_) => Err(Refused::Credential),
             None => {
                 let node_id = random_node_id()?;
-                let certificate = self.service.issue(Class::Node, (key, node_id), None, now_ms)?;
+                let certificate = self.service.issue(Profile::Node, (key, node_id), None, now_ms)?;
                 Ok(used.peer.insert(node_record(node_id, &certificate)).clone())
             }
         }
@@ -126,11 +126,11 @@ impl Core {
             None if used.edges.len() >= places => Err(Refused::Credential),
             None => {
                 let node_id = random_node_id()?;
-                let issue = |class, key| self.service.issue(class, (key, node_id), None, now_ms);
+                let issue = |profile, key| self.service.issue(profile, (key, node_id), None, now_ms);
                 let edge = EdgeRecord {
                     node_id: Octets::of(node_id.as_bytes()),
-                    link: Octets::of(issue(Class::Edge, &keys.link)?.der()),
-                    signer: Octets::of(issue(Class::DelegatedSigner, &keys.signer)?.der()),
+                    link: Octets::of(issue(Profile::Edge, &keys.link)?.der()),
+                    signer: Octets::of(issue(Profile::DelegatedSigner, &keys.signer)?.der()),
                 };
                 used.edges.push(edge.clone());
                 Ok(edge)
@@ -175,7 +175,7 @@ impl Core {
             }
             None => random_node_id()?,
         };
-        let certificate = self.service.issue(Class::Node, (&key, node_id), Some(&aor), now_ms)?;
+        let certificate = self.service.issue(Profile::Node, (&key, node_id), Some(&aor), now_ms)?;
         let record = node_record(node_id, &certificate);
         let mut batch = Batch::new();
         state::put(&mut batch, CLIENTS, &place, &record);

@@ -1,7 +1,7 @@
 //! Renewal: a node that shows its certificate gets the next one, for the same Node-ID and the same key.
 
 use ::bytes::Bytes;
-use identity::issue::{Class, renewal_due_ms};
+use identity::issue::{Profile, renewal_due_ms};
 use identity::{Certificate, PublicKey};
 use rpc::proto::bootstrap::v1 as proto;
 use wire::NodeId;
@@ -35,14 +35,14 @@ impl Core {
             now_ms,
             is_insisted_on: request.anew,
         };
-        self.renew_place(issue, place.class, (&key, node_id), place.certificate)?;
+        self.renew_place(issue, place.profile, (&key, node_id), place.certificate)?;
         let certificate = bytes(place.certificate);
         let signer = match (place.signer, request.signer.is_empty()) {
             (_, true) => Bytes::new(),
             (None, false) => return Err(Refused::NotCovered("a delegated signer")),
             (Some(signer), false) => {
                 let key = public_key("edge's signer", &request.signer)?;
-                self.renew_place(issue, Class::DelegatedSigner, (&key, node_id), signer)?;
+                self.renew_place(issue, Profile::DelegatedSigner, (&key, node_id), signer)?;
                 bytes(signer)
             }
         };
@@ -61,14 +61,14 @@ impl Core {
     fn renew_place(
         &self,
         issue: Issue,
-        class: Class,
+        profile: Profile,
         (key, node_id): (&PublicKey, NodeId),
         place: &mut Octets,
     ) -> Result<(), Refused> {
         let is_current = Certificate::from_der(&place.0)
             .is_ok_and(|present| present.public_key() == key.spki() && issue.now_ms < renewal_due_ms(&present));
         if !is_current || issue.is_insisted_on {
-            *place = Octets::of(self.service.issue(class, (key, node_id), None, issue.now_ms)?.der());
+            *place = Octets::of(self.service.issue(profile, (key, node_id), None, issue.now_ms)?.der());
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ struct Issue {
 
 /// Where a node's certificates stand.
 struct Place<'a> {
-    class: Class,
+    profile: Profile,
     certificate: &'a mut Octets,
     /// An edge's delegated signer.
     signer: Option<&'a mut Octets>,
@@ -94,14 +94,14 @@ fn place_of(used: &mut UsedRecord, node_id: NodeId) -> Option<Place<'_>> {
     let is_node = |octets: &Octets| octets.0 == node_id.as_bytes();
     match &mut used.peer {
         Some(peer) if is_node(&peer.node_id) => Some(Place {
-            class: Class::Node,
+            profile: Profile::Node,
             certificate: &mut peer.certificate,
             signer: None,
         }),
         _ => {
             let edge = used.edges.iter_mut().find(|edge| is_node(&edge.node_id))?;
             Some(Place {
-                class: Class::Edge,
+                profile: Profile::Edge,
                 certificate: &mut edge.link,
                 signer: Some(&mut edge.signer),
             })

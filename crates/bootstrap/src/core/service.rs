@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use identity::issue::{Authority, Class, Serial, Subject};
+use identity::issue::{Authority, Profile, Serial, Subject};
 use identity::{Certificate, Key, PublicKey, Signer, Verifier};
 use kv::{Batch, Store};
 use overlay_config::{Basis, SignedDocument};
@@ -97,7 +97,7 @@ impl Service {
     /// Issues a certificate for nothing but a key.
     pub(super) fn issue(
         &self,
-        class: Class,
+        profile: Profile,
         (key, node_id): (&PublicKey, NodeId),
         user: Option<&str>,
         now_ms: u64,
@@ -108,7 +108,7 @@ impl Service {
             overlay: self.overlay(),
             user,
         };
-        Ok(self.authority.issue(class, &subject, now_ms, Serial::generate()?)?)
+        Ok(self.authority.issue(profile, &subject, now_ms, Serial::generate()?)?)
     }
 
     /// Hashes a token's secret under a key of this service.
@@ -130,7 +130,7 @@ impl Service {
     /// Signs the Store of a user's record under a new certificate of (AOR, user signer).
     pub(super) fn sign(&self, now_ms: u64, aor: &str, record: &Record, storage_time: u64) -> Result<Waiting, Refused> {
         let public = self.user_key.public();
-        let leaf = self.issue(Class::UserRecord, (&public, self.user_signer), Some(aor), now_ms)?;
+        let leaf = self.issue(Profile::UserRecord, (&public, self.user_signer), Some(aor), now_ms)?;
         let signer = Signer::new(self.user_key.clone(), &leaf, &[])?;
         let transaction_id = TransactionId(u64::from_be_bytes(random_octets()?));
         let signed = usage::user::store(&signer, self.overlay(), aor, record, (storage_time, transaction_id));

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use identity::{Certificate, Key, Use};
+use identity::{Certificate, Class, Key, Use};
 use overlay_config::{Basis, SignedDocument};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, SanType};
 use rpc::proto::bootstrap::v1 as proto;
@@ -26,11 +26,12 @@ async fn peer_and_edge_get_what_their_parts_need() {
     let identity = verify(&peer.certificate, Use::Node).unwrap();
     assert_eq!(identity.node_id().as_bytes()[..], peer.node_id[..]);
     assert_eq!(identity.user, Some(format!("{}@{OVERLAY}", identity.node_id())));
-    assert!(!identity.is_edge);
+    assert_eq!(identity.class, Class::Peer);
 
     let edge = &answer.edges[0];
     let identity = verify(&edge.link, Use::Node).unwrap();
-    assert!(identity.is_edge && identity.node_id().as_bytes()[..] == edge.node_id[..]);
+    assert_eq!(identity.class, Class::Edge);
+    assert_eq!(identity.node_id().as_bytes()[..], edge.node_id[..]);
     let signer = Certificate::from_der(&edge.signer).unwrap();
     assert!(signer.is_ca() && signer.path_length() == Some(0));
     assert_eq!(signer.node_ids(), [identity.node_id()]);

@@ -8,7 +8,12 @@ use std::{
 use wire::{NodeId, Now};
 
 use crate::{
-    attach::Attaches, contact::Contact, finger::Searches, output::Output, random::Random, ring::is_between,
+    attach::Attaches,
+    contact::{Contact, Role},
+    finger::Searches,
+    output::Output,
+    random::Random,
+    ring::is_between,
     settings::Settings,
 };
 
@@ -46,7 +51,7 @@ pub struct Chord {
     pub(crate) is_alone: bool,
     /// When this node became a member.
     pub(crate) since: Instant,
-    /// Nodes with a link that is up.
+    /// Peers with a link that is up.
     pub(crate) contacts: BTreeMap<NodeId, Contact>,
     pub(crate) successors: Vec<NodeId>,
     pub(crate) predecessors: Vec<NodeId>,
@@ -147,11 +152,12 @@ impl Chord {
         Ok(())
     }
 
-    /// Takes note of a link that came up, to a peer or to a client. A link that replaces another one to the same node
-    /// is reported as down first, if the node may have forgotten us; two links of one simultaneous Attach are one.
-    pub fn handle_link_up(&mut self, now: Now, node: NodeId) {
+    /// Takes note of a link that came up. A link that replaces another one to the same node is reported as down first, if
+    /// the node may have forgotten us; two links of one simultaneous Attach are one. A client's link changes nothing:
+    /// whatever the client says over it, it is in no table, and it is told nothing.
+    pub fn handle_link_up(&mut self, now: Now, node: NodeId, role: Role) {
         self.now = now.instant;
-        if node == self.own {
+        if node == self.own || role == Role::Client && self.settings.rules.clients_stay_out {
             return;
         }
         self.contacts.insert(node, Contact::default());

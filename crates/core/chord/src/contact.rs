@@ -7,7 +7,16 @@ use crate::ring::{distance, mirror};
 /// Entries read from one list of an Update. Ours are at most half as long; a longer one is cut, not refused.
 pub(crate) const MAX_ENTRIES: usize = 32;
 
-/// One node with a link that is up.
+/// What a linked node may be to the ring, as its certificate says (docs/deviations.md D44).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may take a place.
+    Peer,
+    /// It uses the ring and takes no part in it (RFC 6940 §4.2): an edge, or a user's own node.
+    Client,
+}
+
+/// One peer with a link that is up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contact {
     /// The link does not answer at present.

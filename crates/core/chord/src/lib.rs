@@ -42,6 +42,7 @@ mod update;
 mod walk;
 
 pub use chord::{Chord, Misplaced, Standing};
+pub use contact::Role;
 pub use output::{AttachId, Output, Purpose, Target};
 pub use range::Range;
 pub use route::{Place, Route};

@@ -52,6 +52,8 @@ pub struct Rules {
     pub predecessor_is_replaced: bool,
     /// A lost successor's place stays empty until a neighbour names who stands there.
     pub fingers_stay_out: bool,
+    /// Only who may be a peer is taken for one.
+    pub clients_stay_out: bool,
 }
 
 impl Default for Rules {
@@ -61,6 +63,7 @@ impl Default for Rules {
             adoption_is_confirmed: true,
             predecessor_is_replaced: true,
             fingers_stay_out: true,
+            clients_stay_out: true,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2psip_chord::{Chord, Output, Place, Route, Settings};
+use p2psip_chord::{Chord, Output, Place, Role, Route, Settings};
 use proptest::prelude::*;
 use wire::{ChordUpdate, ChordUpdateKind, NodeId, Now, ResourceId};
 
@@ -113,7 +113,7 @@ fn check(node: &Chord) -> Result<(), TestCaseError> {
 fn feed(node: &mut Chord, now: Now, input: Input) -> Now {
     let ids = |places: Vec<u8>| places.into_iter().map(id).collect();
     match input {
-        Input::Up(peer) => node.handle_link_up(now, id(peer)),
+        Input::Up(peer) => node.handle_link_up(now, id(peer), Role::Peer),
         Input::Down(peer) => node.handle_link_down(now, id(peer)),
         Input::Suspect(peer, is_suspect) => node.handle_suspect(now, id(peer), is_suspect),
         Input::Update(peer, previous, next) => {

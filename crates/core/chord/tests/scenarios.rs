@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2psip_chord::{self as chord, AttachId, Chord, Output, Route, Settings, Target};
+use p2psip_chord::{self as chord, AttachId, Chord, Output, Role, Route, Settings, Target};
 use wire::{ChordLeave, ChordUpdate, ChordUpdateKind, NodeId, Now, ResourceId};
 
 #[test]
@@ -101,7 +101,8 @@ impl Node {
             "up" => words[1..]
                 .iter()
                 .enumerate()
-                .for_each(|(index, _)| self.chord.handle_link_up(now, place(index + 1))),
+                .for_each(|(index, _)| self.chord.handle_link_up(now, place(index + 1), Role::Peer)),
+            "client" => self.chord.handle_link_up(now, place(1), Role::Client),
             "down" => self.chord.handle_link_down(now, place(1)),
             "suspect" => self.chord.handle_suspect(now, place(1), true),
             "trust" => self.chord.handle_suspect(now, place(1), false),

@@ -2,7 +2,7 @@
 //!
 //! Two sorts of self-signed CA stand in a configuration document, told apart by their path length:
 //! a configuration root (0) and enrollment CAs (1). Everything else is issued below them by an
-//! [`Authority`] after the table [`Class`]. Dates, serial numbers, key ids and usages are set here
+//! [`Authority`] after the table [`Profile`]. Dates, serial numbers, key ids and usages are set here
 //! and never come from an applicant.
 
 mod template;
@@ -21,7 +21,7 @@ pub(crate) use template::{BACKDATED, Template};
 
 /// A sort of certificate that an authority issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum Profile {
     /// Signs configuration documents or Kinds; issued by a configuration root.
     ConfigurationSigner,
     /// A peer or a client; issued by an enrollment CA.
@@ -70,10 +70,10 @@ pub enum IssueError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The CA may not issue this sort.
-    #[error("this CA may not issue a certificate of class {class:?}: {what}")]
+    #[error("this CA may not issue a certificate of profile {profile:?}: {what}")]
     WrongAuthority {
         /// The sort that was asked for.
-        class: Class,
+        profile: Profile,
         /// What does not fit.
         what: &'static str,
     },
@@ -140,27 +140,32 @@ impl Authority {
     /// Issues a certificate; it never outlives the CA.
     ///
     /// # Errors
-    /// When this CA may not issue that class, or a name cannot stand in a certificate.
+    /// When this CA may not issue that profile, or a name cannot stand in a certificate.
     pub fn issue(
         &self,
-        class: Class,
+        profile: Profile,
         subject: &Subject<'_>,
         now_ms: u64,
         serial: Serial,
     ) -> Result<Certificate, IssueError> {
-        self.check(class, subject)?;
-        self.sign(&self.template(class, subject, now_ms)?, subject.key, serial)
+        self.check(profile, subject)?;
+        self.sign(&self.template(profile, subject, now_ms)?, subject.key, serial)
     }
 
-    /// What the table says about a class.
-    pub(crate) fn template(&self, class: Class, subject: &Subject<'_>, now_ms: u64) -> Result<Template, IssueError> {
+    /// What the table says about a profile.
+    pub(crate) fn template(
+        &self,
+        profile: Profile,
+        subject: &Subject<'_>,
+        now_ms: u64,
+    ) -> Result<Template, IssueError> {
         let mut template = Template::leaf(subject.node_id, subject.overlay);
-        match class {
-            Class::DelegatedSigner => template.make_authority(CONFIGURATION_ROOT),
+        match profile {
+            Profile::DelegatedSigner => template.make_authority(CONFIGURATION_ROOT),
             _ => template.users.push(user_of(subject)?),
         }
-        template.purposes = purposes(class);
-        template.valid_for(now_ms, life(class), &self.certificate);
+        template.purposes = purposes(profile);
+        template.valid_for(now_ms, life(profile), &self.certificate);
         Ok(template)
     }
 
@@ -196,20 +201,20 @@ impl Authority {
         Ok(Certificate::from_der(certificate.der())?)
     }
 
-    /// Each class has its issuer: a certificate from another would be void at every verifier.
-    fn check(&self, class: Class, subject: &Subject<'_>) -> Result<(), IssueError> {
-        let refuse = |what| Err(IssueError::WrongAuthority { class, what });
+    /// Each profile has its issuer: a certificate from another would be void at every verifier.
+    fn check(&self, profile: Profile, subject: &Subject<'_>) -> Result<(), IssueError> {
+        let refuse = |what| Err(IssueError::WrongAuthority { profile, what });
         let own = &self.certificate;
-        match class {
-            Class::ConfigurationSigner
+        match profile {
+            Profile::ConfigurationSigner
                 if own.path_length() != Some(u32::from(CONFIGURATION_ROOT)) || !own.uris().is_empty() =>
             {
                 refuse("it is not a configuration root")
             }
-            Class::Minted if own.path_length() != Some(0) || own.node_ids() != [subject.node_id] => {
+            Profile::Minted if own.path_length() != Some(0) || own.node_ids() != [subject.node_id] => {
                 refuse("it is not the delegated signer of that node")
             }
-            Class::Node | Class::Edge | Class::DelegatedSigner | Class::UserRecord
+            Profile::Node | Profile::Edge | Profile::DelegatedSigner | Profile::UserRecord
                 if own.path_length() != Some(u32::from(ENROLLMENT_CA)) =>
             {
                 refuse("it is not an enrollment CA")
@@ -303,30 +308,30 @@ fn user_of(subject: &Subject<'_>) -> Result<String, IssueError> {
     }
 }
 
-fn purposes(class: Class) -> Vec<rcgen::ExtendedKeyUsagePurpose> {
+fn purposes(profile: Profile) -> Vec<rcgen::ExtendedKeyUsagePurpose> {
     use rcgen::ExtendedKeyUsagePurpose as Purpose;
-    match class {
-        Class::ConfigurationSigner | Class::Node => Vec::new(),
+    match profile {
+        Profile::ConfigurationSigner | Profile::Node => Vec::new(),
         // id-kp-sipDomain (RFC 5924) marks an edge: it may act for the SIP domain.
-        Class::Edge => vec![
+        Profile::Edge => vec![
             Purpose::ServerAuth,
             Purpose::ClientAuth,
             Purpose::Other(SIP_DOMAIN.to_vec()),
         ],
         // Every TLS library that checks purposes along a chain refuses id-kp-documentSigning (RFC 9336).
-        Class::DelegatedSigner | Class::Minted | Class::UserRecord => {
+        Profile::DelegatedSigner | Profile::Minted | Profile::UserRecord => {
             vec![Purpose::Other(DOCUMENT_SIGNING.to_vec())]
         }
     }
 }
 
 /// How long a certificate lives, counted from its issue.
-fn life(class: Class) -> Duration {
-    match class {
-        Class::ConfigurationSigner => days(365),
-        Class::Node | Class::Edge | Class::UserRecord => days(90),
-        Class::DelegatedSigner => days(30),
-        Class::Minted => days(10),
+fn life(profile: Profile) -> Duration {
+    match profile {
+        Profile::ConfigurationSigner => days(365),
+        Profile::Node | Profile::Edge | Profile::UserRecord => days(90),
+        Profile::DelegatedSigner => days(30),
+        Profile::Minted => days(10),
     }
 }
 

@@ -9,6 +9,7 @@
 mod cache;
 mod certificate;
 mod chain;
+mod class;
 mod error;
 pub mod issue;
 mod key;
@@ -22,6 +23,7 @@ mod trust;
 mod verifier;
 
 pub use certificate::{Certificate, CertificateError};
+pub use class::Class;
 pub use error::Error;
 pub use key::{Key, KeyError, PublicKey};
 pub use name::{DomainPattern, DomainPatternError, Domains, ReloadUri, user_and_domain};

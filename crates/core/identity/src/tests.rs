@@ -2,6 +2,7 @@
 
 mod cache;
 mod certificates;
+mod classes;
 mod signatures;
 mod sorts;
 mod world;

@@ -12,6 +12,7 @@ use wire::{NodeId, SignerIdentity};
 use crate::cache::Cache;
 use crate::certificate::Certificate;
 use crate::chain::{self, Anchors, Chain};
+use crate::class::Class;
 use crate::error::Error;
 use crate::rules;
 use crate::trust::Trust;
@@ -37,8 +38,8 @@ pub struct Identity {
     pub user: Option<String>,
     /// The node whose delegated signer issued it.
     pub delegated_by: Option<NodeId>,
-    /// Tells whether it is an edge's link certificate, which may act for the SIP domain.
-    pub is_edge: bool,
+    /// What it may be to the overlay.
+    pub class: Class,
     /// The earliest end of validity in the chain: links close and values die by then.
     pub until_ms: u64,
     /// The leaf.
@@ -334,7 +335,7 @@ fn identify(chain: &Chain, trust: &Trust) -> Identity {
         node_ids: chain.leaf.node_ids().to_vec(),
         user: chain.leaf.user().map(str::to_owned),
         delegated_by: rules::delegating_node(chain, trust),
-        is_edge: chain.leaf.is_edge() && chain.issuers.is_empty(),
+        class: Class::of(chain, trust),
         until_ms,
         certificate: chain.leaf.clone(),
         chain: travelling.map(|certificate| certificate.der().clone()).collect(),

@@ -30,7 +30,7 @@ impl Core {
     pub(crate) fn join_asked(&mut self, now: Now, asked: Asked, join: &JoinReq) {
         let joining = asked.signer;
         // RFC 6940 §6.4.2.1: the signer joins, and says so over the link bound to its Node-ID.
-        if join.joining_peer_id != joining || !asked.is_direct || !asked.is_node {
+        if join.joining_peer_id != joining || !asked.is_of_linked_peer() {
             return self.refuse(
                 now,
                 asked,

@@ -2,7 +2,7 @@
 
 use tracing::debug;
 
-use identity::{Identity, Use, bucket, verify_message};
+use identity::{Class, Identity, Use, bucket, verify_message};
 use wire::{Body, Destination, ErrorCode, ErrorResponse, Message, MessageCode, NodeId, Now};
 
 use crate::api::Refusal;
@@ -92,17 +92,20 @@ impl Core {
         }
     }
 
-    // RFC 6940 §6.3.4: an answer from a node is signed by it; one for a resource by a node at least as close to it as
+    // RFC 6940 §6.3.4: an answer from a node is signed by it; one for a resource by a peer at least as close to it as
     // any that this one knows to be alive.
     fn may_answer(&self, transaction: &Transaction, identity: &Identity) -> bool {
+        let is_peer = identity.class == Class::Peer;
         // What is asked is just whether somebody of another ring answers for the own place (RFC 6940 §10.7.4.4).
         if matches!(transaction.purpose, Purpose::ProbeRing(_)) {
-            return true;
+            return is_peer;
         }
         match transaction.target() {
             Some(Destination::Node(node)) if *node == NodeId::WILDCARD => true,
             Some(Destination::Node(node)) => identity.is_node(node),
-            Some(Destination::Resource(resource)) => self.chord.is_plausible_responder(identity.node_id(), *resource),
+            Some(Destination::Resource(resource)) => {
+                is_peer && self.chord.is_plausible_responder(identity.node_id(), *resource)
+            }
             Some(Destination::Opaque(_) | Destination::Compact(_) | Destination::Other { .. }) | None => false,
         }
     }

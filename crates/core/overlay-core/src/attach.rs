@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use chord::{AttachId, Target};
+use identity::Class;
 use tracing::info;
 use wire::{
     AddressPort, AttachAns, AttachReq, Body, CandidateType, Destination, ErrorCode, IceCandidate, NodeId, Now,
@@ -183,7 +184,7 @@ impl Core {
 
     pub(crate) fn attach_asked(&mut self, now: Now, asked: Asked, attach: &AttachReq) {
         let node = asked.signer;
-        if node == self.own() || !asked.is_node {
+        if node == self.own() || asked.class == Class::Signer {
             return self.refuse(now, asked, ErrorCode::InvalidMessage, "no node to attach to");
         }
         self.memory.attaches_at(node, &attach.candidates);

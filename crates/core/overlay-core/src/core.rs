@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chord::Chord;
+use identity::Identity;
 use overlay_config::SignedDocument;
 use wire::{NodeId, Now};
 
@@ -129,17 +130,25 @@ impl Core {
         }
     }
 
-    /// A connection is up; `peer` is the Node-ID that its certificate proved.
+    /// A connection is up; `peer` is whom the certificate of the far end stands for.
     #[allow(
         clippy::too_many_arguments,
         reason = "the facts about a connection, each of another type"
     )]
-    pub fn handle_connected(&mut self, now: Now, link: LinkId, peer: NodeId, remote: SocketAddr, is_initiator: bool) {
+    pub fn handle_connected(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        peer: &Identity,
+        remote: SocketAddr,
+        is_initiator: bool,
+    ) {
         self.link_connected(
             now,
             link,
             End {
-                peer,
+                peer: peer.node_id(),
+                class: peer.class,
                 remote,
                 is_initiator,
             },

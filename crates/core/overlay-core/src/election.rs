@@ -72,7 +72,7 @@ impl Election {
 }
 
 impl Core {
-    /// Tells all linked nodes that are no peers that this one waits for the ring.
+    /// Tells all linked nodes that are not joined that this one waits for the ring.
     pub(crate) fn announce_waiting(&mut self, now: Now) {
         let others: Vec<NodeId> = self.links.peers().filter(|node| !self.chord.is_peer(*node)).collect();
         for node in others {
@@ -82,7 +82,7 @@ impl Core {
 
     // docs/deviations.md D40: said by a Ping, in an extension that may be ignored.
     pub(crate) fn announce_waiting_to(&mut self, now: Now, node: NodeId) {
-        if self.memory.former().is_none() || !self.session.is_usable() {
+        if self.memory.former().is_none() || !self.session.is_usable() || !self.links.is_peer(node) {
             return;
         }
         let waiting = MessageExtension {

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use identity::Class;
 
 use wire::framing::{DATA_HEADER, Decoder, FramingError};
 use wire::{Decode, Encode, FramedMessage, NodeId, Packet};
@@ -61,6 +62,7 @@ impl Carried {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End {
     pub(crate) peer: NodeId,
+    pub(crate) class: Class,
     pub(crate) remote: SocketAddr,
     /// Whether this node began the connection.
     pub(crate) is_initiator: bool,
@@ -92,6 +94,8 @@ pub(crate) enum Alarm {
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) peer: NodeId,
+    /// What the certificate of the far end entitles to.
+    pub(crate) class: Class,
     pub(crate) remote: SocketAddr,
     pub(crate) is_initiator: bool,
     decoder: Decoder,
@@ -125,12 +129,14 @@ impl Link {
     pub(crate) fn new(now: Instant, id: LinkId, end: End, longest: usize) -> Self {
         let End {
             peer,
+            class,
             remote,
             is_initiator,
         } = end;
         Self {
             id,
             peer,
+            class,
             remote,
             is_initiator,
             decoder: Decoder::new(longest),
@@ -392,6 +398,7 @@ mod tests {
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 6084));
         let end = End {
             peer: NodeId::new([1; 16]),
+            class: Class::Peer,
             remote,
             is_initiator: true,
         };

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use chord::Role;
+use identity::Class;
 use tracing::{debug, info, warn};
 use wire::{Decode, ErrorCode, NodeId, Now, Packet};
 
@@ -56,6 +58,11 @@ impl Links {
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> {
         self.by_peer.keys().copied()
+    }
+
+    /// Whether there is a link to this node, whose certificate lets it be a peer.
+    pub(crate) fn is_peer(&self, node: NodeId) -> bool {
+        self.to(node).is_some_and(|link| link.class == Class::Peer)
     }
 
     pub(crate) fn largest_load(&self) -> usize {
@@ -119,6 +126,7 @@ impl Core {
             peer,
             remote,
             is_initiator,
+            ..
         } = end;
         let dial = self.links.dials.remove(&id);
         let is_unwanted = peer == self.own()
@@ -150,7 +158,12 @@ impl Core {
     fn link_up(&mut self, now: Now, peer: NodeId, id: LinkId) {
         self.links.by_peer.insert(peer, id);
         debug!(node_id = %peer.short(), link_id = id.0, "link up");
-        self.chord.handle_link_up(now, peer);
+        let role = if self.links.is_peer(peer) {
+            Role::Peer
+        } else {
+            Role::Client
+        };
+        self.chord.handle_link_up(now, peer, role);
         self.attach_link_up(now, peer);
         self.join_link_up(now, peer);
         self.outputs.push_back(Output::Changed);

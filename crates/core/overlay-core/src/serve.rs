@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tracing::debug;
 
-use identity::{Error, Identity, Use, bucket, verify_message};
+use identity::{Class, Error, Use, bucket, verify_message};
 use wire::{
     Body, CONFIGURATION_ANY, ConfigUpdateReq, Decode, Destination, Encode, ErrorCode, ErrorResponse, ForwardingOption,
     Fragment, Message, MessageCode, MessageContents, NodeId, Now, Packet, SecurityBlock, TraceContext, TransactionId,
@@ -26,8 +26,8 @@ pub(crate) struct Asked {
     pub(crate) signer: NodeId,
     /// The certificate that signed it.
     pub(crate) leaf: Bytes,
-    /// Whether that certificate may speak as a node, not only store values.
-    pub(crate) is_node: bool,
+    /// What that certificate entitles to; who can but store values is no node.
+    pub(crate) class: Class,
     /// Whether it came straight from its signer, over a link bound to that Node-ID.
     pub(crate) is_direct: bool,
     /// The entry of the destination list that brought it here.
@@ -37,6 +37,14 @@ pub(crate) struct Asked {
     return_path: ReturnPath,
     max_response_length: usize,
     options: Vec<ForwardingOption>,
+}
+
+impl Asked {
+    /// Whether a peer says this of itself, over its own link: what changes the ring counts only then.
+    // RFC 6940 §6.4.2.3 speaks of adjacencies; docs/deviations.md D44 of peers.
+    pub(crate) fn is_of_linked_peer(&self) -> bool {
+        self.is_direct && self.class == Class::Peer
+    }
 }
 
 /// An answer whose body is encoded.
@@ -103,7 +111,7 @@ impl Core {
             return Ok(Verified {
                 signer: self.own(),
                 leaf,
-                is_node: true,
+                class: Class::Peer,
             });
         }
         let verify = |use_| {
@@ -119,17 +127,15 @@ impl Core {
                 use_,
             )
         };
-        let verified = |identity: &Identity, is_node| Verified {
+        let identity = match verify(Use::Node) {
+            Err(_) if message.contents.code == MessageCode::STORE_REQ => verify(Use::UserNodeStore),
+            result => result,
+        }?;
+        Ok(Verified {
             signer: identity.node_id(),
             leaf: identity.certificate.der().clone(),
-            is_node,
-        };
-        match verify(Use::Node) {
-            Err(_) if message.contents.code == MessageCode::STORE_REQ => {
-                verify(Use::UserNodeStore).map(|identity| verified(&identity, false))
-            }
-            result => result.map(|identity| verified(&identity, true)),
-        }
+            class: identity.class,
+        })
     }
 
     fn asked(&self, message: &Message, verified: Verified, from: Option<NodeId>) -> Option<Asked> {
@@ -148,7 +154,7 @@ impl Core {
             code: message.contents.code,
             signer: verified.signer,
             leaf: verified.leaf,
-            is_node: verified.is_node,
+            class: verified.class,
             is_direct: header.via_list.is_empty() && from == Some(verified.signer),
             destination: header.destination_list.last()?.clone(),
             trace: None,
@@ -175,7 +181,7 @@ impl Core {
         let unverified = Verified {
             signer: origin,
             leaf: Bytes::new(),
-            is_node: false,
+            class: Class::Client,
         };
         let asked = self.asked(message, unverified, from)?;
         // The answer is verified on its way back, even if that way is short.
@@ -417,7 +423,7 @@ fn way_back(message: &Message, from: NodeId) -> Vec<Destination> {
 struct Verified {
     signer: NodeId,
     leaf: Bytes,
-    is_node: bool,
+    class: Class,
 }
 
 /// Requests that change something: a repetition gets the first answer again (RFC 6940 §6.2.1).

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use identity::Class;
 use tracing::debug;
 
 use wire::{Body, Decode, Encode, ErrorCode, MessageCode, NodeId, Now, ResourceId, StoreAns, StoreReq};
@@ -81,7 +82,7 @@ impl Core {
             certificates,
         } = waiting;
         let from = asked.signer;
-        let is_peer = asked.is_node && self.chord.is_peer(from);
+        let is_peer = asked.class == Class::Peer && self.chord.is_peer(from);
         let is_ours = self.chord.is_responsible(resource) || self.is_joining_for(resource);
         if !is_peer || !(is_ours || self.chord.owner_of(resource) == Some(from)) {
             return self.refuse(now, asked, ErrorCode::Forbidden, "not the owner of the resource");

@@ -72,9 +72,13 @@ impl Core {
         update: &ChordUpdate,
         extensions: &[MessageExtension],
     ) {
-        // RFC 6940 §6.4.2.3 speaks of adjacencies: the state of a peer is believed from its own link only.
-        if !asked.is_direct || !asked.is_node {
-            return self.refuse(now, asked, ErrorCode::Forbidden, "Update not over a link of its sender");
+        if !asked.is_of_linked_peer() {
+            return self.refuse(
+                now,
+                asked,
+                ErrorCode::Forbidden,
+                "Update not of a peer over its own link",
+            );
         }
         let from = asked.signer;
         self.answer(now, asked, &UpdateAns::default().into());
@@ -89,7 +93,7 @@ impl Core {
 
     pub(crate) fn leave_asked(&mut self, now: Now, asked: Asked, leave: &LeaveReq) {
         // RFC 6940 §6.4.2.2: the signer leaves, and says so over the link bound to its Node-ID.
-        if leave.leaving_peer_id != asked.signer || !asked.is_direct || !asked.is_node {
+        if leave.leaving_peer_id != asked.signer || !asked.is_of_linked_peer() {
             return self.refuse(
                 now,
                 asked,
@@ -104,6 +108,8 @@ impl Core {
 
     pub(crate) fn route_query_asked(&mut self, now: Now, asked: Asked, query: &RouteQueryReq) {
         let next = match &query.destination {
+            // RFC 6940 §6.1.2: a client too is reached directly by who is connected to it.
+            Destination::Node(node) if self.links.to(*node).is_some() => Route::Next(*node),
             Destination::Node(node) => self.chord.route(Place::Node(*node), &[]),
             Destination::Resource(resource) => self.chord.route(Place::Resource(*resource), &[]),
             Destination::Opaque(_) | Destination::Compact(_) | Destination::Other { .. } => Route::None,
@@ -143,7 +149,7 @@ impl Core {
 
     pub(crate) fn ping_asked(&mut self, now: Now, asked: Asked, extensions: &[MessageExtension]) {
         let is_waiting = |extension: &MessageExtension| extension.kind == MessageExtension::WAITING_FOR_RING;
-        let waiting = Some(asked.signer).filter(|_| asked.is_direct && asked.is_node);
+        let waiting = asked.is_of_linked_peer().then_some(asked.signer);
         // RFC 6940 §6.5.3.2: a random number, and the time in milliseconds.
         let answer = PingAns {
             response_id: self.random.next_u64(),

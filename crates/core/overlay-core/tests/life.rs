@@ -292,15 +292,15 @@ fn of_two_links_that_a_node_began_the_far_end_keeps_both_until_one_is_closed() {
     let mut net = Net::ring(2);
     let has_accepted = |net: &Net, at: usize, from: usize| net.links_between(at, from)[0].0 % 2 == 1;
     let (begins, accepts) = if has_accepted(&net, 0, 1) { (1, 0) } else { (0, 1) };
-    let (peer, remote) = (net.nodes[begins].id(), net.nodes[begins].address);
+    let (peer, remote) = (net.nodes[begins].identity.clone(), net.nodes[begins].address);
     let (first, second) = (net.links_between(accepts, begins)[0], LinkId(9_999));
     net.with(accepts, |core, now| {
-        core.handle_connected(now, second, peer, remote, false)
+        core.handle_connected(now, second, &peer, remote, false)
     });
     net.run(Duration::from_secs(2));
     net.with(accepts, |core, now| {
         core.handle_disconnected(now, first);
-        let is_linked = core.status().links.contains(&peer);
+        let is_linked = core.status().links.contains(&peer.node_id());
         assert!(is_linked, "it had chosen for itself, and closed the other one");
     });
 }

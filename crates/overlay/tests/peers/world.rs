@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca};
+use identity::issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca};
 use identity::{Key, Sign as _, Signer, Trust};
 use overlay_config::{BootstrapNode, Document, Genesis, SignedDocument};
 use wire::{NodeId, ResourceId};
@@ -36,7 +36,7 @@ impl World {
             user: None,
         };
         let leaf = root
-            .issue(Class::ConfigurationSigner, &subject, now_ms(), serial(3))
+            .issue(Profile::ConfigurationSigner, &subject, now_ms(), serial(3))
             .expect("a signer");
         let document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
@@ -80,12 +80,12 @@ impl World {
 
     /// Who writes users' records.
     pub fn user_signer(&self) -> Arc<Signer> {
-        self.issue(Class::UserRecord, "user signer").0
+        self.issue(Profile::UserRecord, "user signer").0
     }
 
     /// A peer's key with its certificate chain.
     pub fn member(&self, name: &str) -> (Arc<Signer>, Vec<Bytes>, Key) {
-        self.issue(Class::Node, name)
+        self.issue(Profile::Node, name)
     }
 
     /// The same peer's next certificate, for the same key.
@@ -97,19 +97,19 @@ impl World {
             overlay: OVERLAY,
             user: None,
         };
-        let leaf = self.ca.issue(Class::Node, &subject, now_ms(), serial(4));
+        let leaf = self.ca.issue(Profile::Node, &subject, now_ms(), serial(4));
         Signer::new(key, &leaf.expect("a certificate"), &[]).expect("its own key")
     }
 
     /// An edge's link key with its certificate chain.
     pub fn edge(&self, name: &str) -> Arc<Signer> {
-        self.issue(Class::Edge, name).0
+        self.issue(Profile::Edge, name).0
     }
 
-    fn issue(&self, class: Class, name: &str) -> (Arc<Signer>, Vec<Bytes>, Key) {
+    fn issue(&self, profile: Profile, name: &str) -> (Arc<Signer>, Vec<Bytes>, Key) {
         let node_id = node_id(name);
         let own = Key::ed25519_from_seed([node_id.as_bytes()[0]; 32]);
-        let user = (class == Class::UserRecord).then_some("alice@dev.p2psip.test");
+        let user = (profile == Profile::UserRecord).then_some("alice@dev.p2psip.test");
         let subject = Subject {
             key: &own.public(),
             node_id,
@@ -118,7 +118,7 @@ impl World {
         };
         let leaf = self
             .ca
-            .issue(class, &subject, now_ms(), serial(node_id.as_bytes()[1]))
+            .issue(profile, &subject, now_ms(), serial(node_id.as_bytes()[1]))
             .expect("a certificate");
         let signer = Signer::new(own.clone(), &leaf, &[]).expect("its own key");
         (Arc::new(signer), vec![leaf.der().clone()], own)

@@ -152,7 +152,7 @@ mod tests {
     use std::path::Path;
 
     use identity::Key;
-    use identity::issue::{Class, Serial, Subject, enrollment_ca};
+    use identity::issue::{Profile, Serial, Subject, enrollment_ca};
 
     use super::super::files;
     use super::*;
@@ -171,7 +171,7 @@ mod tests {
             overlay: "a.test",
             user: None,
         };
-        let certificate = authority.issue(Class::Edge, &subject, NOW, serial).unwrap();
+        let certificate = authority.issue(Profile::Edge, &subject, NOW, serial).unwrap();
         let write = |name: &str, octets: &[u8]| std::fs::write(folder.path().join(name), octets).unwrap();
         std::fs::create_dir(folder.path().join("peer1")).unwrap();
         write("ca.der", authority.certificate().der());

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use identity::Class;
 use link::LinkError;
 use runtime::warn_seldom;
 use sip_core::flow::{self, FlowKind, Hop};
@@ -149,7 +150,8 @@ impl Driver {
     pub(super) fn handle_connected(&mut self, now: Now, connection: link::Connection, is_dialer: bool) {
         let peer = Arc::clone(connection.peer());
         let node = node_of(peer.node_id());
-        let kind = if peer.is_edge {
+        let is_edge = peer.class == Class::Edge;
+        let kind = if is_edge {
             FlowKind::Edge(node)
         } else {
             let users = peer.user.iter().map(|user| Arc::from(user.as_str())).collect();
@@ -158,7 +160,7 @@ impl Driver {
         let Some(id) = self.hub.add_node(connection, kind) else {
             return;
         };
-        if !peer.is_edge {
+        if !is_edge {
             return;
         }
         tracing::debug!(edge = %peer.node_id().short(), is_dialer, "connected with an edge");

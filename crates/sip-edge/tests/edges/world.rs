@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca, random_node_id};
+use identity::issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca, random_node_id};
 use identity::{Certificate, Key, Signer};
 use overlay_config::{Document, Genesis, SignedDocument};
 use p2psip_sip_edge::{Config, Credentials, Server};
@@ -40,7 +40,7 @@ impl World {
         let (signer_id, writer) = (random_node_id().unwrap(), random_node_id().unwrap());
         let signer = signer(
             &root,
-            Class::ConfigurationSigner,
+            Profile::ConfigurationSigner,
             signer_id,
             Some("config@overlay.example.org"),
             now_ms,
@@ -114,7 +114,7 @@ impl World {
         let record = key
             .seal(DOMAIN, ResourceId::of(aor.as_bytes()), public, &secret, [3; 12])
             .unwrap();
-        let signer = signer(&self.ca, Class::UserRecord, self.writer, Some(&aor), self.now_ms);
+        let signer = signer(&self.ca, Profile::UserRecord, self.writer, Some(&aor), self.now_ms);
         let signed = usage::user::store(
             &signer,
             DOMAIN,
@@ -128,9 +128,15 @@ impl World {
     pub(crate) fn credentials(&self) -> Credentials {
         let node = random_node_id().unwrap();
         let delegated = Key::generate().unwrap();
-        let certificate = issue(&self.ca, Class::DelegatedSigner, node, None, (&delegated, self.now_ms));
+        let certificate = issue(
+            &self.ca,
+            Profile::DelegatedSigner,
+            node,
+            None,
+            (&delegated, self.now_ms),
+        );
         Credentials {
-            link: signer(&self.ca, Class::Edge, node, None, self.now_ms),
+            link: signer(&self.ca, Profile::Edge, node, None, self.now_ms),
             delegated: Authority::new(delegated, certificate).unwrap(),
             values: Key::generate().unwrap(),
             record_keys: vec![self.record_key.clone()],
@@ -182,7 +188,7 @@ impl World {
 
 fn issue(
     authority: &Authority,
-    class: Class,
+    profile: Profile,
     node_id: NodeId,
     user: Option<&str>,
     (key, now_ms): (&Key, u64),
@@ -194,13 +200,13 @@ fn issue(
         user,
     };
     authority
-        .issue(class, &subject, now_ms, Serial::generate().unwrap())
+        .issue(profile, &subject, now_ms, Serial::generate().unwrap())
         .unwrap()
 }
 
-fn signer(authority: &Authority, class: Class, node_id: NodeId, user: Option<&str>, now_ms: u64) -> Signer {
+fn signer(authority: &Authority, profile: Profile, node_id: NodeId, user: Option<&str>, now_ms: u64) -> Signer {
     let key = Key::generate().unwrap();
-    let certificate = issue(authority, class, node_id, user, (&key, now_ms));
+    let certificate = issue(authority, profile, node_id, user, (&key, now_ms));
     Signer::new(key, &certificate, &[]).unwrap()
 }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use identity::{
-    Key, Signer, Verifier,
-    issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca},
+    Identity, Key, Signer, Use, Verifier,
+    issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca},
 };
 use overlay_config::{AccessPolicy, Document, Genesis, KindDefinition, SignedDocument};
 use wire::{DataModel, KindId, NodeId, ResourceId};
@@ -33,6 +33,8 @@ pub struct Credentials {
 pub struct Peer {
     /// Its Node-ID.
     pub node_id: NodeId,
+    /// What others see of it over a link.
+    pub identity: Arc<Identity>,
     /// Signs its messages.
     pub signer: Arc<Signer>,
     /// Where it listens.
@@ -58,7 +60,7 @@ impl Credentials {
             user: None,
         };
         let leaf = root
-            .issue(Class::ConfigurationSigner, &subject, EPOCH_MS, serial(0, 2))
+            .issue(Profile::ConfigurationSigner, &subject, EPOCH_MS, serial(0, 2))
             .expect(OWN);
         let mut document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
@@ -119,12 +121,14 @@ impl Credentials {
         };
         let leaf = self
             .ca
-            .issue(Class::Node, &subject, EPOCH_MS, serial(1, index))
+            .issue(Profile::Node, &subject, EPOCH_MS, serial(1, index))
             .expect(OWN);
+        let identity = self.verifier.verify(leaf.der(), &[], EPOCH_MS, Use::Node).expect(OWN);
         let signer = Arc::new(Signer::new(own, &leaf, &[]).expect(OWN));
         let host = Ipv4Addr::from_bits(0x0a00_0001 + u32::try_from(index).unwrap_or(0));
         Peer {
             node_id,
+            identity,
             signer,
             address: SocketAddr::from((host, 6084)),
             edge: self::node_id("edge", index),
@@ -141,7 +145,7 @@ impl Credentials {
         };
         let certificate = self
             .ca
-            .issue(Class::DelegatedSigner, &subject, EPOCH_MS, serial(2, index))
+            .issue(Profile::DelegatedSigner, &subject, EPOCH_MS, serial(2, index))
             .expect(OWN);
         let authority = Authority::new(delegated, certificate.clone()).expect(OWN);
         let own = key(3 + user, index);
@@ -152,7 +156,7 @@ impl Credentials {
             user: Some(&user_name),
         };
         let leaf = authority
-            .issue(Class::Minted, &subject, EPOCH_MS, serial(3 + user, index))
+            .issue(Profile::Minted, &subject, EPOCH_MS, serial(3 + user, index))
             .expect(OWN);
         Signer::new(own, &leaf, &[certificate.der().clone()]).expect(OWN)
     }

@@ -1,11 +1,6 @@
 //! One peer: two cores that crash alone, a session between them, and a disk.
 
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use overlay_core::{LinkId, Membership, SessionEvent};
 use storage_core::{Command, CommandId};
@@ -69,10 +64,8 @@ impl World<'_> {
             .is_some_and(|state| state.overlay_life == life && state.overlay.is_some())
     }
 
-    pub(super) fn address_of(&self, host: NodeId) -> SocketAddr {
-        self.hosts
-            .get(&host)
-            .map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |state| state.peer.address)
+    pub(super) fn peer_of(&self, host: NodeId) -> Option<Peer> {
+        self.hosts.get(&host).map(|state| state.peer.clone())
     }
 
     pub(super) fn start_overlay(&mut self, host: NodeId) {

@@ -186,10 +186,11 @@ impl World<'_> {
         ]);
         self.network.wires.insert(id, Wire { ends, is_cut: false });
         self.queue.at(opens, Event::Opened { wire: id });
-        let remote = self.address_of(initiator.0);
-        self.with_overlay(acceptor.0, |core| {
-            core.handle_connected(now, acceptor.2, initiator.0, remote, false)
-        });
+        if let Some(peer) = self.peer_of(initiator.0) {
+            self.with_overlay(acceptor.0, |core| {
+                core.handle_connected(now, acceptor.2, &peer.identity, peer.address, false)
+            });
+        }
     }
 
     pub(super) fn opened(&mut self, wire: WireId) {
@@ -206,9 +207,10 @@ impl World<'_> {
         };
         end.is_open = true;
         let (host, life, link) = (end.host, end.life, end.link);
-        let remote = self.address_of(acceptor);
-        if self.is_overlay_alive(host, life) {
-            self.with_overlay(host, |core| core.handle_connected(now, link, acceptor, remote, true));
+        if let Some(peer) = self.peer_of(acceptor).filter(|_| self.is_overlay_alive(host, life)) {
+            self.with_overlay(host, |core| {
+                core.handle_connected(now, link, &peer.identity, peer.address, true)
+            });
         }
     }
 

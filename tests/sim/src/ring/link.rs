@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use chord::Role;
 use wire::NodeId;
 
 use super::{Event, Message, World};
@@ -58,7 +59,9 @@ impl Links {
 impl World {
     /// Makes a link between two live nodes, unless there is one.
     pub(super) fn connect(&mut self, a: NodeId, b: NodeId) -> bool {
-        let lives = |node: &NodeId| self.nodes.get(node).is_some_and(|state| state.chord.is_some());
+        let lives = |node: &NodeId| {
+            self.liars.contains(node) || self.nodes.get(node).is_some_and(|state| state.chord.is_some())
+        };
         if !lives(&a) || !lives(&b) {
             return false;
         }
@@ -79,8 +82,15 @@ impl World {
             let peer = if node == a { b } else { a };
             self.with(node, |chord| chord.handle_link_down(now, peer));
         }
-        self.with(a, |chord| chord.handle_link_up(now, b));
-        self.with(b, |chord| chord.handle_link_up(now, a));
+        let [role_of_a, role_of_b] = [a, b].map(|node| {
+            if self.liars.contains(&node) {
+                Role::Client
+            } else {
+                Role::Peer
+            }
+        });
+        self.with(a, |chord| chord.handle_link_up(now, b, role_of_b));
+        self.with(b, |chord| chord.handle_link_up(now, a, role_of_a));
         true
     }
 

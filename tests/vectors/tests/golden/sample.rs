@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use identity::{
     Key, Sign, Signer, Trust, Verifier,
-    issue::{self, Authority, Class, Serial, Subject},
+    issue::{self, Authority, Profile, Serial, Subject},
 };
 use wire::{
     AddressPort, AppAttachAns, AppAttachReq, ArrayRange, AttachAns, AttachReq, Body, CandidateType, ChordLeave,
@@ -64,7 +64,7 @@ impl Signers {
                 user,
             };
             let certificate = ca
-                .issue(Class::Node, &subject, NOW_MS, Serial::new([seed; 9]))
+                .issue(Profile::Node, &subject, NOW_MS, Serial::new([seed; 9]))
                 .expect("a certificate");
             Signer::new(key, &certificate, &[]).expect("its key")
         };

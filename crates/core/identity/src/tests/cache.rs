@@ -5,13 +5,13 @@ use rcgen::{DnType, KeyIdMethod};
 use wire::{NodeId, SignerIdentity, hex};
 
 use super::world::{DAY, NOW, SERIAL, World, edge, key, leaf_key, subject};
-use crate::issue::{Authority, Class, enrollment_ca};
+use crate::issue::{Authority, Profile, enrollment_ca};
 use crate::{Certificate, DomainPattern, Domains, Error, Trust, Use};
 
 #[test]
 fn remembered_chain_is_judged_by_time_use_and_document() {
     let world = World::new();
-    let minted = world.issue(Class::Minted);
+    let minted = world.issue(Profile::Minted);
     let verifier = world.verifier();
     let identity = named(&minted);
     // Without the bucket the certificate can only come from the cache.
@@ -64,7 +64,7 @@ fn new_document_brings_a_new_ca() {
     let verifier = world.verifier();
     let successor = enrollment_ca(&key(50), NOW, SERIAL).unwrap();
     let node = successor
-        .issue(Class::Node, &subject(&leaf_key().public(), edge()), NOW, SERIAL)
+        .issue(Profile::Node, &subject(&leaf_key().public(), edge()), NOW, SERIAL)
         .unwrap();
     assert!(matches!(
         verifier.verify(node.der(), &[], NOW, Use::Node),
@@ -80,7 +80,7 @@ fn new_document_brings_a_new_ca() {
 fn renewed_ca_of_the_same_key_takes_over() {
     let world = World::new();
     let verifier = world.verifier();
-    let (minted, node) = (world.issue(Class::Minted), world.issue(Class::Node));
+    let (minted, node) = (world.issue(Profile::Minted), world.issue(Profile::Node));
     verifier
         .verify(minted.der(), &world.bucket(), NOW, Use::UserNodeStore)
         .unwrap();
@@ -100,7 +100,7 @@ fn renewed_ca_of_the_same_key_takes_over() {
 #[test]
 fn decoys_do_not_hide_the_signer() {
     let world = World::new();
-    let minted = world.issue(Class::Minted);
+    let minted = world.issue(Profile::Minted);
     // Sixty other edges' signers, then two impostors of the right name and key id, then the signer.
     let mut bucket: Vec<Bytes> = (0..60u8).map(|seed| other_signer(&world, seed)).collect();
     bucket.push(impostor(&world, 200));
@@ -111,7 +111,7 @@ fn decoys_do_not_hide_the_signer() {
     // A signer that was good before is tried before any number of impostors.
     let another = world
         .signer
-        .issue(Class::Minted, &subject(&key(101).public(), edge()), NOW, SERIAL)
+        .issue(Profile::Minted, &subject(&key(101).public(), edge()), NOW, SERIAL)
         .unwrap();
     let mut bucket: Vec<Bytes> = (201..221u8).map(|seed| impostor(&world, seed)).collect();
     bucket.extend(world.bucket());
@@ -132,7 +132,7 @@ fn impostor_of_a_remembered_signer_is_refused() {
     let verifier = world.verifier();
     verifier
         .verify(
-            world.issue(Class::Minted).der(),
+            world.issue(Profile::Minted).der(),
             &world.bucket(),
             NOW,
             Use::UserNodeStore,
@@ -141,7 +141,7 @@ fn impostor_of_a_remembered_signer_is_refused() {
     // Signed with a key that is not the signer's, in the signer's name.
     let fake = Authority::new(key(200), Certificate::from_bytes(impostor(&world, 200)).unwrap()).unwrap();
     let leaf = fake
-        .sign(&world.template(Class::Minted), &key(102).public(), SERIAL)
+        .sign(&world.template(Profile::Minted), &key(102).public(), SERIAL)
         .unwrap();
     for bucket in [
         world.bucket(),
@@ -158,14 +158,14 @@ fn remembered_signer_is_judged_again_for_each_leaf() {
     let verifier = world.verifier();
     verifier
         .verify(
-            world.issue(Class::Minted).der(),
+            world.issue(Profile::Minted).der(),
             &world.bucket(),
             NOW,
             Use::UserNodeStore,
         )
         .unwrap();
     let mint = |edit: fn(&mut crate::issue::Template)| {
-        let mut template = world.template(Class::Minted);
+        let mut template = world.template(Profile::Minted);
         edit(&mut template);
         let leaf = world.signer.sign(&template, &key(103).public(), SERIAL).unwrap();
         verifier
@@ -176,7 +176,7 @@ fn remembered_signer_is_judged_again_for_each_leaf() {
     let elsewhere = mint(|template| template.uris[0].node_id = NodeId::from([1; 16]));
     assert!(matches!(elsewhere, Err(Error::Delegation { .. })), "{elsewhere:?}");
     // After the signer's end, a leaf that claims to live longer is void.
-    let mut template = world.template(Class::Minted);
+    let mut template = world.template(Profile::Minted);
     template.not_after_ms = NOW + 60 * DAY;
     let leaf = world.signer.sign(&template, &key(104).public(), SERIAL).unwrap();
     assert!(
@@ -198,7 +198,7 @@ fn other_signer(world: &World, seed: u8) -> Bytes {
     let key = key(120 + seed).public();
     world
         .ca
-        .issue(Class::DelegatedSigner, &subject(&key, node_id), NOW, SERIAL)
+        .issue(Profile::DelegatedSigner, &subject(&key, node_id), NOW, SERIAL)
         .unwrap()
         .der()
         .clone()
@@ -209,7 +209,7 @@ fn impostor(world: &World, seed: u8) -> Bytes {
     let real = key(4).public().key_id();
     let template = world
         .ca
-        .template(Class::DelegatedSigner, &subject(&key(seed).public(), edge()), NOW)
+        .template(Profile::DelegatedSigner, &subject(&key(seed).public(), edge()), NOW)
         .unwrap();
     let mut parameters = template.parameters(&key(seed).public(), SERIAL).unwrap();
     parameters.distinguished_name = rcgen::DistinguishedName::new();

@@ -5,8 +5,8 @@ use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use wire::NodeId;
 
 use super::world::{DAY, NOW, OVERLAY, SERIAL, World, edge, key, leaf_key, subject};
-use crate::issue::{Authority, Class, Subject, Template, self_signed};
-use crate::{Certificate, CertificateError, Error, Key, PublicKey, ReloadUri, Use, Verifier};
+use crate::issue::{Authority, Profile, Subject, Template, self_signed};
+use crate::{Certificate, CertificateError, Class, Error, Key, PublicKey, ReloadUri, Use, Verifier};
 
 type Edit = fn(&mut Template);
 
@@ -172,26 +172,26 @@ const ROOT_FAULTS: &[(&str, Edit, &str)] = &[
 const USES: [Use; 3] = [Use::Node, Use::UserNodeStore, Use::Config];
 
 /// Classes of leaves with the uses that they are good for.
-const LEAVES: [(Class, &[Use]); 5] = [
-    (Class::ConfigurationSigner, &[Use::Config]),
-    (Class::Node, &[Use::Node, Use::UserNodeStore]),
-    (Class::Edge, &[Use::Node, Use::UserNodeStore]),
-    (Class::Minted, &[Use::UserNodeStore]),
-    (Class::UserRecord, &[Use::UserNodeStore]),
+const LEAVES: [(Profile, &[Use]); 5] = [
+    (Profile::ConfigurationSigner, &[Use::Config]),
+    (Profile::Node, &[Use::Node, Use::UserNodeStore]),
+    (Profile::Edge, &[Use::Node, Use::UserNodeStore]),
+    (Profile::Minted, &[Use::UserNodeStore]),
+    (Profile::UserRecord, &[Use::UserNodeStore]),
 ];
 
 #[test]
 fn each_leaf_is_good_for_its_uses_only() {
     let world = World::new();
-    for (class, good) in LEAVES {
-        let leaf = world.issue(class);
+    for (profile, good) in LEAVES {
+        let leaf = world.issue(profile);
         for use_ in USES {
             // A fresh verifier each time: nothing remembered.
             let outcome = world.verifier().verify(leaf.der(), &world.bucket(), NOW, use_);
             assert_eq!(
                 outcome.is_ok(),
                 good.contains(&use_),
-                "{class:?} for {use_:?}: {outcome:?}"
+                "{profile:?} for {use_:?}: {outcome:?}"
             );
         }
     }
@@ -200,7 +200,7 @@ fn each_leaf_is_good_for_its_uses_only() {
 #[test]
 fn identity_says_who_it_is() {
     let world = World::new();
-    let minted = world.issue(Class::Minted);
+    let minted = world.issue(Profile::Minted);
     let identity = world
         .verifier()
         .verify(minted.der(), &world.bucket(), NOW, Use::UserNodeStore)
@@ -208,35 +208,27 @@ fn identity_says_who_it_is() {
     assert_eq!(identity.node_ids, [edge()]);
     assert_eq!(identity.user.as_deref(), Some("alice@overlay.example.org"));
     assert_eq!(identity.delegated_by, Some(edge()));
-    assert!(!identity.is_edge);
+    assert_eq!(identity.class, Class::Signer);
     assert_eq!(identity.until_ms, NOW + 10 * DAY);
     assert_eq!(
         identity.chain,
         [minted.der().clone(), world.signer.certificate().der().clone()]
     );
-    let link = world.issue(Class::Edge);
+    let link = world.issue(Profile::Edge);
     let identity = world.verifier().verify(link.der(), &[], NOW, Use::Node).unwrap();
-    assert!(identity.is_edge);
+    assert_eq!(identity.class, Class::Edge);
     assert_eq!((identity.delegated_by, identity.until_ms), (None, NOW + 90 * DAY));
-    let node = world.issue(Class::Node);
-    assert!(
-        !world
-            .verifier()
-            .verify(node.der(), &[], NOW, Use::Node)
-            .unwrap()
-            .is_edge
-    );
 }
 
 #[test]
 fn every_wrong_leaf_is_refused() {
     let world = World::new();
-    for (class, good) in LEAVES {
+    for (profile, good) in LEAVES {
         for (fault, edit, expected) in LEAF_FAULTS {
-            let mut template = world.template(class);
+            let mut template = world.template(profile);
             edit(&mut template);
             let leaf = world
-                .issuer(class)
+                .issuer(profile)
                 .sign(&template, &leaf_key().public(), SERIAL)
                 .unwrap();
             refused(
@@ -245,7 +237,7 @@ fn every_wrong_leaf_is_refused() {
                 &world.bucket(),
                 good[0],
                 expected,
-                &format!("{class:?}: {fault}"),
+                &format!("{profile:?}: {fault}"),
             );
         }
     }
@@ -254,13 +246,13 @@ fn every_wrong_leaf_is_refused() {
 #[test]
 fn every_leaf_of_a_wrong_issuer_is_refused() {
     let world = World::new();
-    for (class, good) in LEAVES {
-        let template = world.template(class);
-        let right = world.issuer(class);
+    for (profile, good) in LEAVES {
+        let template = world.template(profile);
+        let right = world.issuer(profile);
         for issuer in [&world.root, &world.ca, &world.signer, &world.stranger] {
             // Minted certificates and those of user records have the same form; the one names the
             // signer's own node only, the other what the enrollment CA chose.
-            let has_form = matches!(class, Class::Minted | Class::UserRecord)
+            let has_form = matches!(profile, Profile::Minted | Profile::UserRecord)
                 && [&world.ca, &world.signer]
                     .iter()
                     .any(|known| known.certificate() == issuer.certificate());
@@ -268,7 +260,7 @@ fn every_leaf_of_a_wrong_issuer_is_refused() {
                 continue;
             }
             let leaf = issuer.sign(&template, &leaf_key().public(), SERIAL).unwrap();
-            let what = format!("{class:?} issued by {:?}", issuer.certificate());
+            let what = format!("{profile:?} issued by {:?}", issuer.certificate());
             refused(&world.verifier(), &leaf, &world.bucket(), good[0], "", &what);
         }
     }
@@ -277,20 +269,20 @@ fn every_leaf_of_a_wrong_issuer_is_refused() {
 #[test]
 fn every_wrong_purpose_of_a_leaf_is_refused() {
     let world = World::new();
-    let document_signing = world.template(Class::Minted).purposes;
-    let sip_domain = vec![world.template(Class::Edge).purposes[2].clone()];
-    for (class, use_) in [
-        (Class::ConfigurationSigner, Use::Config),
-        (Class::Node, Use::Node),
-        (Class::Edge, Use::Node),
+    let document_signing = world.template(Profile::Minted).purposes;
+    let sip_domain = vec![world.template(Profile::Edge).purposes[2].clone()];
+    for (profile, use_) in [
+        (Profile::ConfigurationSigner, Use::Config),
+        (Profile::Node, Use::Node),
+        (Profile::Edge, Use::Node),
     ] {
         for purposes in [&document_signing, &sip_domain] {
             let template = Template {
                 purposes: purposes.clone(),
-                ..world.template(class)
+                ..world.template(profile)
             };
             let leaf = world
-                .issuer(class)
+                .issuer(profile)
                 .sign(&template, &leaf_key().public(), SERIAL)
                 .unwrap();
             refused(
@@ -299,7 +291,7 @@ fn every_wrong_purpose_of_a_leaf_is_refused() {
                 &[],
                 use_,
                 "extended key usage",
-                &format!("{class:?}"),
+                &format!("{profile:?}"),
             );
         }
     }
@@ -309,7 +301,7 @@ fn every_wrong_purpose_of_a_leaf_is_refused() {
 fn every_wrong_minted_certificate_is_refused() {
     let world = World::new();
     for (fault, edit, expected) in MINTED_FAULTS {
-        let mut template = world.template(Class::Minted);
+        let mut template = world.template(Profile::Minted);
         edit(&mut template);
         let leaf = world.signer.sign(&template, &leaf_key().public(), SERIAL).unwrap();
         refused(
@@ -328,9 +320,9 @@ fn every_wrong_delegated_signer_is_refused() {
     let world = World::new();
     let right = world
         .ca
-        .template(Class::DelegatedSigner, &subject(&key(4).public(), edge()), NOW)
+        .template(Profile::DelegatedSigner, &subject(&key(4).public(), edge()), NOW)
         .unwrap();
-    let minted = world.template(Class::Minted);
+    let minted = world.template(Profile::Minted);
     for (fault, edit, expected) in SIGNER_FAULTS {
         let mut template = right.clone();
         edit(&mut template);
@@ -362,23 +354,25 @@ fn every_wrong_delegated_signer_is_refused() {
 
 #[test]
 fn every_wrong_root_is_refused() {
-    for (class, good) in [(Class::ConfigurationSigner, Use::Config), (Class::Node, Use::Node)] {
+    for (profile, good) in [(Profile::ConfigurationSigner, Use::Config), (Profile::Node, Use::Node)] {
         for (fault, edit, expected) in ROOT_FAULTS {
             let mut world = World::new();
             let mut template = Template::default();
-            template.make_authority(if class == Class::Node { 1 } else { 0 });
+            template.make_authority(if profile == Profile::Node { 1 } else { 0 });
             template.set_dates(NOW, std::time::Duration::from_secs(3600));
             edit(&mut template);
             let root = self_signed(&key(9), &template, SERIAL).unwrap();
             world.trust.anchors = vec![root.certificate().clone()];
-            let leaf = root.sign(&world.template(class), &leaf_key().public(), SERIAL).unwrap();
+            let leaf = root
+                .sign(&world.template(profile), &leaf_key().public(), SERIAL)
+                .unwrap();
             refused(
                 &world.verifier(),
                 &leaf,
                 &[],
                 good,
                 expected,
-                &format!("{class:?} under a root with {fault}"),
+                &format!("{profile:?} under a root with {fault}"),
             );
         }
     }
@@ -394,7 +388,7 @@ fn root_that_another_issued_is_refused() {
     world.trust.anchors = vec![issued.clone()];
     let authority = Authority::new(key(9), issued).unwrap();
     let leaf = authority
-        .sign(&world.template(Class::Node), &leaf_key().public(), SERIAL)
+        .sign(&world.template(Profile::Node), &leaf_key().public(), SERIAL)
         .unwrap();
     refused(
         &world.verifier(),
@@ -410,9 +404,9 @@ fn root_that_another_issued_is_refused() {
 fn document_without_our_namespace_allows_any_chain_but_no_delegated_signer() {
     let mut world = World::new();
     world.trust.private_namespace = false;
-    let node = world.issue(Class::Node);
+    let node = world.issue(Profile::Node);
     assert!(world.verifier().verify(node.der(), &[], NOW, Use::Config).is_ok());
-    let minted = world.issue(Class::Minted);
+    let minted = world.issue(Profile::Minted);
     refused(
         &world.verifier(),
         &minted,
@@ -438,7 +432,7 @@ fn document_without_our_namespace_allows_any_chain_but_no_delegated_signer() {
         bucket.insert(0, certificate.der().clone());
         let authority = Authority::new(key(20 + depth), certificate).unwrap();
         let leaf = authority
-            .sign(&world.template(Class::Node), &leaf_key().public(), SERIAL)
+            .sign(&world.template(Profile::Node), &leaf_key().public(), SERIAL)
             .unwrap();
         let outcome = world.verifier().verify(leaf.der(), &bucket, NOW, Use::Node);
         assert_eq!(outcome.is_ok(), good, "depth {depth}: {outcome:?}");
@@ -449,7 +443,7 @@ fn document_without_our_namespace_allows_any_chain_but_no_delegated_signer() {
 #[test]
 fn bytes_after_a_certificate_are_refused() {
     let world = World::new();
-    let mut der = world.issue(Class::Node).der().to_vec();
+    let mut der = world.issue(Profile::Node).der().to_vec();
     der.push(0);
     let error = world.verifier().verify(&der, &[], NOW, Use::Node).unwrap_err();
     assert_eq!(error, Error::Certificate(CertificateError::TrailingBytes { count: 1 }));
@@ -464,23 +458,28 @@ fn bytes_after_a_certificate_are_refused() {
 fn authorities_issue_their_classes_only() {
     let world = World::new();
     let key = leaf_key().public();
-    let classes = [
-        Class::ConfigurationSigner,
-        Class::Node,
-        Class::Edge,
-        Class::DelegatedSigner,
-        Class::Minted,
-        Class::UserRecord,
+    let profiles = [
+        Profile::ConfigurationSigner,
+        Profile::Node,
+        Profile::Edge,
+        Profile::DelegatedSigner,
+        Profile::Minted,
+        Profile::UserRecord,
     ];
-    for class in classes {
+    for profile in profiles {
         for authority in [&world.root, &world.ca, &world.signer] {
-            let is_right = authority.certificate() == world.issuer(class).certificate();
-            let outcome = authority.issue(class, &subject(&key, edge()), NOW, SERIAL);
-            assert_eq!(outcome.is_ok(), is_right, "{class:?} by {:?}", authority.certificate());
+            let is_right = authority.certificate() == world.issuer(profile).certificate();
+            let outcome = authority.issue(profile, &subject(&key, edge()), NOW, SERIAL);
+            assert_eq!(
+                outcome.is_ok(),
+                is_right,
+                "{profile:?} by {:?}",
+                authority.certificate()
+            );
         }
     }
     let other = subject(&key, NodeId::from([1; 16]));
-    assert!(world.signer.issue(Class::Minted, &other, NOW, SERIAL).is_err());
+    assert!(world.signer.issue(Profile::Minted, &other, NOW, SERIAL).is_err());
     assert!(
         world
             .ca
@@ -502,7 +501,7 @@ fn minted_certificate_never_outlives_its_signer() {
     let late = NOW + 25 * DAY;
     let leaf = world
         .signer
-        .issue(Class::Minted, &subject(&key, edge()), late, SERIAL)
+        .issue(Profile::Minted, &subject(&key, edge()), late, SERIAL)
         .unwrap();
     assert_eq!(leaf.not_after_ms(), NOW + 30 * DAY);
     assert_eq!(leaf.not_before_ms(), late - 49 * 3600 * 1000);
@@ -511,7 +510,7 @@ fn minted_certificate_never_outlives_its_signer() {
 #[test]
 fn certificates_have_the_sizes_and_names_of_the_profile() {
     let world = World::new();
-    let (ca, node) = (world.ca.certificate(), world.issue(Class::Node));
+    let (ca, node) = (world.ca.certificate(), world.issue(Profile::Node));
     assert!(
         ca.is_named_issuer_of(ca)
             && ca.is_named_issuer_of(&node)
@@ -523,19 +522,19 @@ fn certificates_have_the_sizes_and_names_of_the_profile() {
     }
     .issue(&world);
     assert_eq!(node.user(), Some(format!("{}@{OVERLAY}", edge()).as_str()));
-    for class in [
-        Class::Node,
-        Class::Minted,
-        Class::UserRecord,
-        Class::DelegatedSigner,
-        Class::Edge,
+    for profile in [
+        Profile::Node,
+        Profile::Minted,
+        Profile::UserRecord,
+        Profile::DelegatedSigner,
+        Profile::Edge,
     ] {
         let p256 = Key::generate().unwrap().public();
         let leaf = world
-            .issuer(class)
-            .issue(class, &subject(&p256, edge()), NOW, SERIAL)
+            .issuer(profile)
+            .issue(profile, &subject(&p256, edge()), NOW, SERIAL)
             .unwrap();
-        assert!(leaf.der().len() < 560, "{class:?} has {} bytes", leaf.der().len());
+        assert!(leaf.der().len() < 560, "{profile:?} has {} bytes", leaf.der().len());
     }
 }
 
@@ -557,9 +556,9 @@ fn request_grants_nothing_but_its_key() {
     let key = PublicKey::from_request(request.der()).unwrap();
     let leaf = world
         .ca
-        .issue(Class::Node, &subject(&key, edge()), NOW, SERIAL)
+        .issue(Profile::Node, &subject(&key, edge()), NOW, SERIAL)
         .unwrap();
-    assert_eq!(leaf, world.issue(Class::Node));
+    assert_eq!(leaf, world.issue(Profile::Node));
     assert!(!leaf.is_ca());
     assert_eq!(leaf.node_ids(), [edge()]);
     assert!(leaf.purposes().is_none());
@@ -590,6 +589,6 @@ fn subject_of(key: &PublicKey) -> Subject<'_> {
 
 impl Subject<'_> {
     fn issue(&self, world: &World) -> Certificate {
-        world.ca.issue(Class::Node, self, NOW, SERIAL).unwrap()
+        world.ca.issue(Profile::Node, self, NOW, SERIAL).unwrap()
     }
 }

@@ -9,7 +9,7 @@ use wire::{
 };
 
 use super::world::{NOW, OVERLAY, SERIAL, World, edge, key, leaf_key, subject};
-use crate::issue::Class;
+use crate::issue::Profile;
 use crate::{
     Certificate, Error, Key, PublicKey, ReloadUri, Sign, Signer, Use, Verifier, sign_blob, sign_message, sign_value,
     verify_blob, verify_message, verify_value,
@@ -21,10 +21,10 @@ const CONTENTS: &[u8] = b"contents";
 #[test]
 fn message_signature_covers_what_the_rfc_says() {
     let world = World::new();
-    let signer = world.signer_of(Class::Node, leaf_key());
+    let signer = world.signer_of(Profile::Node, leaf_key());
     let block = sign_message(&signer, OVERLAY, TRANSACTION, CONTENTS);
     // overlay || transaction_id || contents || SignerIdentity, by hand.
-    let hash = signer_hash(&world.issue(Class::Node));
+    let hash = signer_hash(&world.issue(Profile::Node));
     let input = [
         &[0x9a, 0xa3, 0x2b, 0x8d, 1, 2, 3, 4, 5, 6, 7, 8][..],
         CONTENTS,
@@ -36,7 +36,7 @@ fn message_signature_covers_what_the_rfc_says() {
     assert_eq!(block.signature.algorithm, SignatureAndHash::ED25519);
     assert_eq!(
         block.certificates,
-        [GenericCertificate::x509(world.issue(Class::Node).der().clone())]
+        [GenericCertificate::x509(world.issue(Profile::Node).der().clone())]
     );
 }
 
@@ -44,7 +44,7 @@ fn message_signature_covers_what_the_rfc_says() {
 fn message_signature_of_each_algorithm_verifies() {
     let world = World::new();
     for key in [leaf_key(), Key::generate().unwrap()] {
-        let signer = world.signer_of(Class::Node, key);
+        let signer = world.signer_of(Profile::Node, key);
         let block = sign_message(&signer, OVERLAY, TRANSACTION, CONTENTS);
         assert_eq!(
             verify(&world.verifier(), TRANSACTION, CONTENTS, &block).unwrap(),
@@ -56,7 +56,7 @@ fn message_signature_of_each_algorithm_verifies() {
     let public = PublicKey::from_spki(&rcgen::PublicKeyData::subject_public_key_info(&rsa)).unwrap();
     let leaf = world
         .ca
-        .issue(Class::Node, &subject(&public, edge()), NOW, SERIAL)
+        .issue(Profile::Node, &subject(&public, edge()), NOW, SERIAL)
         .unwrap();
     let identity = SignerIdentity::CertHash {
         hash_alg: 4,
@@ -86,7 +86,7 @@ fn message_signature_of_each_algorithm_verifies() {
 #[test]
 fn changed_message_is_refused() {
     let world = World::new();
-    let signer = world.signer_of(Class::Node, leaf_key());
+    let signer = world.signer_of(Profile::Node, leaf_key());
     let good = sign_message(&signer, OVERLAY, TRANSACTION, CONTENTS);
     let verifier = world.verifier();
     assert!(verify(&verifier, TRANSACTION, CONTENTS, &good).is_ok());
@@ -172,7 +172,7 @@ fn changed_message_is_refused() {
 #[test]
 fn certificate_with_several_nodes_names_the_one_that_signs() {
     let world = World::new();
-    let mut template = world.template(Class::Node);
+    let mut template = world.template(Profile::Node);
     let second = NodeId::from([2; 16]);
     template.uris.push(ReloadUri {
         node_id: second,
@@ -202,7 +202,7 @@ fn certificate_with_several_nodes_names_the_one_that_signs() {
 #[test]
 fn value_signature_covers_its_place_but_not_the_array_index() {
     let world = World::new();
-    let signer = world.signer_of(Class::Minted, leaf_key());
+    let signer = world.signer_of(Profile::Minted, leaf_key());
     let (resource, kind) = (ResourceId::of(b"alice@overlay.example.org"), KindId::SIP_REGISTRATION);
     let value = StoredDataValue::Array {
         index: StoredDataValue::APPEND,
@@ -271,13 +271,13 @@ fn value_signature_covers_its_place_but_not_the_array_index() {
 #[test]
 fn value_signature_has_the_resource_without_its_length() {
     let world = World::new();
-    let signer = world.signer_of(Class::Node, leaf_key());
+    let signer = world.signer_of(Profile::Node, leaf_key());
     let value = StoredDataValue::Dictionary {
         key: Bytes::from_static(b"k"),
         value: DataValue::none(),
     };
     let signature = sign_value(&signer, ResourceId::from([9; 16]), KindId(1), 2, &value);
-    let hash = signer_hash(&world.issue(Class::Node));
+    let hash = signer_hash(&world.issue(Profile::Node));
     let input = [
         &[9; 16][..],
         &[0, 0, 0, 1],
@@ -293,13 +293,13 @@ fn value_signature_has_the_resource_without_its_length() {
 fn only_configuration_signers_sign_documents() {
     let world = World::new();
     let verifier = world.verifier();
-    let block = sign_blob(&world.signer_of(Class::ConfigurationSigner, leaf_key()), b"document");
+    let block = sign_blob(&world.signer_of(Profile::ConfigurationSigner, leaf_key()), b"document");
     assert!(verify_blob(&verifier, b"document", &block, NOW).is_ok());
     assert_eq!(
         verify_blob(&verifier, b"documenT", &block, NOW).unwrap_err(),
         Error::BadSignature
     );
-    let block = sign_blob(&world.signer_of(Class::Node, leaf_key()), b"document");
+    let block = sign_blob(&world.signer_of(Profile::Node, leaf_key()), b"document");
     assert!(matches!(
         verify_blob(&verifier, b"document", &block, NOW),
         Err(Error::Shape { .. })
@@ -309,7 +309,7 @@ fn only_configuration_signers_sign_documents() {
 #[test]
 fn signer_needs_its_own_certificate() {
     let world = World::new();
-    assert!(Signer::new(key(1), &world.issue(Class::Node), &[]).is_err());
+    assert!(Signer::new(key(1), &world.issue(Profile::Node), &[]).is_err());
     assert!(Signer::new(key(2), world.ca.certificate(), &[]).is_err());
 }
 
@@ -318,14 +318,14 @@ proptest! {
     fn hostile_certificates_never_panic(at in any::<u16>(), byte in any::<u8>(), cut in any::<u16>()) {
         let world = World::new();
         let verifier = world.verifier();
-        for der in [world.issue(Class::Minted).der(), world.signer.certificate().der()] {
+        for der in [world.issue(Profile::Minted).der(), world.signer.certificate().der()] {
             let mut der = der.to_vec();
             let place = usize::from(at) % der.len();
             der[place] = byte;
             der.truncate(der.len().saturating_sub(usize::from(cut % 64)));
             let bucket = [Bytes::from(der.clone())];
             let _ = verifier.verify(&der, &world.bucket(), NOW, Use::UserNodeStore);
-            let _ = verifier.verify(world.issue(Class::Minted).der(), &bucket, NOW, Use::UserNodeStore);
+            let _ = verifier.verify(world.issue(Profile::Minted).der(), &bucket, NOW, Use::UserNodeStore);
             let _ = PublicKey::from_request(&der);
         }
     }

@@ -1,7 +1,7 @@
 //! Certificates as they look to people.
 
 use super::world::{DAY, NOW, OVERLAY, SERIAL, World, edge, key, leaf_key};
-use crate::issue::{Class, Subject, Template, self_signed};
+use crate::issue::{Profile, Subject, Template, self_signed};
 use crate::{Certificate, Sort};
 
 #[test]
@@ -13,25 +13,25 @@ fn every_sort_is_told_by_what_is_in_it() {
         overlay: OVERLAY,
         user: None,
     };
-    let peer = world.ca.issue(Class::Node, &own_name, NOW, SERIAL).unwrap();
+    let peer = world.ca.issue(Profile::Node, &own_name, NOW, SERIAL).unwrap();
     let server = world.ca.issue_server(&leaf_key().public(), &[OVERLAY], NOW, SERIAL);
     let (root, ca) = (world.root.certificate().clone(), world.ca.certificate().clone());
     let signer = world.signer.certificate().clone();
     let cases: [(Certificate, &Certificate, Sort); 10] = [
         (root.clone(), &root, Sort::ConfigurationRoot),
         (
-            world.issue(Class::ConfigurationSigner),
+            world.issue(Profile::ConfigurationSigner),
             &root,
             Sort::ConfigurationSigner,
         ),
         (ca.clone(), &ca, Sort::EnrollmentCa),
         (server.unwrap(), &ca, Sort::EnrollmentServer),
         (peer, &ca, Sort::Peer),
-        (world.issue(Class::Node), &ca, Sort::Client),
-        (world.issue(Class::Edge), &ca, Sort::EdgeLink),
+        (world.issue(Profile::Node), &ca, Sort::Client),
+        (world.issue(Profile::Edge), &ca, Sort::EdgeLink),
         (signer.clone(), &ca, Sort::DelegatedSigner),
-        (world.issue(Class::Minted), &signer, Sort::Minted),
-        (world.issue(Class::UserRecord), &ca, Sort::UserRecord),
+        (world.issue(Profile::Minted), &signer, Sort::Minted),
+        (world.issue(Profile::UserRecord), &ca, Sort::UserRecord),
     ];
     for (certificate, issuer, expected) in cases {
         assert_eq!(Sort::of(&certificate, Some(issuer)), Some(expected));
@@ -41,12 +41,15 @@ fn every_sort_is_told_by_what_is_in_it() {
 #[test]
 fn without_the_issuer_a_signer_of_values_stays_unknown() {
     let world = World::new();
-    for class in [Class::Minted, Class::UserRecord] {
-        assert_eq!(Sort::of(&world.issue(class), None), None);
+    for profile in [Profile::Minted, Profile::UserRecord] {
+        assert_eq!(Sort::of(&world.issue(profile), None), None);
         // One that only passes for the issuer tells nothing either.
-        assert_eq!(Sort::of(&world.issue(class), Some(world.stranger.certificate())), None);
+        assert_eq!(
+            Sort::of(&world.issue(profile), Some(world.stranger.certificate())),
+            None
+        );
     }
-    assert_eq!(Sort::of(&world.issue(Class::Edge), None), Some(Sort::EdgeLink));
+    assert_eq!(Sort::of(&world.issue(Profile::Edge), None), Some(Sort::EdgeLink));
 }
 
 #[test]
@@ -62,7 +65,7 @@ fn a_ca_of_another_make_is_none_of_an_overlay() {
 #[test]
 fn renewal_counts_from_the_issue() {
     let world = World::new();
-    let edge = world.issue(Class::Edge);
+    let edge = world.issue(Profile::Edge);
     assert_eq!(Sort::EdgeLink.renewal_ms(&edge), Some(NOW + 30 * DAY));
     let signer = world.signer.certificate();
     assert_eq!(Sort::DelegatedSigner.renewal_ms(signer), Some(NOW + 10 * DAY));
@@ -72,7 +75,7 @@ fn renewal_counts_from_the_issue() {
 #[test]
 fn key_ids_lead_to_the_issuer() {
     let world = World::new();
-    let (ca, edge) = (world.ca.certificate(), world.issue(Class::Edge));
+    let (ca, edge) = (world.ca.certificate(), world.issue(Profile::Edge));
     assert!(ca.is_named_issuer_of(&edge));
     assert_eq!(edge.issuer_key_id(), ca.key_id());
     assert_eq!(ca.key_id(), ca.issuer_key_id());

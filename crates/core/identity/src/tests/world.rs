@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wire::NodeId;
 
-use crate::issue::{Authority, Class, Serial, Subject, Template, configuration_root, enrollment_ca};
+use crate::issue::{Authority, Profile, Serial, Subject, Template, configuration_root, enrollment_ca};
 use crate::{Certificate, Domains, Key, PublicKey, Signer, Trust, Verifier};
 
 pub(super) const OVERLAY: &str = "overlay.example.org";
@@ -24,7 +24,12 @@ impl World {
         let root = configuration_root(&key(1), NOW, SERIAL).unwrap();
         let ca = enrollment_ca(&key(2), NOW, SERIAL).unwrap();
         let signer = ca
-            .issue(Class::DelegatedSigner, &subject(&key(4).public(), edge()), NOW, SERIAL)
+            .issue(
+                Profile::DelegatedSigner,
+                &subject(&key(4).public(), edge()),
+                NOW,
+                SERIAL,
+            )
             .unwrap();
         let trust = Trust {
             overlay: OVERLAY.to_owned(),
@@ -47,35 +52,35 @@ impl World {
         Verifier::new(self.trust.clone())
     }
 
-    pub(super) fn issuer(&self, class: Class) -> &Authority {
-        match class {
-            Class::ConfigurationSigner => &self.root,
-            Class::Minted => &self.signer,
+    pub(super) fn issuer(&self, profile: Profile) -> &Authority {
+        match profile {
+            Profile::ConfigurationSigner => &self.root,
+            Profile::Minted => &self.signer,
             _ => &self.ca,
         }
     }
 
     /// What would be issued, to be spoiled.
-    pub(super) fn template(&self, class: Class) -> Template {
-        self.issuer(class)
-            .template(class, &subject(&leaf_key().public(), edge()), NOW)
+    pub(super) fn template(&self, profile: Profile) -> Template {
+        self.issuer(profile)
+            .template(profile, &subject(&leaf_key().public(), edge()), NOW)
             .unwrap()
     }
 
-    pub(super) fn issue(&self, class: Class) -> Certificate {
+    pub(super) fn issue(&self, profile: Profile) -> Certificate {
         let key = leaf_key().public();
-        self.issuer(class)
-            .issue(class, &subject(&key, edge()), NOW, SERIAL)
+        self.issuer(profile)
+            .issue(profile, &subject(&key, edge()), NOW, SERIAL)
             .unwrap()
     }
 
-    pub(super) fn signer_of(&self, class: Class, key: Key) -> Signer {
+    pub(super) fn signer_of(&self, profile: Profile, key: Key) -> Signer {
         let public = key.public();
         let leaf = self
-            .issuer(class)
-            .issue(class, &subject(&public, edge()), NOW, SERIAL)
+            .issuer(profile)
+            .issue(profile, &subject(&public, edge()), NOW, SERIAL)
             .unwrap();
-        let issuers: Vec<Bytes> = if class == Class::Minted {
+        let issuers: Vec<Bytes> = if profile == Profile::Minted {
             vec![self.signer.certificate().der().clone()]
         } else {
             Vec::new()

@@ -92,7 +92,7 @@ fn only_named_signers_sign() {
     };
     let leaf = world
         .ca
-        .issue(identity::issue::Class::Node, &subject, NOW, SERIAL)
+        .issue(identity::issue::Profile::Node, &subject, NOW, SERIAL)
         .unwrap();
     let member = identity::Signer::new(key(30), &leaf, &[]).unwrap();
     assert!(first(&SignedDocument::sign(document, &member), world.root_hash()).is_err());

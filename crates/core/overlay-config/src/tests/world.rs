@@ -1,6 +1,6 @@
 //! A new overlay's document with its signers, all keys from seeds.
 
-use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca};
+use identity::issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca};
 use identity::{Key, Signer};
 use wire::NodeId;
 
@@ -66,7 +66,7 @@ pub(super) fn signer(root: &Authority, number: u8) -> Signer {
         overlay: OVERLAY,
         user: Some(&user),
     };
-    let leaf = root.issue(Class::ConfigurationSigner, &subject, NOW, SERIAL).unwrap();
+    let leaf = root.issue(Profile::ConfigurationSigner, &subject, NOW, SERIAL).unwrap();
     Signer::new(key, &leaf, &[]).unwrap()
 }
 

@@ -6,10 +6,12 @@ pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use identity::{Identity, Sign, Signer};
 use p2psip_overlay_core::{
     Call, CallId, CallResult, Command, CommandId, ConnectFailure, Core, Incoming, LinkId, Membership, Output, Rules,
     SessionEvent, Settings, Status, Traced,
@@ -34,6 +36,9 @@ pub struct Net {
 
 pub struct Node {
     pub core: Core,
+    /// What others see of it over a link.
+    pub identity: Arc<Identity>,
+    pub signer: Arc<Signer>,
     pub address: SocketAddr,
     pub storage: Storage,
     pub results: BTreeMap<CallId, CallResult>,
@@ -134,10 +139,18 @@ impl Net {
 
     /// Starts one more node; the first one is the founder, the others join through it.
     pub fn start(&mut self) -> usize {
+        let signer = self.world.signer(self.nodes.len());
+        self.start_as(signer)
+    }
+
+    /// Starts one more node with this key and certificate.
+    pub fn start_as(&mut self, signer: Arc<Signer>) -> usize {
         let index = self.nodes.len();
-        let core = self.core(index, None);
+        let core = self.core(index, &signer, None);
         self.nodes.push(Node {
             core,
+            identity: self.world.identity(&signer),
+            signer,
             address: address(index),
             storage: Storage::default(),
             results: BTreeMap::new(),
@@ -157,7 +170,8 @@ impl Net {
 
     /// Starts a killed node again, with its disk and what it remembers.
     pub fn restart(&mut self, index: usize) {
-        let core = self.core(index, self.nodes[index].membership.clone());
+        let signer = Arc::clone(&self.nodes[index].signer);
+        let core = self.core(index, &signer, self.nodes[index].membership.clone());
         let node = &mut self.nodes[index];
         (node.core, node.is_dead) = (core, false);
         node.results.clear();
@@ -165,12 +179,11 @@ impl Net {
         self.drain(index);
     }
 
-    fn core(&self, index: usize, membership: Option<Membership>) -> Core {
+    fn core(&self, index: usize, signer: &Arc<Signer>, membership: Option<Membership>) -> Core {
         let bootstrap = if index == 0 { Vec::new() } else { vec![address(0)] };
-        let signer = self.world.signer(index);
         let settings = Settings {
-            node_id: identity::Sign::node_id(signer.as_ref()),
-            signer,
+            node_id: signer.node_id(),
+            signer: Arc::clone(signer) as Arc<dyn Sign>,
             verifier: self.world.verifier(),
             document: self.world.document(),
             seed: u64::try_from(index).expect("few nodes") + 7,
@@ -406,9 +419,9 @@ impl Net {
 
     fn connected(&mut self, at: usize, link: LinkId, peer: usize, is_initiator: bool) {
         if self.nodes[at].ends.contains_key(&link) {
-            let (id, remote) = (self.nodes[peer].id(), self.nodes[peer].address);
+            let (identity, remote) = (Arc::clone(&self.nodes[peer].identity), self.nodes[peer].address);
             self.with(at, |core, now| {
-                core.handle_connected(now, link, id, remote, is_initiator)
+                core.handle_connected(now, link, &identity, remote, is_initiator)
             });
         }
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use identity::issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca};
-use identity::{Key, Signer, Verifier};
+use identity::issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca};
+use identity::{Identity, Key, Sign, Signer, Use, Verifier};
 use overlay_config::{Document, Genesis, SignedDocument};
 use wire::{NodeId, ResourceId};
 
@@ -31,7 +31,7 @@ impl World {
             user: None,
         };
         let leaf = root
-            .issue(Class::ConfigurationSigner, &subject, EPOCH, serial(3))
+            .issue(Profile::ConfigurationSigner, &subject, EPOCH, serial(3))
             .expect("a signer");
         let draft = Document::for_overlay(Genesis {
             overlay: OVERLAY,
@@ -63,29 +63,45 @@ impl World {
     }
 
     pub fn signer(&self, index: usize) -> Arc<Signer> {
-        self.named(&format!("peer {index}"), u8::try_from(index + 10).expect("few nodes"))
+        self.named(
+            &format!("peer {index}"),
+            u8::try_from(index + 10).expect("few nodes"),
+            None,
+        )
     }
 
     /// A client, such as an edge.
     pub fn client(&self, index: usize) -> Arc<Signer> {
-        self.named(
-            &format!("client {index}"),
-            u8::try_from(index + 100).expect("few clients"),
-        )
+        let seed = u8::try_from(index + 100).expect("few clients");
+        self.named(&format!("client {index}"), seed, None)
     }
 
-    fn named(&self, name: &str, seed: u8) -> Arc<Signer> {
+    /// A user's own node: it may not be a peer.
+    pub fn user(&self, index: usize) -> Arc<Signer> {
+        let seed = u8::try_from(index + 200).expect("few users");
+        let user = format!("user{index}@{OVERLAY}");
+        self.named(&format!("user {index}"), seed, Some(&user))
+    }
+
+    /// What others learn of a node from its certificate.
+    pub fn identity(&self, signer: &Signer) -> Arc<Identity> {
+        let leaf = signer.certificates().first().expect("a certificate");
+        let verified = self.verifier().verify(leaf, &[], EPOCH, Use::Node);
+        verified.expect("a good certificate")
+    }
+
+    fn named(&self, name: &str, seed: u8, user: Option<&str>) -> Arc<Signer> {
         let own = key(seed);
         let node_id = node_id(name);
         let subject = Subject {
             key: &own.public(),
             node_id,
             overlay: OVERLAY,
-            user: None,
+            user,
         };
         let leaf = self
             .ca
-            .issue(Class::Node, &subject, EPOCH, serial(seed))
+            .issue(Profile::Node, &subject, EPOCH, serial(seed))
             .expect("a certificate");
         Arc::new(Signer::new(own, &leaf, &[]).expect("its own key"))
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use identity::{
     Domains, Key, Sign, Signer,
-    issue::{Authority, Class, Serial, Subject, configuration_root, enrollment_ca},
+    issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca},
 };
 use overlay_config::{AccessPolicy, Document, Genesis, KindDefinition, SignedDocument};
 use wire::{DataModel, KindId, NodeId};
@@ -48,7 +48,7 @@ impl World {
             user: None,
         };
         let leaf = root
-            .issue(Class::ConfigurationSigner, &subject, epoch, serial(3))
+            .issue(Profile::ConfigurationSigner, &subject, epoch, serial(3))
             .expect("a signer");
         let mut document = Document::for_overlay(Genesis {
             overlay: OVERLAY,
@@ -109,25 +109,25 @@ impl World {
                 };
                 let certificate = self
                     .ca
-                    .issue(Class::DelegatedSigner, &delegated, self.epoch, serial(seed + 100));
+                    .issue(Profile::DelegatedSigner, &delegated, self.epoch, serial(seed + 100));
                 let certificate = certificate.expect("a delegated signer");
                 let edge = Authority::new(ca_key, certificate.clone()).expect("its own key");
                 let leaf = edge
-                    .issue(Class::Minted, &subject, self.epoch, serial(seed))
+                    .issue(Profile::Minted, &subject, self.epoch, serial(seed))
                     .expect("a minted certificate");
                 Signer::new(own, &leaf, &[certificate.der().clone()])
             }
-            "record" => Signer::new(own, &self.issue(Class::UserRecord, &subject, seed), &[]),
-            _ => Signer::new(own, &self.issue(Class::Node, &subject, seed), &[]),
+            "record" => Signer::new(own, &self.issue(Profile::UserRecord, &subject, seed), &[]),
+            _ => Signer::new(own, &self.issue(Profile::Node, &subject, seed), &[]),
         };
         let signer = signer.expect("its own key");
         self.signers.insert(name.to_owned(), signer.clone());
         signer
     }
 
-    fn issue(&self, class: Class, subject: &Subject<'_>, seed: u8) -> identity::Certificate {
+    fn issue(&self, profile: Profile, subject: &Subject<'_>, seed: u8) -> identity::Certificate {
         self.ca
-            .issue(class, subject, self.epoch, serial(seed))
+            .issue(profile, subject, self.epoch, serial(seed))
             .expect("a certificate")
     }
 }

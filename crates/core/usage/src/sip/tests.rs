@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use identity::issue::{Authority, Class, Serial, Subject, enrollment_ca};
+use identity::issue::{Authority, Profile, Serial, Subject, enrollment_ca};
 use identity::{Key, Sign, Signer, Trust, Use, Verifier, verify_message};
 use proptest::prelude::*;
 use wire::{
@@ -220,7 +220,7 @@ impl World {
         };
         let certificate = self
             .enrollment
-            .issue(Class::DelegatedSigner, &subject, NOW, Serial::new([2; 9]))
+            .issue(Profile::DelegatedSigner, &subject, NOW, Serial::new([2; 9]))
             .unwrap();
         let delegated = Authority::new(authority_key, certificate.clone()).unwrap();
         let key = Key::ed25519_from_seed([3; 32]);
@@ -232,7 +232,7 @@ impl World {
             user: Some(aor),
         };
         let leaf = delegated
-            .issue(Class::Minted, &subject, NOW, Serial::new([3; 9]))
+            .issue(Profile::Minted, &subject, NOW, Serial::new([3; 9]))
             .unwrap();
         Signer::new(key, &leaf, &[certificate.der().clone()]).unwrap()
     }
@@ -271,7 +271,7 @@ impl World {
         };
         let leaf = self
             .enrollment
-            .issue(Class::UserRecord, &subject, NOW, Serial::new([4; 9]))
+            .issue(Profile::UserRecord, &subject, NOW, Serial::new([4; 9]))
             .unwrap();
         let signer = Signer::new(key, &leaf, &[]).unwrap();
         user::store(
