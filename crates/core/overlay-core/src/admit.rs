@@ -42,7 +42,7 @@ impl Core {
             .admission
             .as_ref()
             .is_some_and(|admission| admission.joining != joining);
-        if is_busy || !self.session.is_usable() || self.pushes.is_full() {
+        if is_busy || !self.session.is_usable() || !self.pushes.has_room(joining, Reason::Admission) {
             return self.refuse(now, asked, ErrorCode::InProgress, "another join is in progress");
         }
         let Some(own) = self.chord.own_range().filter(|_| self.chord.admits(joining)) else {

@@ -150,7 +150,7 @@ impl Core {
             .iter_mut()
             .filter(|copy| copy.at.is_some_and(|at| at <= now.instant))
         {
-            if self.pushes.is_full() {
+            if !self.pushes.has_room(copy.to, Reason::Copy(copy.range)) {
                 copy.at = Some(now.instant + HOLD_DOWN);
                 continue;
             }

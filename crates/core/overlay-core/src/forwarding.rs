@@ -30,6 +30,14 @@ impl Core {
             let why = (ErrorCode::TtlExceeded, "TTL above initial-ttl");
             return self.refuse_packet(now, &packet, Some(from), why);
         }
+        if !is_sound(&header.destination_list, self.parameters.initial_ttl) {
+            self.counters.malformed += 1;
+            let why = (
+                ErrorCode::InvalidMessage,
+                "destination list goes in circles, or is too long",
+            );
+            return self.refuse_packet(now, &packet, Some(from), why);
+        }
         ladder::step(self.own(), from, &packet);
         self.route(
             now,
@@ -180,7 +188,8 @@ impl Core {
                 from: origin,
                 to,
             };
-            match self.reassembly.add(now.instant, key, packet) {
+            let link = from.unwrap_or(self.own());
+            match self.reassembly.add(now.instant, link, key, packet) {
                 Some(whole) => whole,
                 None => return,
             }
@@ -199,6 +208,13 @@ impl Core {
             (false, _) => self.answer_received(now, message, to),
         }
     }
+}
+
+/// Whether a destination list names each node once, and no more of them than a message can reach.
+// RFC 6940 §13.6.5: a list that leads around would multiply what its sender spends.
+fn is_sound(list: &[Destination], initial_ttl: u8) -> bool {
+    let is_new = |(index, entry): (usize, &Destination)| !list.iter().take(index).any(|earlier| earlier == entry);
+    list.len() <= usize::from(initial_ttl) && list.iter().enumerate().all(is_new)
 }
 
 /// The code of a message, in the piece that has it.

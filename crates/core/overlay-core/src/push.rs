@@ -117,8 +117,23 @@ impl Pushes {
         self.open.remove(&id);
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.open.len() >= MOST_PUSHES
+    /// Whether there is room for one more push. What others ask for gets a share for each of them and leaves the rest for
+    /// what this peer has decided itself; of that, what the ring's shape depends on goes last.
+    pub(crate) fn has_room(&self, to: NodeId, reason: Reason) -> bool {
+        match reason {
+            Reason::Wanted(_) => {
+                let wanted = || {
+                    self.open
+                        .values()
+                        .filter(|push| matches!(push.reason, Reason::Wanted(_)))
+                };
+                wanted().count() < MOST_WANTED && wanted().filter(|push| push.to == to).count() < MOST_WANTED_BY_ONE
+            }
+            Reason::Admission | Reason::Late(_) | Reason::Copy(_) | Reason::Leaving => self.open.len() < MOST_PUSHES,
+            Reason::Held(_) | Reason::Offer | Reason::Spread | Reason::Again(_) => {
+                self.open.len() < MOST_PUSHES - RESERVED
+            }
+        }
     }
 
     pub(crate) fn is_under_way(&self, to: NodeId, reason: Reason) -> bool {
@@ -135,7 +150,7 @@ impl Core {
     pub(crate) fn push(&mut self, now: Now, to: NodeId, source: Source, reason: Reason) -> PushId {
         self.pushes.next_id += 1;
         let id = PushId(self.pushes.next_id);
-        if self.pushes.is_full() {
+        if !self.pushes.has_room(to, reason) {
             self.push_fell_short(now, to, reason);
             return id;
         }
@@ -389,5 +404,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Merges of one push at a time; more are left to the next push.
 const MOST_MERGES: u32 = 8;
 
-/// Pushes at the same time: each peer in the tables, twice over. Further ones are asked for again.
+/// Pushes at the same time: each peer in the tables, twice over. Further ones are tried again.
 const MOST_PUSHES: usize = 256;
+
+/// Of these, kept for joins, for what joined nodes were promised, and for copies.
+const RESERVED: usize = 16;
+
+/// Pushes that others asked for; they ask again.
+const MOST_WANTED: usize = 64;
+
+/// Of these, for one node: an owner has an unconfirmed range or two, and asks each holder once.
+const MOST_WANTED_BY_ONE: usize = 4;

@@ -235,8 +235,16 @@ impl Core {
         }
     }
 
-    /// An owner lacks what this node holds of its range.
+    /// An owner lacks what this node holds of its range. Of what is not its own it gets nothing: it says what that is in the
+    /// same Update.
     fn asked_for_range(&mut self, now: Now, owner: NodeId, range: Range, forget: bool) {
+        let own = self
+            .chord
+            .range_of(owner)
+            .filter(|own| own.contains(range.until.into()));
+        let Some(range) = own.map(|own| within(range, own)) else {
+            return;
+        };
         let delivered = self.ranges.delivered.entry(owner).or_default();
         if forget {
             delivered.clear();
@@ -244,8 +252,10 @@ impl Core {
         if delivered.iter().any(|earlier| covers(*earlier, range)) {
             return self.note_complete(now, owner, range);
         }
-        if !self.pushes.is_under_way(owner, Reason::Wanted(range)) && !self.is_late_push(owner, range) {
-            let push = self.push(now, owner, Source::range(range), Reason::Wanted(range));
+        let reason = Reason::Wanted(range);
+        let is_on_its_way = self.pushes.is_under_way(owner, reason) || self.is_late_push(owner, range);
+        if !is_on_its_way && self.pushes.has_room(owner, reason) {
+            let push = self.push(now, owner, Source::range(range), reason);
             self.push_on(now, push);
         }
     }
@@ -291,7 +301,8 @@ impl Core {
         };
         let is_delivered = |ranges: &Vec<Range>| ranges.iter().any(|earlier| covers(*earlier, range));
         let is_known_to_have_all = self.ranges.delivered.get(&owner).is_some_and(is_delivered);
-        let is_possible = self.session.is_usable() && !self.pushes.is_full() && !range.contains(self.own().into());
+        let has_room = self.pushes.has_room(owner, Reason::Held(range));
+        let is_possible = self.session.is_usable() && has_room && !range.contains(self.own().into());
         if is_known_to_have_all || !is_possible || self.pushes.is_any_under_way(owner) {
             return;
         }
@@ -301,10 +312,14 @@ impl Core {
 
     fn note_complete(&mut self, now: Now, to: NodeId, range: Range) {
         let owed = self.ranges.owed.entry(to).or_default();
+        let is_first = owed.is_empty();
         if owed.len() < MOST_DELIVERED && !owed.contains(&range) {
             owed.push(range);
         }
-        self.chord.send_full_update(now, to);
+        // One Update takes all that is owed when it is written.
+        if is_first {
+            self.chord.send_full_update(now, to);
+        }
     }
 
     /// The link to a node is gone, and with it what is known of its disk.

@@ -16,10 +16,14 @@ mod net;
 use std::time::Duration;
 
 use bytes::Bytes;
+use identity::Sign;
 use net::Net;
-use net::values::{resource, store};
+use net::values::{at, resource, store};
 use p2psip_overlay_core::{CallResult, Status};
-use wire::{Body, ChordUpdate, ChordUpdateKind, ErrorCode, JoinReq, LeaveReq, NodeId};
+use wire::{
+    Body, ChordUpdate, ChordUpdateKind, Encode, ErrorCode, Fragment, JoinReq, LeaveReq, MessageContents,
+    MessageExtension, NodeId, PingReq,
+};
 
 /// What a node thinks of the ring.
 #[derive(Debug, PartialEq)]
@@ -96,4 +100,127 @@ fn what_a_users_node_says_of_the_ring_is_refused() {
     }
     net.run(Duration::from_secs(5));
     assert_eq!(tables(&net, 4), before);
+}
+
+/// A peer asks, with 256 notes a second to each, for parts of its range that it never takes. Before, each was a push
+/// of its own, none ended, and the others refused every Join.
+#[test]
+fn joins_go_on_while_notes_arrive() {
+    let mut net = Net::ring(3);
+    for n in 0..30 {
+        net.ask(0, at(&format!("record {n}")), &store(&format!("record {n}"), 1));
+    }
+    let hostile = 2;
+    net.ignore_stores(hostile);
+    let (mut id, mut octets) = (1 << 40, 0);
+    let joining = start_before(&mut net, &[0, 1]);
+    let mut seconds = 0;
+    while !net.nodes[joining].status().joined && seconds < 60 {
+        for victim in [0, 1].repeat(16) {
+            id += 1;
+            let update = MessageContents {
+                extensions: vec![notes_of(&net, hostile, id)],
+                ..MessageContents::of(&Body::UpdateReq(lists_of(&net, hostile)))
+            };
+            octets += net.say(hostile, victim, id, &update);
+        }
+        net.run(Duration::from_secs(1));
+        seconds += 1;
+    }
+    assert!(octets / seconds < 40_000, "{octets} octets in {seconds} s");
+    assert!(seconds <= 10, "joined after {seconds} s");
+}
+
+/// Starts a peer whose place is in the range of one of these.
+fn start_before(net: &mut Net, admitting: &[usize]) -> usize {
+    let next = |net: &Net, node: NodeId| {
+        let distance = |index: &usize| net.nodes[*index].id().to_u128().wrapping_sub(node.to_u128());
+        (0..net.nodes.len()).min_by_key(distance).unwrap()
+    };
+    let signers = (20..60).map(|index| net.world.signer(index));
+    let signer = signers
+        .into_iter()
+        .find(|signer| admitting.contains(&next(net, signer.node_id())));
+    net.start_as(signer.unwrap())
+}
+
+/// What a peer says of its neighbours.
+fn lists_of(net: &Net, index: usize) -> ChordUpdate {
+    let Status {
+        predecessors,
+        successors,
+        ..
+    } = net.nodes[index].status();
+    ChordUpdate {
+        uptime: 9,
+        kind: ChordUpdateKind::Neighbors {
+            predecessors,
+            successors,
+        },
+    }
+}
+
+/// As many notes as are read, about parts of a peer's range, no two alike.
+fn notes_of(net: &Net, index: usize, seed: u64) -> MessageExtension {
+    let (after, until) = net.nodes[index].status().range.unwrap();
+    let mut contents = Vec::new();
+    for n in 0..16 {
+        // Whatever was sent before does not count.
+        contents.push(1);
+        let after = after.to_u128().wrapping_add(u128::from(seed << 20 | n));
+        contents.extend(after.to_be_bytes());
+        contents.extend(until.to_u128().to_be_bytes());
+    }
+    MessageExtension {
+        kind: MessageExtension::RANGE_COMPLETE,
+        critical: false,
+        contents: contents.into(),
+    }
+}
+
+/// Before, 256 pieces of 300 octets, none of them followed by another, stopped every message in pieces for 15 s.
+#[test]
+fn messages_in_pieces_arrive_beside_some_that_never_end() {
+    let mut net = Net::ring(3);
+    let hostile = net.world.user(0);
+    let link = net.intrude(2, &hostile);
+    let victim = net.nodes[2].id();
+    let mut octets = 0;
+    for id in 0..512 {
+        let mut packet = net.world.packet(&hostile, id, vec![victim.into()], &ping(300));
+        packet.payload = packet.payload.slice(..300);
+        packet.header.fragment = Fragment::new(0, false);
+        octets += packet.to_bytes().len();
+        net.inject(2, link, &packet);
+    }
+    assert!(octets < 200_000, "{octets} octets");
+    for _ in 0..10 {
+        let large = PingReq {
+            padding: Bytes::from(vec![7; 50_000]),
+        };
+        let result = net.ask(0, vec![victim.into()], &large.into());
+        assert_eq!(refusal(&result), None);
+    }
+}
+
+fn ping(padding: usize) -> MessageContents {
+    let padding = Bytes::from(vec![7; padding]);
+    MessageContents::of(&PingReq { padding }.into())
+}
+
+/// RFC 6940 §13.6.5.
+#[test]
+fn a_list_that_leads_around_is_refused() {
+    let mut net = Net::ring(3);
+    let [a, b, c] = [0, 1, 2].map(|index| net.nodes[index].id());
+    let circle = vec![a.into(), b.into(), c.into(), a.into(), b.into(), c.into()];
+    let ping = Body::PingReq(PingReq::default());
+    let hostile = net.world.user(0);
+    let hostile = net.start_as(hostile);
+    net.run(Duration::from_secs(1));
+    let result = net.ask(hostile, circle, &ping);
+    assert_eq!(refusal(&result), Some(ErrorCode::InvalidMessage));
+    let too_long = (0..33).map(|n| NodeId::from_u128(n + 7).into()).collect();
+    let result = net.ask(hostile, [vec![a.into()], too_long].concat(), &ping);
+    assert_eq!(refusal(&result), Some(ErrorCode::InvalidMessage));
 }

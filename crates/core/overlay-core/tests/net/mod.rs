@@ -16,7 +16,7 @@ use p2psip_overlay_core::{
     Call, CallId, CallResult, Command, CommandId, ConnectFailure, Core, Incoming, LinkId, Membership, Output, Rules,
     SessionEvent, Settings, Status, Traced,
 };
-use wire::{Body, Destination, Encode, MessageContents, NodeId, Now};
+use wire::{Body, Decode, Destination, Encode, FramedMessage, MessageCode, MessageContents, NodeId, Now, Packet};
 
 use self::storage::Storage;
 use self::world::World;
@@ -30,6 +30,8 @@ pub struct Net {
     pub nodes: Vec<Node>,
     events: BTreeMap<(Instant, u64), Event>,
     sequence: u64,
+    /// Links that end at a node without a program.
+    intruders: BTreeSet<(usize, LinkId)>,
     /// Two sets of nodes between which nothing gets through.
     cut: Option<(Vec<usize>, Vec<usize>)>,
 }
@@ -47,6 +49,7 @@ pub struct Node {
     /// Neither reads nor acts, but its connections stay open.
     pub is_frozen: bool,
     pub is_dead: bool,
+    ignores_stores: bool,
     /// What it would find on its disk at the next start.
     pub membership: Option<Membership>,
     /// Commands that storage has not read, because it hangs.
@@ -133,6 +136,7 @@ impl Net {
             nodes: Vec::new(),
             events: BTreeMap::new(),
             sequence: 0,
+            intruders: BTreeSet::new(),
             cut: None,
         }
     }
@@ -158,6 +162,7 @@ impl Net {
             traced: Vec::new(),
             is_frozen: false,
             is_dead: false,
+            ignores_stores: false,
             membership: None,
             held: None,
             ends: BTreeMap::new(),
@@ -232,6 +237,50 @@ impl Net {
                 self.later(Event::Answer { at: index, id, answer });
             }
         }
+    }
+
+    /// Links a node with one that runs no program: what that says is up to the test, and what it is told it acknowledges.
+    pub fn intrude(&mut self, at: usize, signer: &Signer) -> LinkId {
+        let link = LinkId(self.nodes[at].next_link);
+        self.nodes[at].next_link += 2;
+        self.intruders.insert((at, link));
+        let identity = self.world.identity(signer);
+        let remote = SocketAddr::from(([127, 0, 0, 1], 9));
+        self.with(at, |core, now| {
+            core.handle_connected(now, link, &identity, remote, false)
+        });
+        link
+    }
+
+    /// Such a node says something.
+    pub fn inject(&mut self, at: usize, link: LinkId, packet: &Packet) {
+        let message = packet.to_bytes();
+        let frame = FramedMessage::Data { sequence: 0, message }.to_bytes();
+        self.with(at, |core, now| core.handle_received(now, link, &frame));
+    }
+
+    /// A node says something over its link that its program would not say. Returns the length of it.
+    pub fn say(&mut self, from: usize, to: usize, id: u64, contents: &MessageContents) -> usize {
+        let destination = vec![self.nodes[to].id().into()];
+        let packet = self.world.packet(&self.nodes[from].signer, id, destination, contents);
+        if let [link, ..] = self.links_between(to, from)[..] {
+            self.inject(to, link, &packet);
+        }
+        packet.to_bytes().len()
+    }
+
+    /// From now on a node acknowledges the frames of Stores, and does not answer them.
+    pub fn ignore_stores(&mut self, index: usize) {
+        self.nodes[index].ignores_stores = true;
+    }
+
+    fn is_ignored(&self, at: usize, bytes: &Bytes) -> bool {
+        let Ok(FramedMessage::Data { message, .. }) = FramedMessage::from_bytes(bytes) else {
+            return false;
+        };
+        let packet = Packet::from_bytes(&message).expect("honest nodes send packets");
+        let is_here = packet.header.destination_list == [self.nodes[at].id().into()];
+        self.nodes[at].ignores_stores && is_here && packet.payload.starts_with(&MessageCode::STORE_REQ.0.to_be_bytes())
     }
 
     /// Ends a node at once; its connections break.
@@ -403,8 +452,13 @@ impl Net {
                     core.handle_connect_failed(now, link, ConnectFailure::Unreachable)
                 });
             }
+            Event::Bytes { at, link, bytes } if self.is_ignored(at, &bytes) => {
+                if let Some((sender, link)) = self.nodes[at].ends.get(&link).copied() {
+                    self.acknowledge(sender, link, &bytes);
+                }
+            }
             Event::Bytes { at, link, bytes } => {
-                if self.nodes[at].ends.contains_key(&link) {
+                if self.nodes[at].ends.contains_key(&link) || self.intruders.contains(&(at, link)) {
                     self.with(at, |core, now| core.handle_received(now, link, &bytes));
                 }
             }
@@ -414,6 +468,13 @@ impl Net {
                 }
             }
             Event::Answer { at, id, answer } => self.with(at, |core, now| core.handle_storage(now, id, answer)),
+        }
+    }
+
+    fn acknowledge(&mut self, at: usize, link: LinkId, bytes: &Bytes) {
+        if let Ok(FramedMessage::Data { sequence, .. }) = FramedMessage::from_bytes(bytes) {
+            let bytes = FramedMessage::Ack { sequence, received: 0 }.to_bytes();
+            self.later(Event::Bytes { at, link, bytes });
         }
     }
 
@@ -434,6 +495,9 @@ impl Net {
                     link,
                     address,
                 }),
+                Output::Send { link, bytes } if self.intruders.contains(&(index, link)) => {
+                    self.acknowledge(index, link, &bytes);
+                }
                 Output::Send { link, bytes } => {
                     let end = self.nodes[index].ends.get(&link).copied();
                     if let Some((at, link)) = end.filter(|(at, _)| !self.is_cut(index, *at)) {

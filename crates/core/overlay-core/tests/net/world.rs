@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use identity::issue::{Authority, Profile, Serial, Subject, configuration_root, enrollment_ca};
-use identity::{Identity, Key, Sign, Signer, Use, Verifier};
+use identity::{Identity, Key, Sign, Signer, Use, Verifier, sign_message};
 use overlay_config::{Document, Genesis, SignedDocument};
-use wire::{NodeId, ResourceId};
+use wire::{
+    Destination, Encode, ForwardingHeader, Fragment, MessageContents, NodeId, Packet, ResourceId, TransactionId,
+    VERSION, Writer, overlay_hash,
+};
 
 pub const OVERLAY: &str = "dev.p2psip.test";
 
@@ -88,6 +91,31 @@ impl World {
         let leaf = signer.certificates().first().expect("a certificate");
         let verified = self.verifier().verify(leaf, &[], EPOCH, Use::Node);
         verified.expect("a good certificate")
+    }
+
+    /// A message as a node would send it over a link.
+    pub fn packet(&self, signer: &Signer, id: u64, to: Vec<Destination>, contents: &MessageContents) -> Packet {
+        let transaction_id = TransactionId(id);
+        let contents = contents.to_bytes();
+        let mut payload = Writer::new();
+        payload.octets(&contents);
+        sign_message(signer, OVERLAY, transaction_id, &contents).encode(&mut payload);
+        let header = ForwardingHeader {
+            overlay: overlay_hash(OVERLAY),
+            configuration_sequence: self.draft.sequence,
+            version: VERSION,
+            ttl: 10,
+            fragment: Fragment::WHOLE,
+            transaction_id,
+            max_response_length: 0,
+            via_list: Vec::new(),
+            destination_list: to,
+            options: Vec::new(),
+        };
+        Packet {
+            header,
+            payload: payload.into_bytes(),
+        }
     }
 
     fn named(&self, name: &str, seed: u8, user: Option<&str>) -> Arc<Signer> {
