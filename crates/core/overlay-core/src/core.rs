@@ -28,6 +28,7 @@ use crate::join::Joining;
 use crate::keep::Keeping;
 use crate::link::End;
 use crate::links::Links;
+use crate::marks::Marks;
 use crate::membership::Memory;
 use crate::parameters::Parameters;
 use crate::pull::Pulls;
@@ -68,6 +69,7 @@ pub struct Core {
     pub(crate) pushes: Pushes,
     pub(crate) pulls: Pulls,
     pub(crate) stores: Stores,
+    pub(crate) marks: Marks,
     pub(crate) clients: Clients,
     /// Whether the topology wanted something since the ring was counted.
     pub(crate) has_ring_news: bool,
@@ -112,6 +114,7 @@ impl Core {
             pushes: Pushes::default(),
             pulls: Pulls::default(),
             stores: Stores::default(),
+            marks: Marks::default(),
             clients: Clients::default(),
             has_ring_news: false,
             company: Company::new(settings.membership.as_ref().map_or(0, |ring| ring.ring_size)),

@@ -33,6 +33,7 @@ mod keep;
 mod ladder;
 mod link;
 mod links;
+mod marks;
 mod membership;
 mod merge;
 mod parameters;

@@ -160,6 +160,11 @@ impl Link {
         self.last_heard
     }
 
+    /// Whether a frame is overdue.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect_since.is_some()
+    }
+
     /// All octets that wait for this link, sent ones without an ACK included.
     pub(crate) fn load(&self) -> usize {
         self.queued_octets + self.in_flight_octets

@@ -65,6 +65,11 @@ impl Links {
         self.to(node).is_some_and(|link| link.class == Class::Peer)
     }
 
+    /// Whether there is a link to this node whose frames are acknowledged.
+    pub(crate) fn answers(&self, node: NodeId) -> bool {
+        self.to(node).is_some_and(|link| !link.is_suspect())
+    }
+
     pub(crate) fn largest_load(&self) -> usize {
         self.by_id.values().map(Link::load).max().unwrap_or_default()
     }
@@ -282,7 +287,7 @@ impl Core {
     }
 
     /// Closes the link to a node that is of no use any more.
-    pub(crate) fn drop_peer(&mut self, now: Now, peer: NodeId) {
+    fn drop_peer(&mut self, now: Now, peer: NodeId) {
         if let Some(id) = self.links.by_peer.get(&peer).copied() {
             self.outputs.push_back(Output::Close { link: id });
             self.link_lost(now, id);

@@ -5,12 +5,13 @@
 //!
 //! An older value is a worse answer than none, so both next successors are asked whatever is on the own disk, and what
 //! they have is merged. They answer from what they hold and ask nobody. A holder that is lost meanwhile is replaced by
-//! the next one.
+//! the next one; one that lives and does not answer in time is not waited for while the other is ([`crate::marks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tracing::debug;
 
 use chord::Range;
 use wire::{Body, ErrorCode, NodeId, Now, ResourceId};
@@ -30,6 +31,8 @@ struct Pull {
     until: Instant,
     waiting: Vec<Waiting>,
     asked: BTreeSet<NodeId>,
+    /// Until when each answer that is still to come is in time.
+    due_at: BTreeMap<NodeId, Instant>,
     done: BTreeSet<NodeId>,
 }
 
@@ -42,7 +45,8 @@ pub(crate) struct Waiting {
 
 impl Pulls {
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.open.values().map(|pull| pull.until).min()
+        let due = |pull: &Pull| pull.due_at.values().copied().fold(pull.until, Instant::min);
+        self.open.values().map(due).min()
     }
 }
 
@@ -75,6 +79,7 @@ impl Core {
             until: now.instant + PATIENCE,
             waiting: Vec::new(),
             asked: BTreeSet::new(),
+            due_at: BTreeMap::new(),
             done: BTreeSet::new(),
         });
         if pull.waiting.len() >= MOST_WAITING {
@@ -87,7 +92,12 @@ impl Core {
 
     /// Asks whoever was not asked yet; ends when all holders have answered.
     fn pull_on(&mut self, now: Now, resource: ResourceId) {
-        let holders = self.chord.replicas().to_vec();
+        let mut holders = self.chord.replicas().to_vec();
+        let is_late = |holder: &NodeId| self.marks.is_marked(now.instant, *holder);
+        if !holders.iter().all(is_late) {
+            holders.retain(|holder| !is_late(holder));
+        }
+        let due_at = now.instant + 3 * self.parameters.reliability_timer;
         let Some(pull) = self.pulls.open.get_mut(&resource) else {
             return;
         };
@@ -98,6 +108,7 @@ impl Core {
             .into_iter()
             .filter(|holder| pull.asked.insert(*holder))
             .collect();
+        pull.due_at.extend(fresh.iter().map(|holder| (*holder, due_at)));
         for holder in fresh {
             let body: Body = self.parameters.fetch_all(resource).into();
             self.request(
@@ -108,17 +119,13 @@ impl Core {
     }
 
     pub(crate) fn pull_answered(&mut self, now: Now, resource: ResourceId, holder: NodeId, outcome: Outcome) {
-        let is_silent = matches!(outcome, Outcome::Silent);
-        if is_silent {
-            if let Some(pull) = self.pulls.open.get_mut(&resource) {
-                pull.asked.remove(&holder);
-            }
-            // A holder that does not answer has failed; its place in the tables is taken by the next one.
-            self.drop_peer(now, holder);
-            return self.pull_on(now, resource);
-        }
-        if !self.pulls.open.contains_key(&resource) {
+        let Some(pull) = self.pulls.open.get_mut(&resource) else {
             return;
+        };
+        pull.due_at.remove(&holder);
+        if matches!(outcome, Outcome::Silent) {
+            pull.asked.remove(&holder);
+            return self.pull_on(now, resource);
         }
         // More than one answer can hold: the holder's push of the whole range brings it.
         if matches!(&outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::ResponseTooLarge) {
@@ -172,7 +179,24 @@ impl Core {
         }
     }
 
+    /// Holds it against holders that live, and have not answered in time.
+    fn mark_late_holders(&mut self, now: Now) {
+        let mut late = Vec::new();
+        for (resource, pull) in &mut self.pulls.open {
+            let due = pull.due_at.extract_if(.., |_, at| *at <= now.instant);
+            late.extend(due.map(|(holder, _)| (*resource, holder)));
+        }
+        for (resource, holder) in late {
+            if self.links.answers(holder) {
+                debug!(node_id = %holder.short(), "holder is late");
+                self.marks.mark(now.instant, holder);
+            }
+            self.pull_on(now, resource);
+        }
+    }
+
     pub(crate) fn pulls_due(&mut self, now: Now) {
+        self.mark_late_holders(now);
         let late: Vec<ResourceId> = self
             .pulls
             .open

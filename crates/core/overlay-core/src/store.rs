@@ -1,8 +1,9 @@
 //! Stored data at its owner: when a Store is carried out, copied and acknowledged; and reading.
 //!
 //! A Store is acknowledged when it is on disk here and at the next two successors (at all there are, in a smaller
-//! ring). A successor that does not answer has failed: it leaves the tables, and the next one takes its place in the
-//! Store as well. One that refuses has not failed: it knows the ring otherwise, so this peer asks the ring first.
+//! ring). A successor whose link dies leaves the tables, and the next one takes its place in the Store as well. One that
+//! refuses may know the ring otherwise, so this peer tells it. One that lives and has not taken the copy in time still
+//! gets all copies, but the next one is waited for in its place ([`crate::marks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ struct Pending {
     replicas: Vec<ReplicaStore>,
     /// How many answers are still to come from each successor that it was sent to.
     sent: BTreeMap<NodeId, usize>,
+    /// Until when each successor has to take its copy, to be in time.
+    due_at: BTreeMap<NodeId, Instant>,
     acknowledged: Vec<NodeId>,
     /// Successors that refused, and when to ask them again.
     refused: BTreeMap<NodeId, Instant>,
@@ -47,10 +50,18 @@ struct Pending {
     until: Instant,
 }
 
+impl Pending {
+    /// When the Store ends, a successor is asked again, or one has not taken its copy in time.
+    fn deadline(&self) -> Instant {
+        let again = self.refused.values().copied();
+        let due = self.due_at.values().copied();
+        again.chain(due).fold(self.until, Instant::min)
+    }
+}
+
 impl Stores {
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let again = self.open.values().flat_map(|pending| pending.refused.values().copied());
-        self.open.values().map(|pending| pending.until).chain(again).min()
+        self.open.values().map(Pending::deadline).min()
     }
 }
 
@@ -227,6 +238,7 @@ impl Core {
             answer: body,
             replicas,
             sent: BTreeMap::new(),
+            due_at: BTreeMap::new(),
             acknowledged: Vec::new(),
             refused: BTreeMap::new(),
             merges: 0,
@@ -245,12 +257,15 @@ impl Core {
             // Another peer owns it now. It has the value, or asks for it before it serves the resource.
             return self.give_up(id);
         }
-        let holders = self.chord.replicas().to_vec();
-        let is_everywhere = holders.iter().all(|holder| pending.acknowledged.contains(holder));
+        let replicas = self.chord.replicas().to_vec();
+        let awaited = self.marks.choose(now.instant, self.chord.successors(), replicas.len());
+        let is_everywhere = awaited.iter().all(|holder| pending.acknowledged.contains(holder));
         // RFC 6940 §10.4 knows no smaller number of copies; the only peer of a ring is all there is.
-        if is_everywhere && (!holders.is_empty() || self.is_rightly_alone()) {
-            return self.acknowledge(now, id, &holders);
+        if is_everywhere && (!awaited.is_empty() || self.is_rightly_alone()) {
+            return self.acknowledge(now, id);
         }
+        let further = awaited.into_iter().filter(|holder| !replicas.contains(holder));
+        let holders: Vec<NodeId> = replicas.iter().copied().chain(further).collect();
         let is_new = |holder: &NodeId| {
             !pending.sent.contains_key(holder)
                 && !pending.acknowledged.contains(holder)
@@ -276,6 +291,9 @@ impl Core {
             return self.store_on(now, id);
         }
         pending.sent.insert(holder, pending.replicas.len());
+        // Whoever asked sends its request five times (RFC 6940 §6.2.1): two of them are left for another successor.
+        let due_at = now.instant + 3 * self.parameters.reliability_timer;
+        pending.due_at.entry(holder).or_insert(due_at);
         for replica in pending.replicas.clone() {
             let body = merge::numbered(&replica.body, number);
             let request = Request::encoded(
@@ -301,6 +319,10 @@ impl Core {
                 if *left == 0 {
                     pending.sent.remove(&holder);
                     pending.acknowledged.push(holder);
+                    // Whoever was late has lost its entry.
+                    if pending.due_at.remove(&holder).is_some() {
+                        self.marks.clear(now.instant, holder);
+                    }
                     self.store_on(now, id);
                 }
             }
@@ -319,10 +341,9 @@ impl Core {
                 pending.refused.insert(holder, now.instant + AGAIN);
                 self.chord.send_full_update(now, holder);
             }
+            // Its link is gone, or it has been asked for as long as the Store may take.
             Outcome::Silent => {
                 pending.sent.remove(&holder);
-                debug!(node_id = %holder.short(), "replica does not answer");
-                self.drop_peer(now, holder);
                 self.store_on(now, id);
             }
         }
@@ -357,14 +378,19 @@ impl Core {
     }
 
     // docs/deviations.md D11: the answer names those that have it, before it is sent and not after.
-    fn acknowledge(&mut self, now: Now, id: StoreId, holders: &[NodeId]) {
+    fn acknowledge(&mut self, now: Now, id: StoreId) {
         let Some(pending) = self.stores.open.remove(&id) else {
             return;
         };
+        let successors = self.chord.successors().iter();
+        let holders: Vec<NodeId> = successors
+            .filter(|holder| pending.acknowledged.contains(holder))
+            .copied()
+            .collect();
         let body = match StoreAns::from_bytes(&pending.answer) {
             Ok(mut answer) => {
                 for kind in &mut answer.kind_responses {
-                    kind.replicas = holders.to_vec();
+                    kind.replicas.clone_from(&holders);
                 }
                 answer.to_bytes()
             }
@@ -386,28 +412,42 @@ impl Core {
 
     /// The successors are others than before.
     pub(crate) fn stores_replicas_changed(&mut self, now: Now) {
-        let holders = self.chord.replicas().to_vec();
+        let successors = self.chord.successors().to_vec();
         let open: Vec<StoreId> = self.stores.open.keys().copied().collect();
         for id in open {
             if let Some(pending) = self.stores.open.get_mut(&id) {
-                pending.sent.retain(|holder, _| holders.contains(holder));
-                pending.acknowledged.retain(|holder| holders.contains(holder));
+                pending.sent.retain(|holder, _| successors.contains(holder));
+                pending.due_at.retain(|holder, _| successors.contains(holder));
+                pending.acknowledged.retain(|holder| successors.contains(holder));
             }
             self.store_on(now, id);
         }
     }
 
+    /// Holds it against successors that live, and have not taken their copies in time.
+    fn mark_late(&mut self, now: Now, id: StoreId) {
+        let Some(pending) = self.stores.open.get_mut(&id) else {
+            return;
+        };
+        let late = pending.due_at.extract_if(.., |_, at| *at <= now.instant);
+        for (holder, _) in late.collect::<Vec<_>>() {
+            if self.links.answers(holder) {
+                debug!(node_id = %holder.short(), "replica is late");
+                self.marks.mark(now.instant, holder);
+            }
+        }
+    }
+
     pub(crate) fn stores_due(&mut self, now: Now) {
-        let is_due =
-            |pending: &Pending| pending.until <= now.instant || pending.refused.values().any(|at| *at <= now.instant);
         let due: Vec<StoreId> = self
             .stores
             .open
             .iter()
-            .filter(|(_, pending)| is_due(pending))
+            .filter(|(_, pending)| pending.deadline() <= now.instant)
             .map(|(id, _)| *id)
             .collect();
         for id in due {
+            self.mark_late(now, id);
             let is_late = self
                 .stores
                 .open

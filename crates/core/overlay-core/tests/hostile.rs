@@ -18,10 +18,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use identity::Sign;
 use net::Net;
-use net::values::{at, resource, store};
+use net::values::{at, fetch, fetched_time, resource, store};
 use p2psip_overlay_core::{CallResult, Status};
 use wire::{
-    Body, ChordUpdate, ChordUpdateKind, Encode, ErrorCode, Fragment, JoinReq, LeaveReq, MessageContents,
+    Body, ChordUpdate, ChordUpdateKind, Encode, ErrorCode, Fragment, JoinReq, LeaveReq, MessageCode, MessageContents,
     MessageExtension, NodeId, PingReq,
 };
 
@@ -111,7 +111,7 @@ fn joins_go_on_while_notes_arrive() {
         net.ask(0, at(&format!("record {n}")), &store(&format!("record {n}"), 1));
     }
     let hostile = 2;
-    net.ignore_stores(hostile);
+    net.ignore(hostile, &[MessageCode::STORE_REQ]);
     let (mut id, mut octets) = (1 << 40, 0);
     let joining = start_before(&mut net, &[0, 1]);
     let mut seconds = 0;
@@ -223,4 +223,58 @@ fn a_list_that_leads_around_is_refused() {
     let too_long = (0..33).map(|n| NodeId::from_u128(n + 7).into()).collect();
     let result = net.ask(hostile, [vec![a.into()], too_long].concat(), &ping);
     assert_eq!(refusal(&result), Some(ErrorCode::InvalidMessage));
+}
+
+/// A peer takes part in the ring, acknowledges every frame and answers no Store of a copy. Before, each Store that it was to
+/// hold a copy of waited for it until its sender had given up.
+#[test]
+fn stores_succeed_beside_a_replica_that_answers_none() {
+    let mut net = Net::ring(5);
+    let hostile = 2;
+    net.ignore(hostile, &[MessageCode::STORE_REQ]);
+    let names: Vec<String> = (0..40).map(|n| format!("record {n}")).collect();
+    let order = |net: &Net, name: &str| {
+        let mut order: Vec<usize> = (0..5).collect();
+        order.sort_by_key(|index| net.nodes[*index].id().to_u128().wrapping_sub(resource(name).to_u128()));
+        order
+    };
+    let is_held = |net: &Net, name: &&String| order(net, name)[1..3].contains(&hostile);
+    let held: Vec<&String> = names.iter().filter(|name| is_held(&net, name)).take(19).collect();
+    let failed = held
+        .iter()
+        .filter(|name| refusal(&net.ask(0, at(name), &store(name, 1))).is_some())
+        .count();
+    assert_eq!((failed, held.len()), (0, 19));
+    // Three have each record, and the hostile peer still stands where it stood.
+    for name in held {
+        let order = order(&net, name);
+        let has = |index: &&usize| net.nodes[**index].storage.time_of(resource(name)) == Some(1);
+        assert_eq!(order.iter().filter(has).count(), 3);
+    }
+    assert!(net.nodes.iter().all(|node| node.status().successors.len() == 3));
+    let links: usize = net.nodes.iter().map(|node| node.status().links.len()).sum();
+    assert_eq!(links, 20);
+}
+
+/// The same for what a new owner asks the holders before it serves its range: before, it waited for the silent one longer than
+/// anybody waits for an answer.
+#[test]
+fn a_new_owner_reads_beside_a_holder_that_answers_nothing() {
+    let mut net = Net::ring(5);
+    net.ask(0, at("a"), &store("a", 1));
+    let mut order: Vec<usize> = (0..5).collect();
+    order.sort_by_key(|index| net.nodes[*index].id().to_u128().wrapping_sub(resource("a").to_u128()));
+    let [owner, next, hostile, other] = order[..4] else {
+        panic!("five peers")
+    };
+    net.ignore(
+        hostile,
+        &[MessageCode::STORE_REQ, MessageCode::FETCH_REQ, MessageCode::UPDATE_REQ],
+    );
+    net.kill(owner);
+    net.eventually(5, "a new owner", |net| !net.nodes[next].status().range_confirmed);
+    let failed = (0..10)
+        .filter(|_| fetched_time(&net.ask(other, at("a"), &fetch("a"))) != Some(1))
+        .count();
+    assert_eq!(failed, 0);
 }

@@ -49,7 +49,7 @@ pub struct Node {
     /// Neither reads nor acts, but its connections stay open.
     pub is_frozen: bool,
     pub is_dead: bool,
-    ignores_stores: bool,
+    ignores: Vec<MessageCode>,
     /// What it would find on its disk at the next start.
     pub membership: Option<Membership>,
     /// Commands that storage has not read, because it hangs.
@@ -162,7 +162,7 @@ impl Net {
             traced: Vec::new(),
             is_frozen: false,
             is_dead: false,
-            ignores_stores: false,
+            ignores: Vec::new(),
             membership: None,
             held: None,
             ends: BTreeMap::new(),
@@ -269,9 +269,9 @@ impl Net {
         packet.to_bytes().len()
     }
 
-    /// From now on a node acknowledges the frames of Stores, and does not answer them.
-    pub fn ignore_stores(&mut self, index: usize) {
-        self.nodes[index].ignores_stores = true;
+    /// From now on a node acknowledges the frames of such requests, and does not answer them.
+    pub fn ignore(&mut self, index: usize, codes: &[MessageCode]) {
+        self.nodes[index].ignores = codes.to_vec();
     }
 
     fn is_ignored(&self, at: usize, bytes: &Bytes) -> bool {
@@ -280,7 +280,8 @@ impl Net {
         };
         let packet = Packet::from_bytes(&message).expect("honest nodes send packets");
         let is_here = packet.header.destination_list == [self.nodes[at].id().into()];
-        self.nodes[at].ignores_stores && is_here && packet.payload.starts_with(&MessageCode::STORE_REQ.0.to_be_bytes())
+        let mut ignored = self.nodes[at].ignores.iter();
+        is_here && ignored.any(|code| packet.payload.starts_with(&code.0.to_be_bytes()))
     }
 
     /// Ends a node at once; its connections break.
