@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
@@ -297,7 +298,11 @@ impl Driver {
                 self.core.handle_connected(now, link, &peer, remote, is_initiator);
             }
             Arrival::Failed { link, reason } => self.core.handle_connect_failed(now, link, reason),
-            Arrival::Bytes { link, bytes } => self.core.handle_received(now, link, &bytes),
+            Arrival::Bytes {
+                link,
+                bytes,
+                turn: _turn,
+            } => self.core.handle_received(now, link, &bytes),
             Arrival::Closed { link } => {
                 self.network.close(link);
                 self.core.handle_disconnected(now, link);
@@ -385,18 +390,18 @@ impl Driver {
     }
 
     fn incoming(&mut self, incoming: Incoming) {
-        let client = incoming.client;
-        let is_taken = self
-            .edges
-            .get(&client)
-            .is_some_and(|edge| edge.incoming.try_send(incoming).is_ok());
-        if !is_taken {
-            // An edge that takes nothing any more is gone, whatever its stream says.
-            debug!(node_id = %client.short(), "edge takes no requests");
-            if let Some(edge) = self.edges.remove(&client) {
-                edge.replaced.cancel();
+        let (client, id) = (incoming.client, incoming.id);
+        let Some(edge) = self.edges.get(&client) else {
+            return self.core.overlook(id);
+        };
+        match edge.incoming.try_send(incoming) {
+            Ok(()) => {}
+            // It is behind: what others ask of it must not cost it its place.
+            Err(TrySendError::Full(_)) => self.core.overlook(id),
+            Err(TrySendError::Closed(_)) => {
+                self.edges.remove(&client);
+                self.core.detach_client(now(), client);
             }
-            self.core.detach_client(now(), client);
         }
     }
 

@@ -180,5 +180,5 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// How long an edge has to prove its Node-ID.
 const HELLO_TIME: Duration = Duration::from_secs(5);
 
-/// Requests that wait for one edge: a burst of calls for all its users. An edge that lets it fill up is detached.
+/// Requests that wait for one edge: a burst of calls for all its users. Beyond this they are left unanswered, and come again.
 const INCOMING: usize = 256;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use runtime::listen::{self, Listener};
-use runtime::warn_seldom;
+use runtime::{Handshakes, warn_seldom};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, warn};
@@ -48,6 +48,8 @@ pub(crate) enum Arrival {
         link: LinkId,
         /// What.
         bytes: Bytes,
+        /// Dropped once they are dealt with: only then are more of the same link read.
+        turn: OwnedSemaphorePermit,
     },
     /// A connection has ended.
     Closed {
@@ -61,7 +63,6 @@ pub(crate) struct Network {
     endpoint: Endpoint,
     arrivals: mpsc::Sender<Arrival>,
     accepted: Arc<AtomicU64>,
-    handshakes: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
     open: HashMap<LinkId, Open>,
@@ -81,7 +82,6 @@ impl Clone for Network {
             endpoint: self.endpoint.clone(),
             arrivals: self.arrivals.clone(),
             accepted: Arc::clone(&self.accepted),
-            handshakes: Arc::clone(&self.handshakes),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
             open: HashMap::new(),
@@ -98,7 +98,6 @@ impl Network {
             arrivals,
             // The core numbers its own connections with even numbers.
             accepted: Arc::new(AtomicU64::new(1)),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             stop,
             tasks: TaskTracker::new(),
             open: HashMap::new(),
@@ -112,45 +111,35 @@ impl Network {
         self.tasks.clone()
     }
 
-    /// Takes in connections until the stop signal.
+    /// Takes in connections until the stop signal, each after it has proved its Node-ID.
     pub(crate) async fn accept(self, mut listener: Listener) {
+        let mut handshakes = Handshakes::default();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                (stream, _) = listener.accept() => self.greet(stream),
+                (stream, remote) = listener.accept() => handshakes.begin(remote.ip(), self.greet(stream)),
+                result = handshakes.next() => if let Err(error) = result {
+                    report(&error);
+                },
             }
         }
     }
 
-    /// Lets a connection prove its Node-ID, in a task of its own.
-    fn greet(&self, stream: TcpStream) {
-        let Ok(place) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-            debug!("connection dropped: too many handshakes");
-            return;
-        };
-        let (endpoint, arrivals, stop) = (self.endpoint.clone(), self.arrivals.clone(), self.stop.clone());
+    fn greet(&self, stream: TcpStream) -> impl Future<Output = Result<(), LinkError>> + Send + 'static {
+        let (endpoint, arrivals) = (self.endpoint.clone(), self.arrivals.clone());
         let link = LinkId(self.accepted.fetch_add(2, Ordering::Relaxed));
-        self.tasks.spawn(async move {
-            let connection = tokio::select! {
-                () = stop.cancelled() => return,
-                connection = endpoint.accept(stream) => connection,
-            };
-            drop(place);
-            match connection {
-                Ok(connection) => {
-                    let connection = Box::new(connection);
-                    // If the driver is gone, so is the connection.
-                    let _ = arrivals
-                        .send(Arrival::Connected {
-                            link,
-                            connection,
-                            is_initiator: false,
-                        })
-                        .await;
-                }
-                Err(error) => report(&error),
-            }
-        });
+        async move {
+            let connection = Box::new(endpoint.accept(stream).await?);
+            // If the driver is gone, so is the connection.
+            let _ = arrivals
+                .send(Arrival::Connected {
+                    link,
+                    connection,
+                    is_initiator: false,
+                })
+                .await;
+            Ok(())
+        }
     }
 
     /// Opens a connection, in a task of its own.
@@ -242,6 +231,7 @@ async fn read_all(
     end: impl Future<Output = ()>,
 ) {
     let mut buffer = BytesMut::with_capacity(READ);
+    let turns = Arc::new(Semaphore::new(1));
     tokio::pin!(end);
     loop {
         buffer.reserve(READ);
@@ -254,16 +244,16 @@ async fn read_all(
         };
         match read {
             Ok(0) => break,
-            // The peer waits while the driver is busy.
-            Ok(_)
-                if arrivals
-                    .send(Arrival::Bytes {
-                        link,
-                        bytes: buffer.split().freeze(),
-                    })
-                    .await
-                    .is_ok() => {}
-            Ok(_) => return,
+            // Links take turns: the peer waits while the driver is busy, with others or with what it has sent itself.
+            Ok(_) => {
+                let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
+                    return;
+                };
+                let bytes = buffer.split().freeze();
+                if arrivals.send(Arrival::Bytes { link, bytes, turn }).await.is_err() {
+                    return;
+                }
+            }
             Err(error) => {
                 debug!(link_id = link.0, %error, "connection broke");
                 break;
@@ -338,11 +328,8 @@ const OUTGOING: usize = 8192;
 /// Messages written together.
 const GATHER: usize = 64;
 
-/// Read at once: a TLS record.
-const READ: usize = 16 * 1024;
-
-/// Connections that prove their Node-ID at the same time; further ones are dropped, and try again.
-const HANDSHAKES: usize = 256;
+/// Read at once, and dealt with in one turn: a handful of messages, whose signatures take less than a millisecond.
+const READ: usize = 4 * 1024;
 
 /// For a last word.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -12,10 +12,17 @@
 #[allow(dead_code, reason = "a part of it is used here")]
 mod peers;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use identity::{Sign as _, Signer, sign_message, sign_value};
+use identity::{Sign as _, Signer, Verifier, sign_message, sign_value};
 use peers::world::{OVERLAY, node_id};
 use peers::{PATIENCE, Peers, contents};
 use rpc::proto::bootstrap::v1::{Ask, SignedStore, feed_response};
@@ -213,6 +220,71 @@ async fn the_newest_attachment_of_an_edge_wins() {
     let _second = attach(&peers, 0, &edge).await;
     let ended = timeout(PATIENCE, first.receive()).await.unwrap();
     assert_eq!(ended.unwrap_err().code(), Code::Aborted);
+}
+
+/// Before, an edge that was behind was taken for one that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_reads_slowly_stays_attached() {
+    let peers = Peers::start(2).await;
+    let edge = peers.world.edge("edge a");
+    let mut attached = attach(&peers, 0, &edge).await;
+    let ping = MessageContents::of(&Body::PingReq(PingReq {
+        padding: Bytes::from(vec![7; 1000]),
+    }));
+    let request = CallRequest {
+        destinations: [node_id("peer 0"), edge.node_id()]
+            .map(|node| Destination::Node(node).to_bytes())
+            .to_vec(),
+        contents: ping.to_bytes(),
+        ..CallRequest::default()
+    };
+    let mut asking = JoinSet::new();
+    for _ in 0..1000 {
+        let (mut client, request) = (peers.client(1, Role::Operator), request.clone());
+        asking.spawn(async move { drop(client.call(request).await) });
+    }
+    asking.join_all().await;
+    // The share of one node, and then whoever asks next.
+    for _ in 0..64 {
+        let message = attached.receive().await.unwrap().unwrap().message;
+        assert!(matches!(message, Some(attach_response::Message::Incoming(_))));
+    }
+    let ping = PingReq::default().into();
+    let asking = peers.call(0, Destination::Node(edge.node_id()), &ping);
+    let (_, next) = tokio::join!(asking, attached.receive());
+    assert!(matches!(
+        next.unwrap().unwrap().message,
+        Some(attach_response::Message::Incoming(_))
+    ));
+}
+
+/// 200 strangers a second connect and say nothing. Before, they had all 256 places within two seconds, and every link of an
+/// honest node was refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_are_made_beside_strangers_that_say_nothing() {
+    let peers = Peers::start(1).await;
+    let address = peers.servers[0].addr().unwrap();
+    let (opened, mut count) = watch::channel(0_usize);
+    let strangers = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
+        let mut open = VecDeque::new();
+        loop {
+            pace.tick().await;
+            open.push_back(TcpStream::connect(address).await);
+            open.truncate(1000);
+            opened.send_replace(open.len());
+        }
+    });
+    count.wait_for(|count| *count >= 300).await.unwrap();
+    let (_, chain, key) = peers.world.member("peer 1");
+    let verifier = Arc::new(Verifier::new(peers.world.trust()));
+    let endpoint = link::Endpoint::new(verifier, &chain, &key).unwrap();
+    let mut failed = 0;
+    for _ in 0..20 {
+        failed += usize::from(endpoint.connect(address, Some(node_id("peer 0"))).await.is_err());
+    }
+    strangers.abort();
+    assert_eq!(failed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

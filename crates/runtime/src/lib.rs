@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 mod exit;
+mod handshakes;
 mod health;
 pub mod list;
 pub mod listen;
@@ -20,6 +21,7 @@ pub mod telemetry;
 pub mod units;
 
 pub use exit::ExitCode;
+pub use handshakes::{Handshakes, site};
 pub use health::{Health, Ring, State};
 pub use monitor::{Component, Monitor, Readiness};
 pub use pulse::Pulse;

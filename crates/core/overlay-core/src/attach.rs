@@ -18,6 +18,7 @@ use wire::{
 };
 
 use crate::core::Core;
+use crate::dials::Wish;
 use crate::serve::Asked;
 use crate::transaction::{Answered, Outcome, Purpose, Request};
 
@@ -61,7 +62,7 @@ impl Core {
             return self.chord.handle_attach_failed(now, id);
         }
         // Its own Attach is about to succeed: one link is enough.
-        let is_dialing = node.is_some_and(|node| self.links.is_dialing(node));
+        let is_dialing = node.is_some_and(|node| self.dials.is_dialing(node));
         let pending = Pending {
             node,
             transaction: None,
@@ -211,8 +212,9 @@ impl Core {
                 "no candidate of type TLS-TCP-FH-NO-ICE",
             );
         }
-        if !self.links.is_dialing(node) {
-            self.dial(now, Some(node), addresses, attach.send_update);
+        let send_update = attach.send_update;
+        if !self.dials.is_dialing(node) && !self.dial(now, Wish::Attach { node, send_update }, addresses) {
+            return self.refuse(now, asked, ErrorCode::InProgress, "too many links are being made");
         }
         self.accept_attach(now, asked);
     }
@@ -242,7 +244,7 @@ impl Core {
         {
             match pending.transaction {
                 None if pending.has_yielded => {}
-                None => return !self.links.is_dialing(node),
+                None => return !self.dials.is_dialing(node),
                 Some(_) if is_larger => return true,
                 Some(transaction) => {
                     withdrawn.push(transaction);

@@ -36,6 +36,13 @@ impl Clients {
         self.attached.iter().copied()
     }
 
+    /// Whether one more request of a signer may wait for a client.
+    fn has_room(&self, client: NodeId, signer: NodeId) -> bool {
+        let waiting = || self.incoming.values().filter(|pending| pending.client == client);
+        let of_signer = waiting().filter(|pending| pending.asked.signer == signer);
+        waiting().count() < MOST_INCOMING && of_signer.count() < MOST_OF_ONE
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.incoming.values().map(|pending| pending.until).min()
     }
@@ -71,10 +78,9 @@ impl Core {
         self.settle(now);
     }
 
-    /// A request for a client has come. Its signature is the client's to verify; what the header demands is checked
-    /// here.
+    /// A request for a client has come. What it means is for the client to judge.
     pub(crate) fn deliver_to_client(&mut self, now: Now, message: Message, from: Option<NodeId>, client: NodeId) {
-        let Some(mut asked) = self.asked_of_client(&message, from) else {
+        let Some(mut asked) = self.asked_of_client(now, &message, from) else {
             return;
         };
         if let Some((code, info)) = self.unacceptable(&message) {
@@ -85,7 +91,7 @@ impl Core {
             Seen::Pending => return,
             Seen::Answered(kept) => return self.send_answer(now, &asked, kept.contents, kept.security),
         }
-        if self.clients.incoming.len() >= MOST_INCOMING {
+        if !self.clients.has_room(client, asked.signer) {
             self.counters.shed += 1;
             return self.leave_unanswered(&asked);
         }
@@ -124,6 +130,14 @@ impl Core {
         self.settle(now);
     }
 
+    /// A client did not take an [`Output::Incoming`]: it has more to read than it can. Whoever asked asks again.
+    pub fn overlook(&mut self, incoming: IncomingId) {
+        if let Some(Pending { asked, .. }) = self.clients.incoming.remove(&incoming) {
+            self.counters.shed += 1;
+            self.leave_unanswered(&asked);
+        }
+    }
+
     pub(crate) fn clients_due(&mut self, now: Now) {
         let late = self
             .clients
@@ -135,8 +149,11 @@ impl Core {
     }
 }
 
-/// Requests that wait for a client; further ones are left unanswered, and come again.
+/// Requests that wait for one client; further ones are left unanswered, and come again.
 const MOST_INCOMING: usize = 1024;
+
+/// Of these, those that one node signed: it is that node's own further ones that go, and nobody else's.
+const MOST_OF_ONE: usize = 64;
 
 // RFC 6940 §6.2.1: after the longest lifetime of a request nobody waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(15);

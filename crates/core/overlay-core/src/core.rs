@@ -21,6 +21,7 @@ use crate::client::Clients;
 use crate::company::Company;
 use crate::config::Validity;
 use crate::copies::Copies;
+use crate::dials::Dials;
 use crate::election::Election;
 use crate::fragments::Reassembly;
 use crate::heal::Healing;
@@ -30,6 +31,7 @@ use crate::link::End;
 use crate::links::Links;
 use crate::marks::Marks;
 use crate::membership::Memory;
+use crate::offences::Offences;
 use crate::parameters::Parameters;
 use crate::pull::Pulls;
 use crate::push::Pushes;
@@ -55,7 +57,9 @@ pub struct Core {
     pub(crate) chord: Chord,
     /// When the topology wants to be called again.
     pub(crate) chord_due: Instant,
+    pub(crate) dials: Dials,
     pub(crate) links: Links,
+    pub(crate) offences: Offences,
     pub(crate) transactions: Transactions,
     pub(crate) answers: Answers,
     pub(crate) reassembly: Reassembly,
@@ -99,7 +103,9 @@ impl Core {
         Self {
             chord,
             chord_due: now.instant,
+            dials: Dials::default(),
             links: Links::default(),
+            offences: Offences::default(),
             transactions: Transactions::default(),
             answers: Answers::default(),
             reassembly: Reassembly::new(parameters.longest_message),
@@ -191,6 +197,7 @@ impl Core {
 
     /// The time named by the last [`Output::Timeout`] has come.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.dials_due(now);
         self.links_due(now);
         self.transactions_due(now);
         self.attaches_due(now);
@@ -229,6 +236,7 @@ impl Core {
 
     fn deadline(&self) -> Instant {
         let tables = [
+            self.dials.deadline(),
             self.links.deadline(),
             self.transactions.deadline(),
             self.attaches.deadline(),

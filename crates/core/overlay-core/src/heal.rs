@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use wire::{Body, NodeId, Now, PingReq, ResourceId};
 
 use crate::core::Core;
+use crate::dials::Wish;
 use crate::transaction::{Outcome, Purpose, Request};
 
 /// When to look for another ring, and through whom.
@@ -117,7 +118,7 @@ impl Core {
             Some(node) => self.probe_through(now, node),
             None => {
                 self.healing.dialing = Some(address);
-                self.dial(now, None, vec![address], false);
+                self.dial(now, Wish::Own, vec![address]);
             }
         }
     }

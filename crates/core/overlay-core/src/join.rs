@@ -20,6 +20,7 @@ use wire::{Destination, ErrorCode, JoinReq, NodeId, Now, ResourceId};
 
 use crate::api::Output;
 use crate::core::Core;
+use crate::dials::Wish;
 use crate::status::Reason;
 use crate::transaction::{Outcome, Purpose, Request};
 
@@ -171,7 +172,7 @@ impl Core {
             .collect();
         for address in addresses.difference(&linked) {
             if !self.settings.local_addresses.contains(address) {
-                self.dial(now, None, vec![*address], false);
+                self.dial(now, Wish::Own, vec![*address]);
             }
         }
     }

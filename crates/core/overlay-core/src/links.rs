@@ -1,4 +1,4 @@
-//! All links of a node: who is connected, which of two links to one node stays, and who does not answer.
+//! All links of a node: which of two links to one node stays, and who does not answer.
 //!
 //! Two links to one node arise when both sides connect at the same moment, or when a node restarts before its old
 //! link was noticed to be dead. Both ends must keep the same one: of two links begun by different sides the one that
@@ -7,7 +7,6 @@
 //! second, else the newer one replaces it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chord::Role;
@@ -17,27 +16,15 @@ use wire::{Decode, ErrorCode, NodeId, Now, Packet};
 
 use crate::api::{ConnectFailure, LinkId, Output};
 use crate::core::Core;
+use crate::dials::Wish;
 use crate::link::{Alarm, Cargo, End, Link};
 
-/// The connections of a node, open and opening.
+/// The open connections of a node.
 #[derive(Default)]
 pub(crate) struct Links {
     by_id: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<NodeId, LinkId>,
-    dials: BTreeMap<LinkId, Dial>,
     contests: BTreeMap<NodeId, Contest>,
-    next_id: u64,
-}
-
-/// A connection that is being opened.
-pub(crate) struct Dial {
-    /// Who has to be there; none for a bootstrap node.
-    pub(crate) expected: Option<NodeId>,
-    /// Where to try next.
-    pub(crate) rest: Vec<SocketAddr>,
-    /// Whether the peer asked for our routing table (RFC 6940 §6.4.2.3).
-    pub(crate) send_update: bool,
-    until: Instant,
 }
 
 /// Two links to one node.
@@ -74,70 +61,31 @@ impl Links {
         self.by_id.values().map(Link::load).max().unwrap_or_default()
     }
 
-    pub(crate) fn is_dialing(&self, peer: NodeId) -> bool {
-        self.dials.values().any(|dial| dial.expected == Some(peer))
-    }
-
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let contests = self.contests.values().map(|contest| contest.until);
-        let dials = self.dials.values().map(|dial| dial.until);
-        self.by_id
-            .values()
-            .map(Link::deadline)
-            .chain(contests)
-            .chain(dials)
-            .min()
+        self.by_id.values().map(Link::deadline).chain(contests).min()
     }
 }
 
 impl Core {
-    /// Opens a connection to the first of some addresses that answers.
-    pub(crate) fn dial(&mut self, now: Now, expected: Option<NodeId>, mut rest: Vec<SocketAddr>, send_update: bool) {
-        if rest.is_empty() || self.links.dials.len() >= MOST_DIALS {
-            return;
-        }
-        let address = rest.remove(0);
-        self.links.next_id += 2;
-        let link = LinkId(self.links.next_id);
-        self.links.dials.insert(
-            link,
-            Dial {
-                expected,
-                rest,
-                send_update,
-                until: now.instant + DIAL_TIME,
-            },
-        );
-        self.outputs.push_back(Output::Connect {
-            link,
-            address,
-            expected,
-        });
-    }
-
-    pub(crate) fn dial_failed(&mut self, now: Now, link: LinkId, reason: ConnectFailure) {
-        let Some(dial) = self.links.dials.remove(&link) else {
-            return;
-        };
-        debug!(link_id = link.0, ?reason, "connection failed");
-        match dial.expected {
-            Some(peer) if self.links.to(peer).is_some() => {}
-            expected => self.dial(now, expected, dial.rest, dial.send_update),
-        }
-    }
-
     pub(crate) fn link_connected(&mut self, now: Now, id: LinkId, end: End) {
         let End {
             peer,
             remote,
+            class,
             is_initiator,
-            ..
         } = end;
-        let dial = self.links.dials.remove(&id);
+        let wish = self.dials.succeeded(id);
+        let most = if class == Class::Peer {
+            MOST_LINKS
+        } else {
+            MOST_LINKS_OF_OTHERS
+        };
         let is_unwanted = peer == self.own()
-            || is_initiator && dial.is_none()
+            || is_initiator && wish.is_none()
             || self.joining.is_fenced()
-            || self.links.by_id.len() >= MOST_LINKS
+            || self.offences.is_barred(now.instant, peer)
+            || self.links.by_id.len() >= most
             || self.links.contests.contains_key(&peer);
         if is_unwanted {
             self.outputs.push_back(Output::Close { link: id });
@@ -152,7 +100,7 @@ impl Core {
             Some(old) => self.contest(now, peer, old, id),
             None => self.link_up(now, peer, id),
         }
-        if dial.is_some_and(|dial| dial.send_update) {
+        if matches!(wish, Some(Wish::Attach { send_update: true, .. })) {
             self.chord.send_full_update(now, peer);
         }
         if is_initiator {
@@ -248,12 +196,8 @@ impl Core {
 
     /// The connection is gone.
     pub(crate) fn link_lost(&mut self, now: Now, id: LinkId) {
-        if let Some(dial) = self.links.dials.remove(&id) {
-            self.dial(now, dial.expected, dial.rest, dial.send_update);
-            return;
-        }
         let Some(link) = self.links.by_id.remove(&id) else {
-            return;
+            return self.dial_failed(now, id, ConnectFailure::Unreachable);
         };
         let peer = link.peer;
         let rival = self.links.contests.remove(&peer).map(|contest| {
@@ -287,7 +231,7 @@ impl Core {
     }
 
     /// Closes the link to a node that is of no use any more.
-    fn drop_peer(&mut self, now: Now, peer: NodeId) {
+    pub(crate) fn drop_peer(&mut self, now: Now, peer: NodeId) {
         if let Some(id) = self.links.by_peer.get(&peer).copied() {
             self.outputs.push_back(Output::Close { link: id });
             self.link_lost(now, id);
@@ -389,7 +333,6 @@ impl Core {
 
     pub(crate) fn links_due(&mut self, now: Now) {
         self.end_contests(now);
-        self.end_dials(now);
         let due: Vec<LinkId> = self
             .links
             .by_id
@@ -419,20 +362,6 @@ impl Core {
             }
         }
     }
-
-    fn end_dials(&mut self, now: Now) {
-        let late: Vec<LinkId> = self
-            .links
-            .dials
-            .iter()
-            .filter(|(_, dial)| dial.until <= now.instant)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            self.outputs.push_back(Output::Close { link: id });
-            self.dial_failed(now, id, ConnectFailure::Unreachable);
-        }
-    }
 }
 
 /// A link whose node has another one has this long to be heard.
@@ -441,11 +370,7 @@ const PROOF: Duration = Duration::from_secs(1);
 /// A node that began two links has this long to close one of them.
 const CHOICE: Duration = Duration::from_secs(5);
 
-/// How long one address may take to connect.
-const DIAL_TIME: Duration = Duration::from_secs(3);
-
-/// Connections being opened; further ones are not tried, the other side asks again.
-const MOST_DIALS: usize = 256;
-
-/// Open links; further ones are closed at once. A peer of ten thousand needs 65, the rest is for clients.
+/// Open links; further ones are closed at once. A peer of ten thousand needs 65, the rest is for clients, which leave room for
+/// peers.
 const MOST_LINKS: usize = 4096;
+const MOST_LINKS_OF_OTHERS: usize = 3072;

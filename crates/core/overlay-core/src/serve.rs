@@ -12,7 +12,7 @@ use wire::{
 use crate::answers::{Kept, Seen};
 use crate::api::{Ending, Refusal};
 use crate::core::Core;
-use crate::forwarding::{message_code, node_of};
+use crate::forwarding::message_code;
 use crate::link::Carried;
 use crate::pull::Waiting;
 use crate::transaction::{Answered, Outcome, Purpose, Request};
@@ -67,19 +67,8 @@ enum ReturnPath {
 impl Core {
     /// A request has come to its end.
     pub(crate) fn serve(&mut self, now: Now, message: Message, from: Option<NodeId>) {
-        let verified = match self.verified(now, &message, from) {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.counters.unverified += 1;
-                debug!(transaction_id = %message.header.transaction_id, %error, "request is not signed as it must be");
-                // RFC 6940 §6.3.4: it is dropped. Only the own client hears of it: it may have let its certificate expire.
-                if from.is_none_or(|from| self.clients.is_attached(from)) {
-                    self.refuse_packet(now, &message.to_packet(), from, (ErrorCode::Forbidden, "signature"));
-                }
-                return;
-            }
-        };
-        let Some(mut asked) = self.asked(&message, verified, from) else {
+        let verified = self.verified(now, &message, from);
+        let Some(mut asked) = verified.and_then(|verified| self.asked(&message, verified, from)) else {
             return;
         };
         if let Some((code, info)) = self.unacceptable(&message) {
@@ -103,8 +92,28 @@ impl Core {
         }
     }
 
+    /// Finds who signed a request. One that is not signed as it must be is dropped (RFC 6940 §6.3.4).
+    fn verified(&mut self, now: Now, message: &Message, from: Option<NodeId>) -> Option<Verified> {
+        let error = match self.verify(now, message, from) {
+            Ok(verified) => return Some(verified),
+            Err(error) => error,
+        };
+        self.counters.unverified += 1;
+        debug!(transaction_id = %message.header.transaction_id, %error, "request is not signed as it must be");
+        match from.filter(|from| !self.clients.is_attached(*from)) {
+            // Whoever passed it on did not look at the signature, and is not to blame.
+            Some(from) if error == Error::BadSignature && message.header.via_list.is_empty() => {
+                self.offended(now, from);
+            }
+            Some(_) => {}
+            // Only the own client hears of it: it may have let its certificate expire.
+            None => self.refuse_packet(now, &message.to_packet(), from, (ErrorCode::Forbidden, "signature")),
+        }
+        None
+    }
+
     /// Checks who signed a message (RFC 6940 §6.3.4). A Store may be signed by who may only store.
-    fn verified(&self, now: Now, message: &Message, from: Option<NodeId>) -> Result<Verified, Error> {
+    fn verify(&self, now: Now, message: &Message, from: Option<NodeId>) -> Result<Verified, Error> {
         let own = self.settings.signer.as_ref();
         if from.is_none() && message.security.signature.identity == *own.identity() {
             let leaf = own.certificates().first().cloned().unwrap_or_default();
@@ -169,21 +178,10 @@ impl Core {
         })
     }
 
-    /// A request for a client, before anyone verified it: what it is remembered by is where it came from.
-    pub(crate) fn asked_of_client(&self, message: &Message, from: Option<NodeId>) -> Option<Asked> {
-        let origin = message
-            .header
-            .via_list
-            .first()
-            .and_then(node_of)
-            .or(from)
-            .unwrap_or(self.own());
-        let unverified = Verified {
-            signer: origin,
-            leaf: Bytes::new(),
-            class: Class::Client,
-        };
-        let asked = self.asked(message, unverified, from)?;
+    /// A request for a client. It is verified here too, before it takes a place that another one could have.
+    pub(crate) fn asked_of_client(&mut self, now: Now, message: &Message, from: Option<NodeId>) -> Option<Asked> {
+        let verified = self.verified(now, message, from)?;
+        let asked = self.asked(message, verified, from)?;
         // The answer is verified on its way back, even if that way is short.
         let return_path = ReturnPath::Along(way_back(message, from.unwrap_or(self.own())));
         Some(Asked { return_path, ..asked })

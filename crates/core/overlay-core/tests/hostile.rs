@@ -13,6 +13,7 @@
 #[allow(dead_code, reason = "a part of it is used here")]
 mod net;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,8 +22,9 @@ use net::Net;
 use net::values::{at, fetch, fetched_time, resource, store};
 use p2psip_overlay_core::{CallResult, Status};
 use wire::{
-    Body, ChordUpdate, ChordUpdateKind, Encode, ErrorCode, Fragment, JoinReq, LeaveReq, MessageCode, MessageContents,
-    MessageExtension, NodeId, PingReq,
+    AddressPort, AttachReq, Body, CandidateType, ChordUpdate, ChordUpdateKind, Encode, ErrorCode, Fragment,
+    IceCandidate, JoinReq, LeaveReq, MessageCode, MessageContents, MessageExtension, NodeId, OverlayLink, PingReq,
+    ResourceId,
 };
 
 /// What a node thinks of the ring.
@@ -277,4 +279,102 @@ fn a_new_owner_reads_beside_a_holder_that_answers_nothing() {
         .filter(|_| fetched_time(&net.ask(other, at("a"), &fetch("a"))) != Some(1))
         .count();
     assert_eq!(failed, 0);
+}
+
+/// Requests for an attached edge are verified before they wait for it. Before, they filled its queue, and it was detached.
+#[test]
+fn an_edge_is_reached_beside_a_flood_of_requests_for_it() {
+    let mut net = Net::ring(3);
+    let (edge, hostile) = (net.world.client(0), net.world.user(0));
+    net.with(0, |core, now| core.attach_client(now, edge.node_id()));
+    let link = net.intrude(0, &hostile);
+    let to = vec![net.nodes[0].id().into(), edge.node_id().into()];
+    for id in 0..300 {
+        let mut unsigned = net.world.packet(&hostile, id, to.clone(), &ping(9));
+        // As if somebody else had sent it here, so that it is not held against the link.
+        unsigned.header.via_list.push(NodeId::new([9; 16]).into());
+        let mut payload = unsigned.payload.to_vec();
+        *payload.last_mut().unwrap() ^= 1;
+        unsigned.payload = payload.into();
+        net.inject(0, link, &unsigned);
+    }
+    assert_eq!(net.nodes[0].incoming.len(), 0);
+    for id in 1000..3000 {
+        let signed = net.world.packet(&hostile, id, to.clone(), &ping(9));
+        net.inject(0, link, &signed);
+    }
+    assert_eq!(net.nodes[0].incoming.len(), 64);
+    let honest = net.call(2, to, &Body::PingReq(PingReq::default()));
+    net.eventually(1, "the honest request", |net| net.nodes[0].incoming.len() == 65);
+    assert!(net.nodes[0].status().clients.contains(&edge.node_id()));
+    assert!(!net.nodes[2].results.contains_key(&honest), "the edge has to answer");
+}
+
+/// A node that signs wrongly loses its link; one that passes on what others signed wrongly does not.
+#[test]
+fn a_link_with_wrong_signatures_of_its_own_is_closed() {
+    for is_passed_on in [false, true] {
+        let mut net = Net::ring(3);
+        let hostile = net.world.user(0);
+        let link = net.intrude(0, &hostile);
+        let victim = net.nodes[0].id();
+        for id in 0..30 {
+            let mut unsigned = net.world.packet(&hostile, id, vec![victim.into()], &ping(9));
+            let mut payload = unsigned.payload.to_vec();
+            *payload.last_mut().unwrap() ^= 1;
+            unsigned.payload = payload.into();
+            if is_passed_on {
+                unsigned.header.via_list.push(NodeId::new([9; 16]).into());
+            }
+            net.inject(0, link, &unsigned);
+        }
+        let is_linked = |net: &Net| net.nodes[0].status().links.contains(&hostile.node_id());
+        assert_eq!(is_linked(&net), is_passed_on);
+        net.intrude(0, &hostile);
+        assert_eq!(is_linked(&net), is_passed_on, "nor does it get another one");
+    }
+}
+
+/// Whoever attaches says where it listens. Before, each Attach dialed whatever address it named.
+#[test]
+fn attaches_turn_no_peer_against_strangers_addresses() {
+    let mut net = Net::ring(3);
+    let stranger = SocketAddr::from(([192, 0, 2, 1], 443));
+    let users: Vec<_> = (0..20).map(|index| net.world.user(index)).collect();
+    let carrier = net.world.user(30);
+    let link = net.intrude(0, &carrier);
+    let place = ResourceId::from(net.nodes[0].id());
+    let mut octets = 0;
+    for second in 0..10 {
+        for (index, user) in users.iter().enumerate() {
+            let id = second * 100 + u64::try_from(index).unwrap();
+            let attach = MessageContents::of(&attach_from(&[stranger; 8]));
+            let mut packet = net.world.packet(user, id, vec![place.into()], &attach);
+            // It came another way than over a link of its sender.
+            packet.header.via_list.push(user.node_id().into());
+            octets += packet.to_bytes().len();
+            net.inject(0, link, &packet);
+        }
+        net.run(Duration::from_secs(1));
+    }
+    let dialed = net.dialed.get(&stranger).copied().unwrap_or_default();
+    assert!((1..=10).contains(&dialed), "{dialed} times in 10 s for {octets} octets");
+}
+
+fn attach_from(addresses: &[SocketAddr]) -> Body {
+    let candidate = |address: &SocketAddr| IceCandidate {
+        address: AddressPort::from(*address),
+        overlay_link: OverlayLink::TLS_TCP_FH_NO_ICE,
+        foundation: Bytes::from_static(b"1"),
+        priority: 1,
+        candidate_type: CandidateType::Host,
+        extensions: Vec::new(),
+    };
+    Body::AttachReq(AttachReq {
+        ufrag: Bytes::new(),
+        password: Bytes::new(),
+        role: Bytes::from_static(b"passive"),
+        candidates: addresses.iter().map(candidate).collect(),
+        send_update: false,
+    })
 }

@@ -5,9 +5,10 @@
 //! held connection never does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use runtime::site;
 use sip_core::flow::ConnectionId;
 
 /// Connections of phones at most; further ones are closed at once. Phones then try again, or another edge.
@@ -145,14 +146,6 @@ fn remove_from(sites: &mut BTreeMap<IpAddr, BTreeSet<ConnectionId>>, site: IpAdd
         if of_site.is_empty() {
             sites.remove(&site);
         }
-    }
-}
-
-/// What counts as one sender: an address of IPv4, or the /64 of IPv6 that one host can choose its addresses from.
-pub(super) fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

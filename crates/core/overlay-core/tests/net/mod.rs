@@ -30,6 +30,8 @@ pub struct Net {
     pub nodes: Vec<Node>,
     events: BTreeMap<(Instant, u64), Event>,
     sequence: u64,
+    /// How often each address was dialed.
+    pub dialed: BTreeMap<SocketAddr, usize>,
     /// Links that end at a node without a program.
     intruders: BTreeSet<(usize, LinkId)>,
     /// Two sets of nodes between which nothing gets through.
@@ -136,6 +138,7 @@ impl Net {
             nodes: Vec::new(),
             events: BTreeMap::new(),
             sequence: 0,
+            dialed: BTreeMap::new(),
             intruders: BTreeSet::new(),
             cut: None,
         }
@@ -491,11 +494,14 @@ impl Net {
     fn drain(&mut self, index: usize) {
         loop {
             match self.nodes[index].core.poll_output() {
-                Output::Connect { link, address, .. } => self.later(Event::Connect {
-                    from: index,
-                    link,
-                    address,
-                }),
+                Output::Connect { link, address, .. } => {
+                    *self.dialed.entry(address).or_default() += 1;
+                    self.later(Event::Connect {
+                        from: index,
+                        link,
+                        address,
+                    });
+                }
                 Output::Send { link, bytes } if self.intruders.contains(&(index, link)) => {
                     self.acknowledge(index, link, &bytes);
                 }
