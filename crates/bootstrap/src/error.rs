@@ -189,6 +189,12 @@ impl From<Refused> for Status {
     }
 }
 
+impl From<usage::user::NodeName> for Refused {
+    fn from(error: usage::user::NodeName) -> Refused {
+        Refused::Invalid(error.to_string())
+    }
+}
+
 impl From<identity::issue::IssueError> for Refused {
     fn from(error: identity::issue::IssueError) -> Refused {
         Refused::Internal(error.to_string())

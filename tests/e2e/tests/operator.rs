@@ -95,6 +95,8 @@ fn users_come_and_go() {
     assert_eq!(added["published_version"], added["version"]);
     office.register(2, "carol", "old-secret");
     assert_eq!(office.said(&["users", "add", "carol", "--password-file", &old]).0, 1);
+    // Said before anybody is asked for a password.
+    assert_eq!(office.said(&["users", "add", &"ab".repeat(16)]).0, 2);
 
     office.json(&["users", "passwd", "carol", "--password-file", &new]);
     // At an edge that has not seen the user yet, and at the one that knows the old password.

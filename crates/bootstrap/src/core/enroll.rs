@@ -12,6 +12,7 @@ use identity::{Certificate, PublicKey};
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
+use usage::user::not_a_node;
 use wire::NodeId;
 
 use super::{Core, Outcome, users};
@@ -158,6 +159,8 @@ impl Core {
             return Err(Refused::Credential);
         }
         let (aor, _) = users::address(&self.service, &password.user)?;
+        // A user from before this rule may be called so.
+        not_a_node(&aor)?;
         let key = public_key("client", &request.client)?;
         let place = [aor.as_bytes(), &[0], &key.key_id()].concat();
         let known = self.clients.by_key.get(&place);

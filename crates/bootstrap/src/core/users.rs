@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
-use usage::user::{Hashes, MAX_ALLOWED_EDGES, Public, Record, Secret, State, Strength, strength};
+use usage::user::{Hashes, MAX_ALLOWED_EDGES, Public, Record, Secret, State, Strength, not_a_node, strength};
 use wire::{NodeId, ResourceId};
 
 use self::resealing::Resealing;
@@ -73,6 +73,10 @@ impl Users {
         // A removed user is as good as new, but the versions go on: edges remember the highest.
         let existing = known.filter(|user| user.record.public().state != State::Removed);
         check_version(request.if_version, known.map(User::version), existing.is_none())?;
+        if existing.is_none() {
+            // One from before this rule can still be suspended and removed.
+            not_a_node(&aor)?;
+        }
         if existing.is_none() && self.by_aor.len() >= MAX_USERS {
             return Err(Refused::Full {
                 what: "users",

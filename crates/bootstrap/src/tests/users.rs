@@ -72,6 +72,23 @@ async fn only_what_is_named_changes() {
     assert_eq!(user.published_version, 0);
 }
 
+/// Such a user's client would hold a certificate that is a peer's to everybody.
+#[tokio::test]
+async fn a_user_is_not_called_like_a_node() {
+    let mut world = World::new().await;
+    let secret = world.token("first").await;
+    let peer = world.enroll(nodes(&secret)).await.unwrap().peer.unwrap();
+    let of_a_node = wire::hex::encode(&peer.node_id);
+    for name in [of_a_node.to_uppercase(), of_a_node, "0".repeat(32)] {
+        let named = proto::PutUserRequest {
+            aor: format!("{name}@{OVERLAY}"),
+            ..alice()
+        };
+        let refused = world.put(named).await.unwrap_err();
+        assert!(refused.to_string().contains("that of a node"), "{name}: {refused}");
+    }
+}
+
 #[tokio::test]
 async fn senseless_users_are_refused() {
     let mut world = World::new().await;

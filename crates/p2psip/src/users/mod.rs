@@ -14,7 +14,7 @@ use rpc::Role;
 use rpc::proto::bootstrap::v1::{DeleteUserRequest, PutUserRequest, UserState};
 use runtime::ExitCode;
 use sip_core::aor::Aor;
-use usage::user::Strength;
+use usage::user::{Strength, not_a_node};
 
 pub(crate) use self::arguments::Command;
 use self::arguments::{Change, New};
@@ -60,6 +60,7 @@ impl Session<'_> {
     async fn add(&self, new: &New) -> Result<ExitCode, Failure> {
         let aor = self.aor(&new.change.user).await?;
         // Found out before somebody types a password twice; that it is still so is for the service to check.
+        not_a_node(aor.as_str()).map_err(|error| Failure::usage(format!("user {}: {error}", aor.as_str())))?;
         if self.users.find(&aor).await?.is_some_and(|user| service::exists(&user)) {
             return Err(exists(&aor));
         }

@@ -7,6 +7,7 @@
 
 mod cursor;
 mod ha1;
+mod name;
 mod password;
 mod record;
 mod seal;
@@ -16,6 +17,7 @@ mod store;
 mod tests;
 
 pub use ha1::{Ha1, Hashes, NameForm};
+pub use name::{NodeName, not_a_node};
 pub use password::{Strength, strength};
 pub use record::{MAX_ALLOWED_EDGES, Public, Record, RecordError, State};
 pub use seal::{RecordKey, SealError, Secret};
