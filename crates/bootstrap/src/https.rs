@@ -1,10 +1,12 @@
 //! Enrollment over HTTPS (RFC 6940 §11.2, §11.3): the listeners and the bounds on whoever connects.
 //!
 //! One connection carries one request, so one limit bounds it whole: its handshake, its body and its answer. Strangers may
-//! fetch the document and enroll with a credential; a node that shows its certificate may renew it.
+//! fetch the document and enroll with a credential; a node that shows its certificate may renew it. They cannot keep others
+//! out: how often an address connects is bounded (`throttle`), and so is which connections stay (`places`).
 
 mod certificate;
 mod form;
+mod places;
 mod routes;
 mod throttle;
 
@@ -19,18 +21,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use identity::Verifier;
-use runtime::listen;
+use runtime::{clock, listen};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::driver::unix_ms;
 use crate::error::StartError;
 use crate::grpc::Handler;
+use crate::origin::origin;
+use places::Places;
 use throttle::Throttle;
 
 pub(crate) use certificate::{Certificates, keep};
@@ -90,17 +93,25 @@ impl Https {
     /// Serves whoever connects until the stop signal; connections that are open then are cut.
     pub(crate) async fn serve(self, Listener { mut listener, address }: Listener, stop: CancellationToken) {
         let (mut connections, mut throttle) = (JoinSet::new(), Throttle::default());
+        let mut places: Places<AbortHandle> = Places::default();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(_) = connections.join_next() => {}
-                (stream, remote) = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                    let from = throttle::origin(remote.ip());
-                    if throttle.admits(unix_ms(), from) {
-                        connections.spawn(self.clone().connection(stream, from));
-                    } else {
+                Some(ended) = connections.join_next_with_id() => {
+                    let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
+                    places.free(|connection| connection.id() == task);
+                }
+                (stream, remote) = listener.accept() => {
+                    let from = origin(remote.ip());
+                    if !throttle.admits(clock::now(), from) {
                         debug!(%address, "too many connections from one address, one more closed");
+                        continue;
+                    }
+                    let connection = connections.spawn(self.clone().connection(stream, from));
+                    if let Some(oldest) = places.take(from, connection) {
+                        debug!(%address, "connections of one address take too many places, the oldest closed");
+                        oldest.abort();
                     }
                 }
             }
@@ -117,7 +128,8 @@ impl Https {
 
     async fn serve_one(self, stream: TcpStream, from: IpAddr) -> io::Result<()> {
         let config = Arc::clone(&self.configs.borrow());
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
+        let stream = handshake.await.map_err(io::Error::from)??;
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let client = Client {
@@ -132,8 +144,8 @@ impl Https {
     }
 }
 
-/// Connections at once; when there are so many, the next wait in the system's queue.
-const MAX_CONNECTIONS: usize = 512;
+/// For the handshake, which has nothing to wait for but the network.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// For handshake, request and answer together; the disk flush in between takes milliseconds.
 const WHOLE_REQUEST: Duration = Duration::from_secs(10);
 /// Request line and headers; the least that hyper allows is 8 KiB.

@@ -15,6 +15,7 @@ mod error;
 mod genesis;
 mod grpc;
 mod https;
+mod origin;
 mod server;
 mod state;
 mod users;

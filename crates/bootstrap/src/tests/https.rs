@@ -71,6 +71,27 @@ async fn form_takes_a_token_for_a_peer() {
     assert_eq!(identity.user, Some(format!("{}@{OVERLAY}", identity.node_id())));
 }
 
+/// Whoever opens connections and says nothing: at its share, its own oldest gives way, and none of the others.
+#[tokio::test]
+async fn one_address_takes_places_from_itself() {
+    let world = World::start().await;
+    let mut oldest = TcpStream::connect(world.address()).await.unwrap();
+    let mut others = Vec::new();
+    let mut heard = Vec::new();
+    let is_over = async {
+        loop {
+            tokio::select! {
+                biased;
+                _ = oldest.read_to_end(&mut heard) => return,
+                connected = TcpStream::connect(world.address()) => others.push(connected.unwrap()),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_over).await.unwrap();
+    let is_open = others[1].try_read(&mut [0; 1]).unwrap_err();
+    assert_eq!(is_open.kind(), std::io::ErrorKind::WouldBlock);
+}
+
 #[tokio::test]
 async fn refusals_are_the_tokens_of_the_clause() {
     let world = World::start().await;
