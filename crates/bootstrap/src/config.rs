@@ -18,6 +18,9 @@ pub struct Config {
     /// Names by which other hosts reach this service; its certificate carries them beside the overlay's name. Default: none.
     #[serde(with = "runtime::list")]
     pub names: Vec<String>,
+    /// Whether a user's password enrolls clients of that user: 2 at a time, 4 new ones in a day. Default: no, since none of our
+    /// programs needs it, and phones' passwords are weak.
+    pub password_enrollment: bool,
     /// Users that are to exist. One that ever existed stays as an operator made it.
     pub users: Vec<User>,
     /// Where it listens for the overlay beside it and the operator, if it runs in a process of its own.
@@ -40,6 +43,7 @@ impl Default for Config {
             folder: PathBuf::from("/var/lib/p2psip/bootstrap"),
             https_bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTPS_PORT))],
             names: Vec::new(),
+            password_enrollment: false,
             users: Vec::new(),
             listen: Address::Unix("/run/p2psip/bootstrap.sock".into()),
         }

@@ -4,18 +4,22 @@
 //! written ends the process, and the next one starts from the disk.
 
 mod enroll;
+mod form;
 mod keys;
 mod limiter;
+mod nodes;
 mod notices;
 mod outbox;
+mod pace;
 mod renew;
 mod rotation;
 mod service;
 mod tokens;
 mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use identity::{Certificate, Key, Verifier};
 use kv::{Batch, Store};
@@ -23,18 +27,22 @@ use rpc::proto::bootstrap::v1 as proto;
 
 use crate::error::{Refused, StartError};
 use keys::RecordKeys;
-use limiter::Limiter;
+use limiter::Failures;
+use nodes::Nodes;
 use notices::Notices;
 use outbox::Outbox;
+use pace::Pace;
 use rotation::EdgeKeys;
 use service::Service;
 use tokens::Tokens;
 use users::Users;
 
+pub(crate) use enroll::Arrival;
+pub(crate) use form::Form;
 pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
 pub(crate) use outbox::Waiting;
 pub(crate) use rotation::Phase;
-pub(crate) use tokens::TokenPage;
+pub(crate) use tokens::{Cursor as TokenCursor, TokenPage};
 pub(crate) use users::UserPage;
 
 /// An answer and what must be on the disk before it is given.
@@ -44,12 +52,18 @@ pub(crate) type Outcome<T> = Result<(T, Batch), Refused>;
 pub(crate) struct Core {
     service: Service,
     tokens: Tokens,
+    nodes: Nodes,
     users: Users,
-    clients: enroll::Clients,
     edge_keys: EdgeKeys,
     outbox: Outbox,
     notices: Notices,
-    limiter: Limiter,
+    /// Wrong passwords, by the user that they were tried for.
+    wrong_names: Failures<String>,
+    /// Wrong tokens and passwords, by the address that they came from.
+    wrong_addresses: Failures<IpAddr>,
+    /// New clients of accounts.
+    accounts: Pace<String>,
+    has_password_enrollment: bool,
 }
 
 impl Core {
@@ -67,13 +81,21 @@ impl Core {
         Ok(Core {
             tokens: Tokens::load(store)?,
             users,
-            clients: enroll::Clients::load(store)?,
+            nodes: Nodes::load(store)?,
             edge_keys: EdgeKeys::load(store)?,
             outbox,
             notices,
-            limiter: Limiter::default(),
+            wrong_names: Failures::default(),
+            wrong_addresses: Failures::default(),
+            accounts: Pace::new(A_DAY),
+            has_password_enrollment: false,
             service,
         })
+    }
+
+    /// Lets passwords enroll users' clients, or not.
+    pub(crate) fn let_passwords_enroll(&mut self, is_allowed: bool) {
+        self.has_password_enrollment = is_allowed;
     }
 
     /// The document, and its sequence number.
@@ -100,20 +122,8 @@ impl Core {
         self.service.server(&hosts, now_ms)
     }
 
-    pub(crate) fn create_token(
-        &mut self,
-        now_ms: u64,
-        request: &proto::CreateTokenRequest,
-    ) -> Outcome<proto::CreateTokenResponse> {
-        self.tokens.create(&self.service, now_ms, request)
-    }
-
     pub(crate) fn revoke_token(&mut self, id: &str) -> Outcome<proto::RevokeTokenResponse> {
         self.tokens.revoke(id)
-    }
-
-    pub(crate) fn list_tokens(&self, after: Option<&str>) -> TokenPage {
-        self.tokens.page(after)
     }
 
     pub(crate) fn put_user(&mut self, now_ms: u64, request: &proto::PutUserRequest) -> Outcome<proto::PutUserResponse> {
@@ -224,3 +234,5 @@ impl Core {
         Ok(version)
     }
 }
+
+const A_DAY: Duration = Duration::from_secs(24 * 3600);

@@ -18,7 +18,9 @@ use tonic::Status;
 use tracing::{error, info, warn};
 use wire::{Encode, ErrorCode};
 
-use crate::core::{ASKS, Answer, Core, FIRST_ASK, Outcome, PATIENCE, Phase, TokenPage, UserPage};
+use crate::core::{
+    ASKS, Answer, Arrival, Core, FIRST_ASK, Form, Outcome, PATIENCE, Phase, TokenCursor, TokenPage, UserPage,
+};
 
 /// Where an answer goes; nobody may be waiting any more.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
@@ -27,6 +29,8 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
 pub(crate) enum Command {
     /// A request and where it came from; an operator's comes from nowhere.
     Enroll(Box<proto::EnrollRequest>, Option<IpAddr>, Reply<proto::EnrollResponse>),
+    /// The form of RFC 6940 §11.3, and where it came from; the answer is a certificate.
+    EnrollByForm(Form, IpAddr, Reply<Bytes>),
     /// The certificate that a node showed, verified, and what it asks for.
     Renew(Certificate, Box<proto::RenewRequest>, Reply<proto::RenewResponse>),
     /// A key and a certificate of the enrollment server, for these hosts.
@@ -38,7 +42,7 @@ pub(crate) enum Command {
     ListUsers(proto::ListUsersRequest, Option<String>, Reply<UserPage>),
     CreateToken(proto::CreateTokenRequest, Reply<proto::CreateTokenResponse>),
     RevokeToken(proto::RevokeTokenRequest, Reply<proto::RevokeTokenResponse>),
-    ListTokens(Option<String>, Reply<TokenPage>),
+    ListTokens(Option<TokenCursor>, Reply<TokenPage>),
     RotateRecordKey(proto::RotateRecordKeyRequest, Reply<proto::RotateRecordKeyResponse>),
     RecordKeys(Reply<proto::RecordKeysResponse>),
     /// The certificate that an edge showed, verified, and which record keys it holds.
@@ -67,6 +71,7 @@ impl Command {
         }
         match self {
             Command::Enroll(_, _, reply) => refuse(reply, full),
+            Command::EnrollByForm(_, _, reply) => refuse(reply, full),
             Command::Renew(_, _, reply) => refuse(reply, full),
             Command::PutUser(_, reply) => refuse(reply, full),
             Command::DeleteUser(_, reply) => refuse(reply, full),
@@ -211,8 +216,12 @@ impl Driver {
         };
         match command {
             Command::Enroll(request, from, reply) => {
-                let outcome = self.core.enroll(now_ms, from, &request);
+                let outcome = self.core.enroll(arrival(now_ms, from), &request);
                 self.finish("enroll", outcome, reply).await
+            }
+            Command::EnrollByForm(form, from, reply) => {
+                let outcome = self.core.enroll_by_form(arrival(now_ms, Some(from)), &form);
+                self.finish("enroll by form", outcome, reply).await
             }
             Command::Renew(shown, request, reply) => {
                 let outcome = self.core.renew(now_ms, &shown, &request);
@@ -248,7 +257,7 @@ impl Driver {
                 Ok(())
             }
             Command::ListTokens(after, reply) => {
-                let _ = reply.send(Ok(self.core.list_tokens(after.as_deref())));
+                let _ = reply.send(Ok(self.core.list_tokens(after.as_ref())));
                 Ok(())
             }
             Command::RotateRecordKey(request, reply) => {
@@ -423,6 +432,14 @@ impl Driver {
                 self.core.overlay_lost();
             }
         }
+    }
+}
+
+fn arrival(now_ms: u64, from: Option<IpAddr>) -> Arrival {
+    Arrival {
+        now: clock::now(),
+        now_ms,
+        from,
     }
 }
 

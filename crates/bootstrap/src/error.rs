@@ -132,6 +132,12 @@ pub(crate) enum Refused {
     /// The credential does not count. The text says no more than an attacker may know.
     #[error("the credential is unknown, used up, revoked or expired")]
     Credential,
+    /// The operator lets no password enroll.
+    #[error("passwords enroll nothing here (key bootstrap.password_enrollment)")]
+    NoPasswords,
+    /// The credential is good, and used more often than it may be within a time.
+    #[error("the credential enrolls no more than {0}: try again later")]
+    TooFast(&'static str),
     /// Too many wrong credentials.
     #[error("too many wrong credentials: try again in a minute")]
     TooManyFailures,
@@ -177,8 +183,8 @@ impl From<Refused> for Status {
         let text = refused.to_string();
         match refused {
             Refused::Invalid(_) => Status::invalid_argument(text),
-            Refused::Credential => Status::unauthenticated(text),
-            Refused::TooManyFailures | Refused::Full { .. } => Status::resource_exhausted(text),
+            Refused::Credential | Refused::NoPasswords => Status::unauthenticated(text),
+            Refused::TooManyFailures | Refused::TooFast(_) | Refused::Full { .. } => Status::resource_exhausted(text),
             Refused::Stranger(_) | Refused::LeftOut(_) => Status::permission_denied(text),
             Refused::NotCovered(_) | Refused::Rotating(_) => Status::failed_precondition(text),
             Refused::NotFound(_) => Status::not_found(text),

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
+use crate::core::TokenCursor;
 use crate::driver::{Command, DOWN, Down, Reply};
 
 /// The service; clones share the driver.
@@ -102,12 +103,12 @@ impl Bootstrap for Handler {
         _request: Request<proto::ListTokensRequest>,
     ) -> Result<Response<Self::ListTokensStream>, Status> {
         let handler = self.clone();
-        let pages = stream::try_unfold(None, move |after: Option<String>| {
+        let pages = stream::try_unfold(Some(None), move |after: Option<Option<TokenCursor>>| {
             let handler = handler.clone();
             async move {
-                let page = handler.ask(|reply| Command::ListTokens(after, reply)).await?;
-                let last = page.last().map(|token| token.id.clone());
-                Ok(last.map(|last| (page, Some(last))))
+                let Some(after) = after else { return Ok(None) };
+                let (page, last) = handler.ask(|reply| Command::ListTokens(after, reply)).await?;
+                Ok(Some((page, last.map(Some))))
             }
         });
         Ok(Response::new(one_by_one(pages)))

@@ -108,7 +108,7 @@ impl Https {
                         debug!(%address, "too many connections from one address, one more closed");
                         continue;
                     }
-                    let connection = connections.spawn(self.clone().connection(stream, from));
+                    let connection = connections.spawn(self.clone().connection(stream, remote.ip().to_canonical()));
                     if let Some(oldest) = places.take(from, connection) {
                         debug!(%address, "connections of one address take too many places, the oldest closed");
                         oldest.abort();

@@ -62,7 +62,9 @@ impl Server {
     ) -> Result<Server, StartError> {
         let listeners = Listener::bind(&config.https_bind)?;
         let store = state::open(&config.folder, options)?;
+        state::migrate(&store).await?;
         let mut core = Core::load(&store, unix_ms())?;
+        core.let_passwords_enroll(config.password_enrollment);
         users::put(&mut core, &store, &config.users).await?;
         let overlay = core.overlay().to_owned();
         let certificates = certificates(&core, &config.names)?;

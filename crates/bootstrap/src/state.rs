@@ -1,8 +1,11 @@
-//! What is on the disk: one record for each token, user, waiting message, client and edge.
+//! What is on the disk: one record for each token, node, user, waiting message and edge.
 //!
 //! A record is a format version and JSON; byte strings are hex. The folder is readable by its owner
 //! alone, because the keys are in it.
 
+mod migration;
+
+use std::net::IpAddr;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,12 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StartError;
 
+pub(crate) use migration::migrate;
+
 /// Keys, certificates and the document: one record; a rotation of the record key changes it.
 pub(crate) const SERVICE: Tree = Tree::new("service");
 pub(crate) const TOKENS: Tree = Tree::new("token");
 pub(crate) const USERS: Tree = Tree::new("user");
 pub(crate) const OUTBOX: Tree = Tree::new("outbox");
-pub(crate) const CLIENTS: Tree = Tree::new("client");
+/// By Node-ID.
+pub(crate) const NODES: Tree = Tree::new("node");
 pub(crate) const EDGE_KEYS: Tree = Tree::new("edge-keys");
 /// The key of the only record of [`SERVICE`].
 pub(crate) const SERVICE_KEY: &[u8] = b"service";
@@ -76,38 +82,56 @@ pub(crate) struct TokenRecord {
     pub(crate) lifetime_seconds: u64,
     pub(crate) created_ms: u64,
     pub(crate) expires_ms: u64,
+    /// Whether one use enrolls a peer,
     pub(crate) peer: bool,
+    /// and how many edges.
     pub(crate) edges: u32,
+    /// The user whose clients it enrolls. Tokens that were made before there were such have no such field.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// How often it can be used, `None` for any number; once in records from before tokens had several uses.
+    #[serde(default = "once")]
+    pub(crate) uses: Option<u32>,
     pub(crate) revoked: bool,
-    pub(crate) used: Option<UsedRecord>,
 }
 
-/// What a token enrolled, so that a repetition gets the same answer. A place belongs to the keys of its certificates.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct UsedRecord {
-    pub(crate) peer: Option<NodeRecord>,
-    pub(crate) edges: Vec<EdgeRecord>,
+fn once() -> Option<u32> {
+    Some(1)
 }
 
-impl UsedRecord {
-    /// The nodes that were enrolled: the peer, then its edges.
-    pub(crate) fn node_ids(&self) -> impl Iterator<Item = &Octets> {
-        let edges = self.edges.iter().map(|edge| &edge.node_id);
-        self.peer.iter().map(|peer| &peer.node_id).chain(edges)
-    }
-}
-
+/// A node that was enrolled here. Its place belongs to the key of its certificate: who comes again with it gets the same answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
-    pub(crate) node_id: Octets,
+    pub(crate) by: Credential,
+    pub(crate) class: NodeClass,
+    /// Of an edge, the one of its link.
     pub(crate) certificate: Octets,
+    /// The certificate of an edge's delegated signer.
+    pub(crate) signer: Option<Octets>,
+    /// Where the request came from, unless it was an operator's.
+    pub(crate) from: Option<IpAddr>,
+    /// When it was enrolled, if that was written down.
+    pub(crate) at_ms: Option<u64>,
 }
 
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct EdgeRecord {
-    pub(crate) node_id: Octets,
-    pub(crate) link: Octets,
-    pub(crate) signer: Octets,
+/// What a node was enrolled with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Credential {
+    /// The id of a token.
+    Token(String),
+    /// The AOR of a user, whose password it was.
+    Password(String),
+}
+
+/// What a node may be in the overlay; its certificate says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodeClass {
+    Peer,
+    Edge,
+    /// A user's own.
+    Client,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

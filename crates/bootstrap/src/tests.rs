@@ -4,6 +4,8 @@ mod enrollment;
 mod feed;
 mod https;
 mod killed;
+mod migration;
+mod passwords;
 mod renewal;
 mod rotation;
 mod tokens;

@@ -131,6 +131,7 @@ impl Service {
                     lifetime_seconds: 600,
                     peer: true,
                     edges: 1,
+                    ..bootstrap::CreateTokenRequest::default()
                 };
                 let mut client = BootstrapClient::new(channel);
                 client.create_token(within(patience, request)).await.map(drop)

@@ -1,237 +1,325 @@
 //! Enrollment: from a credential and certificate requests to certificates.
 //!
-//! Of a request only the public key counts. Node-IDs are drawn here at random (RFC 6940 §11.3), so
-//! nobody chooses a place on the ring.
+//! Of a request only the public key counts. Node-IDs are drawn here at random (RFC 6940 §11.3), so nobody chooses a place on the
+//! ring, and who comes again with the same key gets the same Node-ID. What a credential may enroll is counted by the nodes that
+//! it has enrolled, and they are in the batch that is written before a certificate leaves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
+use identity::PublicKey;
 use identity::issue::{Profile, random_node_id};
-use identity::{Certificate, PublicKey};
-use kv::{Batch, Store};
+use kv::Batch;
 use rpc::proto::bootstrap::v1 as proto;
-use rpc::proto::bootstrap::v1::enroll_request::Credential;
-use usage::user::not_a_node;
+use rpc::proto::bootstrap::v1::enroll_request::Credential as Shown;
 use wire::NodeId;
 
-use super::{Core, Outcome, users};
-use crate::error::{Refused, StartError};
-use crate::state::{self, CLIENTS, EdgeRecord, NodeRecord, Octets, UsedRecord};
+use super::nodes::{MAX_NODES, is_for};
+use super::renew::is_due;
+use super::tokens::Token;
+use super::{Core, Outcome};
+use crate::error::Refused;
+use crate::origin::origin;
+use crate::state::{Credential, NodeClass, NodeRecord, Octets};
 
-/// Users' own clients: `AOR NUL key id` → what they got.
-pub(super) struct Clients {
-    by_key: BTreeMap<Vec<u8>, NodeRecord>,
+/// When a request came, by the clock of durations and by the calendar, and where from; an operator's comes from nowhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) now: Instant,
+    pub(crate) now_ms: u64,
+    pub(crate) from: Option<IpAddr>,
 }
 
-/// The public keys of one request.
-struct Keys {
-    peer: Option<PublicKey>,
-    edges: Vec<EdgeKeys>,
-}
+/// The public keys of one request, in the order in which it is answered.
+struct Keys(Vec<NodeKeys>);
 
-/// Those of one edge.
-struct EdgeKeys {
-    link: PublicKey,
-    signer: PublicKey,
-}
-
-impl Clients {
-    pub(super) fn load(store: &Store) -> Result<Clients, StartError> {
-        let records = state::all::<NodeRecord>(store, CLIENTS)?;
-        Ok(Clients {
-            by_key: records
-                .into_iter()
-                .map(|(key, record)| (key.to_vec(), record))
-                .collect(),
-        })
-    }
+/// Those of one node.
+struct NodeKeys {
+    class: NodeClass,
+    key: PublicKey,
+    /// An edge's second one.
+    signer: Option<PublicKey>,
 }
 
 impl Core {
-    /// `from` is where the request came from; an operator's comes from nowhere.
     pub(crate) fn enroll(
         &mut self,
-        now_ms: u64,
-        from: Option<IpAddr>,
+        arrival: Arrival,
         request: &proto::EnrollRequest,
     ) -> Outcome<proto::EnrollResponse> {
         match &request.credential {
-            Some(Credential::Token(secret)) => self.enroll_nodes(now_ms, (from, secret), request),
-            Some(Credential::Password(password)) => self.enroll_client(now_ms, password, request),
+            Some(Shown::Token(secret)) => self.enroll_by_token(arrival, secret, request),
+            Some(Shown::Password(password)) => self.enroll_by_password(arrival, password, request),
             None => Err(Refused::Invalid("a token or a password is needed".to_owned())),
         }
     }
 
-    /// A peer and its edges, with a token: together, or each by itself.
-    fn enroll_nodes(
+    /// What a token covers: a peer and its edges, together or each by itself, or a user's client.
+    fn enroll_by_token(
         &mut self,
-        now_ms: u64,
-        (from, secret): (Option<IpAddr>, &str),
+        arrival: Arrival,
+        secret: &str,
         request: &proto::EnrollRequest,
     ) -> Outcome<proto::EnrollResponse> {
-        // Secrets of tokens cannot be guessed; who tries all the same keeps nobody else out.
-        let tries = from.map_or_else(String::new, |from| from.to_string());
-        self.limiter.check(now_ms, &tries)?;
-        let Some((id, token)) = self.tokens.valid(&self.service, now_ms, secret) else {
-            self.limiter.failed(now_ms, &tries);
+        let Arrival { now, now_ms, from } = arrival;
+        // Looked up before anything is counted: who has a token is not kept out by those who share an address and guess.
+        let Some(token) = self.tokens.valid(&self.service, now_ms, secret) else {
+            self.wrong_by_address(now, from)?;
             return Err(Refused::Credential);
         };
-        if !request.client.is_empty() {
-            return Err(Refused::NotCovered("a user's client"));
-        }
         let keys = Keys::read(request)?;
-        if keys.peer.is_some() && !token.peer {
-            return Err(Refused::NotCovered("a peer"));
-        }
-        let places = usize::try_from(token.edges).unwrap_or(0);
-        if keys.edges.len() > places {
-            return Err(Refused::NotCovered("so many edges"));
-        }
-        let mut used = token.used.clone().unwrap_or_default();
-        let peer = keys.peer.as_ref().map(|key| self.place_of_peer(now_ms, key, &mut used));
-        let peer = peer.transpose()?;
-        let mut edges = Vec::new();
-        for keys in &keys.edges {
-            edges.push(self.place_of_edge(now_ms, keys, (&mut used, places))?);
-        }
-        let answer = self.answer(now_ms, peer.as_ref(), &edges, None);
-        let id = id.to_owned();
-        Ok((answer, self.tokens.used(&id, used)))
-    }
-
-    /// The peer's place in a token: its own if this key has it, else it is taken.
-    fn place_of_peer(&self, now_ms: u64, key: &PublicKey, used: &mut UsedRecord) -> Result<NodeRecord, Refused> {
-        match &used.peer {
-            // The answer was lost: the same key gets it again.
-            Some(known) if is_for(&known.certificate, key) => Ok(known.clone()),
-            Some(_) => Err(Refused::Credential),
-            None => {
-                let node_id = random_node_id()?;
-                let certificate = self.service.issue(Profile::Node, (key, node_id), None, now_ms)?;
-                Ok(used.peer.insert(node_record(node_id, &certificate)).clone())
+        for (class, what) in [
+            (NodeClass::Peer, "a peer"),
+            (NodeClass::Edge, "so many edges"),
+            (NodeClass::Client, "a user's client"),
+        ] {
+            if keys.count(class) > usize::try_from(token.record.places(class)).unwrap_or(0) {
+                return Err(Refused::NotCovered(what));
             }
         }
+        if let Some(aor) = &token.record.user {
+            self.users.check_client(aor)?;
+        }
+        self.take_places(arrival, &token, &keys)
     }
 
-    /// An edge's place in a token, known by its link key.
-    fn place_of_edge(
-        &self,
-        now_ms: u64,
-        keys: &EdgeKeys,
-        (used, places): (&mut UsedRecord, usize),
-    ) -> Result<EdgeRecord, Refused> {
-        match used.edges.iter().find(|known| is_for(&known.link, &keys.link)) {
-            Some(known) if is_for(&known.signer, &keys.signer) => Ok(known.clone()),
-            Some(_) => Err(Refused::Credential),
-            None if used.edges.len() >= places => Err(Refused::Credential),
-            None => {
-                let node_id = random_node_id()?;
-                let issue = |profile, key| self.service.issue(profile, (key, node_id), None, now_ms);
-                let edge = EdgeRecord {
-                    node_id: Octets::of(node_id.as_bytes()),
-                    link: Octets::of(issue(Profile::Edge, &keys.link)?.der()),
-                    signer: Octets::of(issue(Profile::DelegatedSigner, &keys.signer)?.der()),
-                };
-                used.edges.push(edge.clone());
-                Ok(edge)
+    /// Gives each node of a request its place, or the one that it has.
+    fn take_places(&mut self, arrival: Arrival, token: &Token, keys: &Keys) -> Outcome<proto::EnrollResponse> {
+        let Arrival { now, now_ms, .. } = arrival;
+        let by = Credential::Token(token.id.clone());
+        let (mut nodes, mut new) = (Vec::new(), Vec::new());
+        for node in &keys.0 {
+            match self.nodes.of_key(&by, &node.key) {
+                // The answer was lost: the same keys get it again.
+                Some((node_id, known)) if known.class == node.class && node.has_signer_of(known) => {
+                    nodes.push((node_id, known.clone()));
+                }
+                Some(_) => return Err(Refused::Credential),
+                None => new.push(node),
             }
         }
+        for class in [NodeClass::Peer, NodeClass::Edge, NodeClass::Client] {
+            let more = new.iter().filter(|node| node.class == class).count();
+            if more > 0 {
+                self.tokens.has_places(now, token, (class, more), &self.nodes)?;
+            }
+        }
+        for node in &new {
+            self.tokens.take(now, token, node.class);
+        }
+        let user = token.record.user.as_deref();
+        let issue = |node: &&NodeKeys| self.new_node(arrival, &by, node, user);
+        let issued: Result<Vec<_>, Refused> = new.iter().map(issue).collect();
+        let issued = issued?;
+        let mut batch = self.room_for(now_ms, new.len())?;
+        for (node, (node_id, record)) in new.iter().zip(issued) {
+            self.nodes.put(node_id, &node.key, record.clone(), &mut batch);
+            nodes.push((node_id, record));
+        }
+        Ok((self.answer(now_ms, &keys.in_order(nodes)), batch))
     }
 
-    /// A user's own client, with the user's password.
-    fn enroll_client(
+    /// A user's own client, with the user's password, if the operator allows that at all.
+    fn enroll_by_password(
         &mut self,
-        now_ms: u64,
+        arrival: Arrival,
         password: &proto::Password,
         request: &proto::EnrollRequest,
     ) -> Outcome<proto::EnrollResponse> {
+        let Arrival { now, now_ms, from } = arrival;
+        if !self.has_password_enrollment {
+            return Err(Refused::NoPasswords);
+        }
         if !request.peer.is_empty() || !request.edges.is_empty() {
             return Err(Refused::NotCovered("peers and edges"));
         }
-        let tries: String = password.user.chars().take(MAX_TRIED_NAME).collect();
-        self.limiter.check(now_ms, &tries)?;
-        if !self
-            .users
-            .has_password(&self.service, &password.user, &password.password)
-        {
-            self.limiter.failed(now_ms, &tries);
-            return Err(Refused::Credential);
-        }
-        let (aor, _) = users::address(&self.service, &password.user)?;
-        // A user from before this rule may be called so.
-        not_a_node(&aor)?;
-        let key = public_key("client", &request.client)?;
-        let place = [aor.as_bytes(), &[0], &key.key_id()].concat();
-        let known = self.clients.by_key.get(&place);
-        if let Some(known) = known.filter(|known| is_fresh(known, now_ms)) {
-            return Ok((self.answer(now_ms, None, &[], Some(known)), Batch::new()));
-        }
-        // RFC 6940 §11.3: who returns with the same key should get the same Node-ID.
-        let node_id = match known {
-            Some(known) => NodeId::try_from(known.node_id.0.as_slice()).map_err(|_| damaged_node_id())?,
-            None if self.clients.by_key.len() >= MAX_CLIENTS => {
-                return Err(Refused::Full {
-                    what: "clients",
-                    limit: MAX_CLIENTS,
-                });
-            }
-            None => random_node_id()?,
+        let aor = self.check_password(now, from, password)?;
+        self.users.check_client(&aor)?;
+        let keys = Keys::read(request)?;
+        let [client] = keys.0.as_slice() else {
+            return Err(Refused::Invalid("a password enrolls one client".to_owned()));
         };
-        let certificate = self.service.issue(Profile::Node, (&key, node_id), Some(&aor), now_ms)?;
-        let record = node_record(node_id, &certificate);
-        let mut batch = Batch::new();
-        state::put(&mut batch, CLIENTS, &place, &record);
-        let answer = self.answer(now_ms, None, &[], Some(&record));
-        self.clients.by_key.insert(place, record);
-        Ok((answer, batch))
+        let by = Credential::Password(aor.clone());
+        let clients = self.newest_first(&by);
+        let known = self.nodes.of_key(&by, &client.key);
+        // There may be more of them from before there was a bound.
+        let known = known.filter(|(node_id, _)| clients.iter().take(LIVING).any(|kept| kept == node_id));
+        let known = known.map(|(node_id, record)| (node_id, record.clone()));
+        let (node, mut batch) = match known {
+            Some(known) if !is_due(&known.1.certificate, &client.key, now_ms) => {
+                return Ok((self.answer(now_ms, &[known]), Batch::new()));
+            }
+            Some((node_id, record)) => {
+                let certificate = self.issue_again(now_ms, (node_id, &client.key), &record)?;
+                ((node_id, NodeRecord { certificate, ..record }), Batch::new())
+            }
+            None if self.accounts.count(now, &aor) >= A_DAY => return Err(Refused::TooFast("4 in a day")),
+            None => {
+                self.accounts.note(now, aor.clone());
+                let node = self.new_node(arrival, &by, client, Some(&aor))?;
+                let mut batch = self.room_for(now_ms, 1)?;
+                let replaced = clients.into_iter().skip(LIVING - 1);
+                replaced.for_each(|node_id| self.nodes.forget(node_id, &mut batch));
+                (node, batch)
+            }
+        };
+        self.nodes.put(node.0, &client.key, node.1.clone(), &mut batch);
+        Ok((self.answer(now_ms, &[node]), batch))
     }
 
-    fn answer(
+    /// Verifies a user's password, and counts wrong ones by user and by address.
+    fn check_password(
+        &mut self,
+        now: Instant,
+        from: Option<IpAddr>,
+        password: &proto::Password,
+    ) -> Result<String, Refused> {
+        let name: String = password.user.chars().take(MAX_TRIED_NAME).collect();
+        self.wrong_names.check(now, &name)?;
+        if let Some(from) = from {
+            self.wrong_addresses.check(now, &origin(from))?;
+        }
+        let aor = self
+            .users
+            .with_password(&self.service, &password.user, &password.password);
+        if aor.is_none() {
+            self.wrong_names.failed(now, name);
+            self.wrong_by_address(now, from)?;
+        }
+        aor.ok_or(Refused::Credential)
+    }
+
+    /// Counts a wrong credential from an address; refuses if there were too many before.
+    fn wrong_by_address(&mut self, now: Instant, from: Option<IpAddr>) -> Result<(), Refused> {
+        let Some(origin) = from.map(origin) else { return Ok(()) };
+        self.wrong_addresses.check(now, &origin)?;
+        self.wrong_addresses.failed(now, origin);
+        Ok(())
+    }
+
+    /// The clients of an account.
+    fn newest_first(&self, by: &Credential) -> Vec<NodeId> {
+        let clients = self.nodes.of(by, None);
+        let mut clients: Vec<_> = clients.map(|(node_id, client)| (client.at_ms, node_id)).collect();
+        clients.sort_unstable_by(|one, other| other.cmp(one));
+        clients.into_iter().map(|(_, node_id)| node_id).collect()
+    }
+
+    /// Makes room for so many more nodes; the batch says how.
+    fn room_for(&mut self, now_ms: u64, more: usize) -> Result<Batch, Refused> {
+        let tokens = &self.tokens;
+        let is_usable = |by: &Credential| match by {
+            Credential::Token(id) => tokens.is_usable(now_ms, id),
+            Credential::Password(_) => false,
+        };
+        let most = MAX_NODES.saturating_sub(more);
+        self.nodes.shrink_to(most, now_ms, is_usable).ok_or(Refused::Full {
+            what: "nodes",
+            limit: MAX_NODES,
+        })
+    }
+
+    fn new_node(
         &self,
-        now_ms: u64,
-        peer: Option<&NodeRecord>,
-        edges: &[EdgeRecord],
-        client: Option<&NodeRecord>,
-    ) -> proto::EnrollResponse {
+        Arrival { now_ms, from, .. }: Arrival,
+        by: &Credential,
+        node: &NodeKeys,
+        user: Option<&str>,
+    ) -> Result<(NodeId, NodeRecord), Refused> {
+        let node_id = random_node_id()?;
+        let issue = |class, key| {
+            let certificate = self.service.issue(class, (key, node_id), user, now_ms)?;
+            Ok::<_, Refused>(Octets::of(certificate.der()))
+        };
+        let signer = node.signer.as_ref().map(|key| issue(Profile::DelegatedSigner, key));
+        let record = NodeRecord {
+            by: by.clone(),
+            class: node.class,
+            certificate: issue(certificate_of(node.class), &node.key)?,
+            signer: signer.transpose()?,
+            from,
+            at_ms: Some(now_ms),
+        };
+        Ok((node_id, record))
+    }
+
+    fn answer(&self, now_ms: u64, nodes: &[(NodeId, NodeRecord)]) -> proto::EnrollResponse {
+        let of = |class| nodes.iter().filter(move |(_, record)| record.class == class);
+        let edges: Vec<_> = of(NodeClass::Edge).collect();
         proto::EnrollResponse {
-            peer: peer.map(enrolled),
-            edges: edges.iter().map(enrolled_edge).collect(),
-            client: client.map(enrolled),
+            peer: of(NodeClass::Peer).next().map(enrolled),
+            edges: edges.iter().copied().map(enrolled_edge).collect(),
+            client: of(NodeClass::Client).next().map(enrolled),
             document: self.service.document.xml().clone(),
-            record_keys: self.keys_for(now_ms, edges),
+            record_keys: self.keys_for(now_ms, &edges),
         }
     }
 }
 
 impl Keys {
     fn read(request: &proto::EnrollRequest) -> Result<Keys, Refused> {
-        let peer = (!request.peer.is_empty())
-            .then(|| public_key("peer", &request.peer))
-            .transpose()?;
-        let edges: Result<Vec<_>, Refused> = request
-            .edges
-            .iter()
-            .map(|edge| {
-                Ok(EdgeKeys {
-                    link: public_key("edge's link", &edge.link)?,
-                    signer: public_key("edge's signer", &edge.signer)?,
-                })
+        let single = |class, what, request: &Bytes| {
+            let node = |key| NodeKeys {
+                class,
+                key,
+                signer: None,
+            };
+            (!request.is_empty()).then(|| public_key(what, request).map(node))
+        };
+        let edge = |edge: &proto::EdgeRequest| {
+            Ok(NodeKeys {
+                class: NodeClass::Edge,
+                key: public_key("edge's link", &edge.link)?,
+                signer: Some(public_key("edge's signer", &edge.signer)?),
             })
+        };
+        let nodes: Result<Vec<_>, Refused> = single(NodeClass::Peer, "peer", &request.peer)
+            .into_iter()
+            .chain(request.edges.iter().map(edge))
+            .chain(single(NodeClass::Client, "client", &request.client))
             .collect();
-        let keys = Keys { peer, edges: edges? };
-        let distinct: BTreeSet<&[u8]> = keys.all().map(PublicKey::spki).collect();
-        match keys.all().count() {
+        let keys = Keys(nodes?);
+        let all = || {
+            keys.0
+                .iter()
+                .flat_map(|node| std::iter::once(&node.key).chain(&node.signer))
+        };
+        let distinct: BTreeSet<&[u8]> = all().map(PublicKey::spki).collect();
+        match all().count() {
             0 => Err(Refused::Invalid("nothing is to be enrolled".to_owned())),
             count if distinct.len() < count => Err(Refused::Invalid("each request needs a key of its own".to_owned())),
             _ => Ok(keys),
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &PublicKey> {
-        self.peer
-            .iter()
-            .chain(self.edges.iter().flat_map(|edge| [&edge.link, &edge.signer]))
+    fn count(&self, class: NodeClass) -> usize {
+        self.0.iter().filter(|node| node.class == class).count()
+    }
+
+    /// Nodes as they were asked for.
+    fn in_order(&self, mut nodes: Vec<(NodeId, NodeRecord)>) -> Vec<(NodeId, NodeRecord)> {
+        nodes.sort_by_key(|(_, record)| self.0.iter().position(|node| is_for(&record.certificate, &node.key)));
+        nodes
+    }
+}
+
+impl NodeKeys {
+    fn has_signer_of(&self, known: &NodeRecord) -> bool {
+        match (&self.signer, &known.signer) {
+            (None, None) => true,
+            (Some(key), Some(certificate)) => is_for(certificate, key),
+            _ => false,
+        }
+    }
+}
+
+/// The sort of certificate that a node has.
+pub(super) fn certificate_of(class: NodeClass) -> Profile {
+    match class {
+        NodeClass::Peer | NodeClass::Client => Profile::Node,
+        NodeClass::Edge => Profile::Edge,
     }
 }
 
@@ -239,30 +327,18 @@ pub(super) fn public_key(what: &str, request: &[u8]) -> Result<PublicKey, Refuse
     PublicKey::from_request(request).map_err(|error| Refused::Invalid(format!("request of the {what}: {error}")))
 }
 
-/// Whether a stored certificate is this key's.
-pub(super) fn is_for(certificate: &Octets, key: &PublicKey) -> bool {
-    Certificate::from_der(&certificate.0).is_ok_and(|certificate| certificate.public_key() == key.spki())
-}
-
-pub(super) fn node_record(node_id: NodeId, certificate: &Certificate) -> NodeRecord {
-    NodeRecord {
-        node_id: Octets::of(node_id.as_bytes()),
-        certificate: Octets::of(certificate.der()),
-    }
-}
-
-pub(super) fn enrolled(record: &NodeRecord) -> proto::Enrolled {
+fn enrolled((node_id, record): &(NodeId, NodeRecord)) -> proto::Enrolled {
     proto::Enrolled {
-        node_id: bytes(&record.node_id),
+        node_id: Bytes::copy_from_slice(node_id.as_bytes()),
         certificate: bytes(&record.certificate),
     }
 }
 
-fn enrolled_edge(record: &EdgeRecord) -> proto::EnrolledEdge {
+fn enrolled_edge((node_id, record): &(NodeId, NodeRecord)) -> proto::EnrolledEdge {
     proto::EnrolledEdge {
-        node_id: bytes(&record.node_id),
-        link: bytes(&record.link),
-        signer: bytes(&record.signer),
+        node_id: Bytes::copy_from_slice(node_id.as_bytes()),
+        link: bytes(&record.certificate),
+        signer: record.signer.as_ref().map(bytes).unwrap_or_default(),
     }
 }
 
@@ -270,18 +346,9 @@ pub(super) fn bytes(octets: &Octets) -> Bytes {
     Bytes::copy_from_slice(&octets.0)
 }
 
-/// A certificate that is given again has most of its life before it.
-fn is_fresh(record: &NodeRecord, now_ms: u64) -> bool {
-    let certificate = Certificate::from_der(&record.certificate.0);
-    certificate.is_ok_and(|certificate| certificate.not_after_ms() >= now_ms.saturating_add(FRESH_MS))
-}
-
-fn damaged_node_id() -> Refused {
-    Refused::Internal("the stored Node-ID is damaged".to_owned())
-}
-
-/// Names are cut to this in the limiter's table.
+/// Names are cut to this in the table of failures.
 const MAX_TRIED_NAME: usize = 320;
-/// Renewal is due after 30 of 90 days.
-const FRESH_MS: u64 = 60 * 24 * 3600 * 1000;
-const MAX_CLIENTS: usize = 100_000;
+/// Clients that a password keeps: a phone and a computer.
+const LIVING: usize = 2;
+/// New ones in a day. A certificate lives for 90: so many times as many are valid at most, whoever has the password.
+const A_DAY: usize = 4;

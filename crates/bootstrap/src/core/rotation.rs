@@ -20,12 +20,12 @@ use rpc::proto::bootstrap::v1 as proto;
 use usage::user::RecordKey;
 use wire::{NodeId, ResourceId};
 
-use super::enroll::is_for;
 use super::keys::RecordKeys;
+use super::nodes::{is_for, is_living};
 use super::{Core, Outcome};
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, EDGE_KEYS, EdgeKeysRecord, EdgeRecord};
+use crate::state::{self, EDGE_KEYS, EdgeKeysRecord, NodeRecord};
 
 /// How far a rotation is.
 pub(crate) use proto::Rotation as Phase;
@@ -130,7 +130,7 @@ impl Core {
     ) -> Outcome<proto::FetchRecordKeysResponse> {
         let node_id = shown.node_ids().first().copied().unwrap_or(NodeId::ZERO);
         let key = PublicKey::from_spki(shown.public_key())?;
-        let edge = self.tokens.edge(node_id).filter(|edge| is_for(&edge.link, &key));
+        let edge = self.nodes.edge(node_id).filter(|edge| is_for(&edge.certificate, &key));
         if edge.is_none() {
             return Err(Refused::Stranger(node_id));
         }
@@ -156,9 +156,9 @@ impl Core {
     }
 
     /// The keys for edges that enroll.
-    pub(super) fn keys_for(&self, now_ms: u64, edges: &[EdgeRecord]) -> Vec<proto::RecordKey> {
+    pub(super) fn keys_for(&self, now_ms: u64, edges: &[&(NodeId, NodeRecord)]) -> Vec<proto::RecordKey> {
         // Only edges open records.
-        if edges.is_empty() || !edges.iter().all(|edge| self.counts(now_ms, edge)) {
+        if edges.is_empty() || !edges.iter().all(|(node_id, edge)| self.counts(now_ms, *node_id, edge)) {
             return Vec::new();
         }
         self.service.record_keys().all().map(record_key).collect()
@@ -166,10 +166,13 @@ impl Core {
 
     pub(crate) fn record_keys(&self, now_ms: u64) -> proto::RecordKeysResponse {
         let versions = self.service.record_keys().versions();
-        let behind: Vec<&EdgeRecord> = self.behind(now_ms).collect();
-        let counting = self.tokens.edges().filter(|edge| self.counts(now_ms, edge)).count();
+        let behind: Vec<NodeId> = self.behind(now_ms).collect();
+        let edges = self.nodes.edges();
+        let counting = edges
+            .filter(|(node_id, edge)| self.counts(now_ms, *node_id, edge))
+            .count();
         let in_step = counting.saturating_sub(behind.len());
-        let ids = behind.iter().map(|edge| Bytes::copy_from_slice(&edge.node_id.0));
+        let ids = behind.iter().map(|edge| Bytes::copy_from_slice(edge.as_bytes()));
         let left_out = self.edge_keys.by_node.iter().filter(|(_, edge)| edge.left_out);
         proto::RecordKeysResponse {
             versions,
@@ -194,27 +197,24 @@ impl Core {
     }
 
     /// The edges that count and have not reported to hold the keys that there are, and no other.
-    fn behind(&self, now_ms: u64) -> impl Iterator<Item = &EdgeRecord> {
+    fn behind(&self, now_ms: u64) -> impl Iterator<Item = NodeId> {
         let versions = self.service.record_keys().versions();
-        let is_behind = move |edge: &&EdgeRecord| !self.edge_keys.holds(&edge.node_id.0, &versions);
-        self.tokens
-            .edges()
-            .filter(is_behind)
-            .filter(move |edge| self.counts(now_ms, edge))
+        let edges = self.nodes.edges();
+        let behind = edges.filter(move |(node_id, _)| !self.edge_keys.holds(node_id.as_bytes(), &versions));
+        let behind = behind.filter(move |(node_id, edge)| self.counts(now_ms, *node_id, edge));
+        behind.map(|(node_id, _)| node_id)
     }
 
     /// Whether an edge is waited for: it can still come, and is welcome.
-    fn counts(&self, now_ms: u64, edge: &EdgeRecord) -> bool {
-        let is_banned = |node_id: &NodeId| self.service.document.document().bad_nodes.contains(node_id);
-        !self.edge_keys.is_left_out(&edge.node_id.0)
-            && Certificate::from_der(&edge.link.0)
-                .is_ok_and(|link| now_ms <= link.not_after_ms() && !link.node_ids().iter().any(is_banned))
+    fn counts(&self, now_ms: u64, node_id: NodeId, edge: &NodeRecord) -> bool {
+        let is_banned = self.service.document.document().bad_nodes.contains(&node_id);
+        !is_banned && !self.edge_keys.is_left_out(node_id.as_bytes()) && is_living(edge, now_ms)
     }
 
     /// The Node-ID of an edge that was enrolled here.
     fn edge(&self, node_id: &[u8]) -> Result<NodeId, Refused> {
         let node_id = NodeId::try_from(node_id).map_err(|_| Refused::Invalid("a Node-ID has 16 octets".to_owned()))?;
-        match self.tokens.edge(node_id) {
+        match self.nodes.edge(node_id) {
             Some(_) => Ok(node_id),
             None => Err(Refused::NotFound(format!("edge {node_id}"))),
         }

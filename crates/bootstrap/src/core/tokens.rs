@@ -1,7 +1,8 @@
-//! One-time enrollment tokens.
+//! Enrollment tokens: what each covers, and how often it can be used.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,21 +11,32 @@ use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use wire::NodeId;
 
-use super::Outcome;
+use super::nodes::Nodes;
+use super::pace::Pace;
 use super::service::Service;
+use super::{Core, Outcome, users};
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, EdgeRecord, Octets, TOKENS, TokenRecord, UsedRecord};
+use crate::state::{self, Credential, NodeClass, NodeRecord, Octets, TOKENS, TokenRecord};
 
-/// A part of the list; empty at its end.
-pub(crate) type TokenPage = Vec<proto::ListTokensResponse>;
+/// A part of the list, and where it ended; `None` at the list's end.
+pub(crate) type TokenPage = (Vec<proto::ListTokensResponse>, Option<Cursor>);
+
+/// Where a page of the list ended: the token, and the last of its nodes if there are more.
+pub(crate) type Cursor = (String, Option<NodeId>);
 
 pub(super) struct Tokens {
     by_id: BTreeMap<String, TokenRecord>,
     /// Hash of the secret → id.
     by_secret: BTreeMap<Vec<u8>, String>,
-    /// Node-ID → id of the token that enrolled it.
-    by_node: BTreeMap<Vec<u8>, String>,
+    /// First enrollments with tokens of any number of uses.
+    pace: Pace<(String, NodeClass)>,
+}
+
+/// A token in use.
+pub(super) struct Token {
+    pub(super) id: String,
+    pub(super) record: TokenRecord,
 }
 
 impl Tokens {
@@ -32,51 +44,32 @@ impl Tokens {
         let mut tokens = Tokens {
             by_id: BTreeMap::new(),
             by_secret: BTreeMap::new(),
-            by_node: BTreeMap::new(),
+            pace: Pace::new(PACE),
         };
         for (key, record) in state::all::<TokenRecord>(store, TOKENS)? {
             let id = String::from_utf8_lossy(&key).into_owned();
             tokens.by_secret.insert(record.secret_hash.0.clone(), id.clone());
-            tokens.index(&id, record.used.iter());
             tokens.by_id.insert(id, record);
         }
         Ok(tokens)
     }
 
-    pub(super) fn create(
+    fn create(
         &mut self,
-        service: &Service,
+        (service, nodes): (&Service, &Nodes),
         now_ms: u64,
-        request: &proto::CreateTokenRequest,
+        wanted: &proto::CreateTokenRequest,
     ) -> Outcome<proto::CreateTokenResponse> {
-        let proto::CreateTokenRequest {
-            id,
-            lifetime_seconds,
-            peer,
-            edges,
-        } = request;
-        if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Refused::Invalid(format!(
-                "a token's id is 1 to {MAX_ID} printable ASCII characters"
-            )));
-        }
-        if *lifetime_seconds == 0 || *lifetime_seconds > MAX_LIFETIME {
-            return Err(Refused::Invalid(format!("a token lives 1 to {MAX_LIFETIME} seconds")));
-        }
-        if !*peer && *edges == 0 || *edges > MAX_EDGES {
-            return Err(Refused::Invalid(format!(
-                "a token enrolls a peer, or edges, at most {MAX_EDGES}"
-            )));
-        }
+        let record = new_record(now_ms, wanted)?;
+        let id = &wanted.id;
         if let Some(known) = self.by_id.get(id) {
-            let is_same = (known.lifetime_seconds, known.peer, known.edges) == (*lifetime_seconds, *peer, *edges);
-            if !is_same {
+            if !known.is_as(&record) {
                 return Err(Refused::Exists(id.clone()));
             }
             return Ok((created(service, String::new(), known.expires_ms), Batch::new()));
         }
         let mut batch = Batch::new();
-        self.forget_old(now_ms, &mut batch);
+        self.forget_old(now_ms, nodes, &mut batch);
         if self.by_id.len() >= MAX_TOKENS {
             return Err(Refused::Full {
                 what: "tokens",
@@ -86,13 +79,7 @@ impl Tokens {
         let secret = URL_SAFE_NO_PAD.encode(random_octets::<32>()?);
         let record = TokenRecord {
             secret_hash: Octets(service.token_hash(&secret)),
-            lifetime_seconds: *lifetime_seconds,
-            created_ms: now_ms,
-            expires_ms: now_ms.saturating_add(lifetime_seconds.saturating_mul(1000)),
-            peer: *peer,
-            edges: *edges,
-            revoked: false,
-            used: None,
+            ..record
         };
         let answer = created(service, secret, record.expires_ms);
         state::put(&mut batch, TOKENS, id.as_bytes(), &record);
@@ -115,60 +102,81 @@ impl Tokens {
     /// Finds the token of a secret, if it may still be used or its answer repeated.
     ///
     /// The look-up compares keyed hashes, so its time tells nothing about secrets.
-    pub(super) fn valid(&self, service: &Service, now_ms: u64, secret: &str) -> Option<(&str, &TokenRecord)> {
+    pub(super) fn valid(&self, service: &Service, now_ms: u64, secret: &str) -> Option<Token> {
         let id = self.by_secret.get(&service.token_hash(secret))?;
-        let record = self.by_id.get(id)?;
-        (!record.revoked && now_ms < record.expires_ms).then_some((id.as_str(), record))
+        let record = self.by_id.get(id).filter(|record| record.is_usable(now_ms))?;
+        Some(Token {
+            id: id.clone(),
+            record: record.clone(),
+        })
     }
 
-    /// Remembers what a token enrolled.
-    pub(super) fn used(&mut self, id: &str, used: UsedRecord) -> Batch {
-        let mut batch = Batch::new();
-        self.index(id, std::iter::once(&used));
-        if let Some(record) = self.by_id.get_mut(id)
-            && record.used.as_ref() != Some(&used)
-        {
-            record.used = Some(used);
-            state::put(&mut batch, TOKENS, id.as_bytes(), record);
-        }
-        batch
+    /// Whether the token with this id may still be used.
+    pub(super) fn is_usable(&self, now_ms: u64, id: &str) -> bool {
+        self.by_id.get(id).is_some_and(|record| record.is_usable(now_ms))
     }
 
-    /// Finds the token that enrolled a node, and all that it enrolled.
-    pub(super) fn of_node(&self, node_id: NodeId) -> Option<(&str, &UsedRecord)> {
-        let id = self.by_node.get(node_id.as_bytes().as_slice())?;
-        Some((id, self.by_id.get(id)?.used.as_ref()?))
-    }
-
-    /// All edges that were ever enrolled.
-    pub(super) fn edges(&self) -> impl Iterator<Item = &EdgeRecord> {
-        let used = self.by_id.values().filter_map(|record| record.used.as_ref());
-        used.flat_map(|used| &used.edges)
-    }
-
-    /// One of them.
-    pub(super) fn edge(&self, node_id: NodeId) -> Option<&EdgeRecord> {
-        let (_, used) = self.of_node(node_id)?;
-        used.edges.iter().find(|edge| edge.node_id.0 == node_id.as_bytes())
-    }
-
-    fn index<'a>(&mut self, id: &str, used: impl Iterator<Item = &'a UsedRecord>) {
-        for node_id in used.flat_map(UsedRecord::node_ids) {
-            self.by_node.insert(node_id.0.clone(), id.to_owned());
+    /// Checks whether a token has places left for so many more of a class.
+    pub(super) fn has_places(
+        &self,
+        now: Instant,
+        token: &Token,
+        (class, more): (NodeClass, usize),
+        nodes: &Nodes,
+    ) -> Result<(), Refused> {
+        let per_use = usize::try_from(token.record.places(class)).unwrap_or(usize::MAX);
+        match token.record.uses {
+            Some(uses) => {
+                let uses = usize::try_from(uses).unwrap_or(usize::MAX);
+                let by = Credential::Token(token.id.clone());
+                let taken = nodes.of(&by, None).filter(|(_, node)| node.class == class).count();
+                let is_free = taken.saturating_add(more) <= per_use.saturating_mul(uses);
+                is_free.then_some(()).ok_or(Refused::Credential)
+            }
+            None => {
+                let recent = self.pace.count(now, &(token.id.clone(), class));
+                let is_slow = recent.saturating_add(more) <= per_use.saturating_mul(AN_HOUR);
+                is_slow.then_some(()).ok_or(Refused::TooFast("20 in an hour"))
+            }
         }
     }
 
-    pub(super) fn page(&self, after: Option<&str>) -> TokenPage {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.by_id.range::<str, _>((start, Bound::Unbounded));
-        range.take(PAGE).map(|(id, record)| listed(id, record)).collect()
+    /// Counts what takes a place of a token with any number of uses.
+    pub(super) fn take(&mut self, now: Instant, token: &Token, class: NodeClass) {
+        if token.record.uses.is_none() {
+            self.pace.note(now, (token.id.clone(), class));
+        }
     }
 
-    /// Makes room: tokens that ended long ago and enrolled nobody.
-    fn forget_old(&mut self, now_ms: u64, batch: &mut Batch) {
+    /// A page of the list; a token with many nodes goes on in the next.
+    fn page(&self, nodes: &Nodes, after: Option<&Cursor>) -> TokenPage {
+        let start = match after {
+            None => Bound::Unbounded,
+            Some((id, None)) => Bound::Excluded(id.as_str()),
+            Some((id, Some(_))) => Bound::Included(id.as_str()),
+        };
+        let mut from = after.and_then(|(_, node_id)| *node_id);
+        let (mut page, mut room) = (Vec::new(), PAGE);
+        for (id, record) in self.by_id.range::<str, _>((start, Bound::Unbounded)) {
+            let by = Credential::Token(id.clone());
+            let enrolled: Vec<_> = nodes.of(&by, from.take()).take(room).collect();
+            let last = enrolled.last().map(|(node_id, _)| *node_id);
+            let is_cut = last.is_some_and(|last| nodes.of(&by, Some(last)).next().is_some());
+            room = room.saturating_sub(enrolled.len().max(1));
+            page.push(listed(id, record, &enrolled));
+            if room == 0 {
+                return (page, Some((id.clone(), last.filter(|_| is_cut))));
+            }
+        }
+        (page, None)
+    }
+
+    /// Makes room: tokens that ended long ago and of whose nodes none is known.
+    fn forget_old(&mut self, now_ms: u64, nodes: &Nodes, batch: &mut Batch) {
         let (by_secret, kept_ms) = (&mut self.by_secret, KEPT_AFTER_END * 1000);
         self.by_id.retain(|id, record| {
-            let is_kept = record.used.is_some() || now_ms < record.expires_ms.saturating_add(kept_ms);
+            let has_nodes = || nodes.of(&Credential::Token(id.clone()), None).next().is_some();
+            let is_kept = now_ms < record.expires_ms.saturating_add(kept_ms) || has_nodes();
             if !is_kept {
                 by_secret.remove(&record.secret_hash.0);
                 batch.delete(TOKENS, id.as_bytes());
@@ -176,6 +184,82 @@ impl Tokens {
             is_kept
         });
     }
+}
+
+impl Core {
+    pub(crate) fn create_token(
+        &mut self,
+        now_ms: u64,
+        request: &proto::CreateTokenRequest,
+    ) -> Outcome<proto::CreateTokenResponse> {
+        let mut request = request.clone();
+        if !request.user.is_empty() {
+            // As it stands in certificates; one that is not there would be a slip of the pen.
+            (request.user, _) = users::address(&self.service, &request.user)?;
+            self.users.check_client(&request.user)?;
+        }
+        self.tokens.create((&self.service, &self.nodes), now_ms, &request)
+    }
+
+    pub(crate) fn list_tokens(&self, after: Option<&Cursor>) -> TokenPage {
+        self.tokens.page(&self.nodes, after)
+    }
+}
+
+impl TokenRecord {
+    /// How many nodes of a class one use enrolls.
+    pub(super) fn places(&self, class: NodeClass) -> u32 {
+        match class {
+            NodeClass::Peer => self.peer.into(),
+            NodeClass::Edge => self.edges,
+            NodeClass::Client => self.user.is_some().into(),
+        }
+    }
+
+    fn is_usable(&self, now_ms: u64) -> bool {
+        !self.revoked && now_ms < self.expires_ms
+    }
+
+    /// Whether both were asked for in the same words.
+    fn is_as(&self, other: &TokenRecord) -> bool {
+        let words = |record: &TokenRecord| (record.lifetime_seconds, record.peer, record.edges, record.uses);
+        words(self) == words(other) && self.user == other.user
+    }
+}
+
+/// What is asked for, without a secret.
+fn new_record(now_ms: u64, wanted: &proto::CreateTokenRequest) -> Result<TokenRecord, Refused> {
+    let invalid = |text: String| Err(Refused::Invalid(text));
+    if wanted.id.is_empty() || wanted.id.len() > MAX_ID || !wanted.id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid(format!("a token's id is 1 to {MAX_ID} printable ASCII characters"));
+    }
+    if wanted.lifetime_seconds == 0 || wanted.lifetime_seconds > MAX_LIFETIME {
+        return invalid(format!("a token lives 1 to {MAX_LIFETIME} seconds"));
+    }
+    let (has_nodes, has_user) = (wanted.peer || wanted.edges > 0, !wanted.user.is_empty());
+    if has_nodes == has_user || wanted.edges > MAX_EDGES {
+        return invalid(format!(
+            "a token enrolls a peer, edges, at most {MAX_EDGES}, or both; or clients of a user"
+        ));
+    }
+    let uses = match (wanted.unlimited, wanted.uses) {
+        (true, 0) => None,
+        // Who does not know of several uses asks for one.
+        (false, 0) => Some(1),
+        (false, uses) if uses <= MAX_USES => Some(uses),
+        _ => return invalid(format!("a token has 1 to {MAX_USES} uses, or any number of them")),
+    };
+    Ok(TokenRecord {
+        secret_hash: Octets::default(),
+        lifetime_seconds: wanted.lifetime_seconds,
+        created_ms: now_ms,
+        expires_ms: now_ms.saturating_add(wanted.lifetime_seconds.saturating_mul(1000)),
+        peer: wanted.peer,
+        edges: wanted.edges,
+        user: has_user.then(|| wanted.user.clone()),
+        uses,
+        revoked: false,
+    })
 }
 
 fn created(service: &Service, secret: String, expires_unix_ms: u64) -> proto::CreateTokenResponse {
@@ -188,17 +272,41 @@ fn created(service: &Service, secret: String, expires_unix_ms: u64) -> proto::Cr
     }
 }
 
-fn listed(id: &str, record: &TokenRecord) -> proto::ListTokensResponse {
-    let enrolled = record.used.iter().flat_map(UsedRecord::node_ids);
+fn listed(id: &str, record: &TokenRecord, enrolled: &[(NodeId, &NodeRecord)]) -> proto::ListTokensResponse {
     proto::ListTokensResponse {
         id: id.to_owned(),
         peer: record.peer,
         edges: record.edges,
+        user: record.user.clone().unwrap_or_default(),
+        uses: record.uses.unwrap_or(0),
+        unlimited: record.uses.is_none(),
         created_unix_ms: record.created_ms,
         expires_unix_ms: record.expires_ms,
-        used_by: enrolled.map(|node_id| node_id.0.clone().into()).collect(),
+        enrolled: enrolled
+            .iter()
+            .map(|(node_id, node)| listed_node(*node_id, node))
+            .collect(),
+        used_by: enrolled.iter().map(|(node_id, _)| bytes_of(*node_id)).collect(),
         revoked: record.revoked,
     }
+}
+
+fn listed_node(node_id: NodeId, node: &NodeRecord) -> proto::TokenUse {
+    let class = match node.class {
+        NodeClass::Peer => proto::NodeClass::Peer,
+        NodeClass::Edge => proto::NodeClass::Edge,
+        NodeClass::Client => proto::NodeClass::Client,
+    };
+    proto::TokenUse {
+        node_id: bytes_of(node_id),
+        class: class.into(),
+        from: node.from.map(|from| from.to_string()).unwrap_or_default(),
+        unix_ms: node.at_ms.unwrap_or(0),
+    }
+}
+
+fn bytes_of(node_id: NodeId) -> Bytes {
+    Bytes::copy_from_slice(node_id.as_bytes())
 }
 
 const MAX_ID: usize = 64;
@@ -206,9 +314,14 @@ const MAX_ID: usize = 64;
 const MAX_LIFETIME: u64 = 90 * 24 * 3600;
 /// Edges on one peer.
 const MAX_EDGES: u32 = 16;
+/// As many hosts as an operator may set up with one token; who needs more has any number, at a pace.
+const MAX_USES: u32 = 1000;
+/// First enrollments in an hour with a token of any number of uses: whoever steals it is seen before there are many.
+const AN_HOUR: usize = 20;
+const PACE: Duration = Duration::from_secs(3600);
 /// Each is a node of the overlay; beyond this an operator revokes nothing by hand any more.
 const MAX_TOKENS: usize = 100_000;
 /// An unused token stays in the list for a week after its end.
 const KEPT_AFTER_END: u64 = 7 * 24 * 3600;
-/// Entries asked for at once, so that a long list stops nobody else.
+/// Tokens and nodes asked for at once, so that a long list stops nobody else.
 const PAGE: usize = 256;

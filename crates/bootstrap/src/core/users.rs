@@ -195,21 +195,29 @@ impl Users {
         (page, None)
     }
 
-    /// Verifies the password of an active user.
-    pub(super) fn has_password(&self, service: &Service, aor: &str, password: &str) -> bool {
-        let Ok((aor, domain)) = address(service, aor) else {
-            return false;
-        };
-        let user = self
-            .by_aor
-            .get(&aor)
-            .filter(|user| user.record.public().state == State::Active);
-        let Some(secret) = user.and_then(|user| user.open(service, &aor).ok()) else {
-            return false;
-        };
+    /// The AOR of the active user whose password this is.
+    pub(super) fn with_password(&self, service: &Service, aor: &str, password: &str) -> Option<String> {
+        let (aor, domain) = address(service, aor).ok()?;
+        let secret = self.active(&aor)?.open(service, &aor).ok()?;
         let tried = Hashes::new(&aor, &domain, password);
         let (tried, known) = (tried.user_at_domain.sha256(), secret.hashes.user_at_domain.sha256());
-        aws_lc_rs::constant_time::verify_slices_are_equal(tried, known).is_ok()
+        let is_right = aws_lc_rs::constant_time::verify_slices_are_equal(tried, known).is_ok();
+        is_right.then_some(aor)
+    }
+
+    /// Checks whether this user's clients are issued certificates.
+    pub(super) fn check_client(&self, aor: &str) -> Result<(), Refused> {
+        // A user from before this rule may be called so.
+        not_a_node(aor)?;
+        match self.active(aor) {
+            Some(_) => Ok(()),
+            None => Err(Refused::NotFound(format!("active user {aor}"))),
+        }
+    }
+
+    fn active(&self, aor: &str) -> Option<&User> {
+        let user = self.by_aor.get(aor)?;
+        (user.record.public().state == State::Active).then_some(user)
     }
 
     fn known(&self, aor: &str) -> Result<&User, Refused> {

@@ -3,23 +3,22 @@
 use axum::extract::Multipart;
 use axum::extract::multipart::Field;
 use bytes::Bytes;
-use rpc::proto::bootstrap::v1 as proto;
-use rpc::proto::bootstrap::v1::enroll_request::Credential;
 
 use super::routes::Failure;
+use crate::core::Form;
 
 /// The fields that count; others are ignored.
 #[derive(Default)]
-pub(super) struct Form {
+pub(super) struct Fields {
     username: Option<String>,
     password: Option<String>,
     nodeids: Option<String>,
     csr: Option<Bytes>,
 }
 
-impl Form {
-    pub(super) async fn read(mut multipart: Multipart) -> Result<Form, Failure> {
-        let mut form = Form::default();
+impl Fields {
+    pub(super) async fn read(mut multipart: Multipart) -> Result<Fields, Failure> {
+        let mut form = Fields::default();
         while let Some(field) = multipart.next_field().await.map_err(bad)? {
             match field.name() {
                 Some("username") => form.username = Some(field.text().await.map_err(bad)?),
@@ -32,28 +31,19 @@ impl Form {
         Ok(form)
     }
 
-    /// A user's password enrolls that user's own client; with the user name `token`, a token's secret enrolls a peer.
-    pub(super) fn into_request(self) -> Result<proto::EnrollRequest, Failure> {
+    /// What is asked for with them.
+    pub(super) fn into_form(self) -> Result<Form, Failure> {
         // RFC 6940 §11.3: how many Node-IDs are wanted; here a certificate has one.
         if self.nodeids.is_some_and(|count| count.trim() != "1") {
             return Err(Failure::NodeIds);
         }
-        let (Some(user), Some(password)) = (self.username, self.password) else {
+        let (Some(account), Some(password)) = (self.username, self.password) else {
             return Err(Failure::NotAuthenticated);
         };
-        let csr = self.csr.ok_or(Failure::BadRequest)?;
-        Ok(if user == TOKEN {
-            proto::EnrollRequest {
-                credential: Some(Credential::Token(password)),
-                peer: csr,
-                ..Default::default()
-            }
-        } else {
-            proto::EnrollRequest {
-                credential: Some(Credential::Password(proto::Password { user, password })),
-                client: csr,
-                ..Default::default()
-            }
+        Ok(Form {
+            account,
+            password,
+            csr: self.csr.ok_or(Failure::BadRequest)?,
         })
     }
 }
@@ -69,6 +59,3 @@ async fn request(field: Field<'_>) -> Result<Bytes, Failure> {
 fn bad<E>(_: E) -> Failure {
     Failure::BadRequest
 }
-
-/// No AOR is spelt so.
-const TOKEN: &str = "token";

@@ -3,7 +3,7 @@
 //! ```text
 //! GET  /.well-known/reload-config        the signed document (RFC 6940 §11.2)
 //! POST /enroll                           a form with a certificate request (RFC 6940 §11.3)
-//! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: what a peer and its edges need, with a token
+//! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: all that a token covers
 //! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
 //! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
 //! ```
@@ -23,7 +23,7 @@ use rpc::proto::bootstrap::v1 as proto;
 use tonic::{Code, Status};
 
 use super::Client;
-use super::form::Form;
+use super::form::Fields;
 use crate::driver::{Command, unix_ms};
 use crate::grpc::Handler;
 
@@ -55,13 +55,12 @@ async fn enroll_by_form(
     Extension(client): Extension<Client>,
     multipart: Multipart,
 ) -> Result<Response, Failure> {
-    let request = Form::read(multipart).await?.into_request()?;
-    let enrolled = handler
-        .ask(|reply| Command::Enroll(Box::new(request), Some(client.from), reply))
+    let form = Fields::read(multipart).await?.into_form()?;
+    let certificate = handler
+        .ask(|reply| Command::EnrollByForm(form, client.from, reply))
         .await?;
-    let node = enrolled.client.or(enrolled.peer).ok_or(Failure::BadRequest)?;
     // RFC 6940 §11.3: a single bare certificate.
-    Ok(answer("application/pkix-cert", node.certificate))
+    Ok(answer("application/pkix-cert", certificate))
 }
 
 async fn enroll(
@@ -147,7 +146,8 @@ impl Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
         match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied => Failure::NotAuthenticated,
+            // The user of a client is gone.
+            Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => Failure::NotAuthenticated,
             Code::InvalidArgument => Failure::BadRequest,
             Code::FailedPrecondition => Failure::NotCovered,
             Code::ResourceExhausted => Failure::TooMany,

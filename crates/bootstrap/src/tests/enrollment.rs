@@ -10,7 +10,7 @@ use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
 use wire::NodeId;
 
-use super::world::{ALICE, OPTIONS, OVERLAY, PASSWORD, World, alice, make_overlay, nodes, request};
+use super::world::{ALICE, OPTIONS, OVERLAY, World, make_overlay, nodes, request};
 use crate::error::{InitError, Refused};
 use crate::{Genesis, init};
 
@@ -171,14 +171,10 @@ async fn token_covers_its_parts_only() {
     let edges_only = proto::CreateTokenRequest {
         id: "e".into(),
         lifetime_seconds: 60,
-        peer: false,
         edges: 1,
+        ..Default::default()
     };
-    let token = world
-        .run(|core, now| core.create_token(now, &edges_only))
-        .await
-        .unwrap()
-        .secret;
+    let token = world.create(edges_only).await.unwrap();
     assert!(matches!(world.enroll(nodes(&token)).await, Err(Refused::NotCovered(_))));
     // Nothing of this used the token up.
     assert!(world.enroll(nodes(&secret)).await.is_ok());
@@ -221,48 +217,6 @@ async fn malformed_requests_are_refused() {
         assert!(matches!(world.enroll(asked).await, Err(Refused::Invalid(_))));
     }
     assert!(world.enroll(nodes(&secret)).await.is_ok());
-}
-
-#[tokio::test]
-async fn password_enrolls_the_users_own_client() {
-    let mut world = World::new().await;
-    world.put(alice()).await.unwrap();
-    let key = Key::generate().unwrap();
-    let with = |password: &str| proto::EnrollRequest {
-        credential: Some(Credential::Password(proto::Password {
-            user: "alice@Overlay.Example.ORG".to_owned(),
-            password: password.to_owned(),
-        })),
-        client: key.request().unwrap().into(),
-        ..Default::default()
-    };
-    assert_eq!(world.enroll(with("wrong")).await, Err(Refused::Credential));
-    let first = world.enroll(with(PASSWORD)).await.unwrap().client.unwrap();
-    let identity = world
-        .verifier()
-        .verify(&first.certificate, &[], world.now_ms, Use::Node)
-        .unwrap();
-    assert_eq!(identity.user.as_deref(), Some(ALICE));
-
-    let mut world = world.reopened();
-    assert_eq!(world.enroll(with(PASSWORD)).await.unwrap().client.unwrap(), first);
-    // Later the certificate is renewed, the Node-ID stays.
-    world.pass(Duration::from_secs(31 * 24 * 3600));
-    let renewed = world.enroll(with(PASSWORD)).await.unwrap().client.unwrap();
-    assert!(renewed.node_id == first.node_id && renewed.certificate != first.certificate);
-
-    let peer = proto::EnrollRequest {
-        peer: request(),
-        ..with(PASSWORD)
-    };
-    assert!(matches!(world.enroll(peer).await, Err(Refused::NotCovered(_))));
-    let suspended = proto::PutUserRequest {
-        state: proto::UserState::Suspended.into(),
-        password: None,
-        ..alice()
-    };
-    world.put(suspended).await.unwrap();
-    assert_eq!(world.enroll(with(PASSWORD)).await, Err(Refused::Credential));
 }
 
 #[tokio::test]

@@ -232,6 +232,7 @@ async fn refusals_have_the_codes_of_the_contract() {
         lifetime_seconds: 60,
         peer: true,
         edges: 1,
+        ..Default::default()
     };
     operator.create_token(token.clone()).await.unwrap();
     let other = proto::CreateTokenRequest { edges: 2, ..token };

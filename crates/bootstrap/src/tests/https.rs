@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{Key, Use, Verifier};
+use identity::{Class, Key, Use, Verifier};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::{Channel, Role};
@@ -60,15 +60,38 @@ async fn form_gives_a_user_one_bare_certificate() {
     assert_eq!(again.body, answer.body);
 }
 
+/// How a foreign implementation enrolls a peer: it knows the form of RFC 6940 §11.3 and nothing else of ours.
 #[tokio::test]
-async fn form_takes_a_token_for_a_peer() {
+async fn form_grants_what_a_token_covers() {
     let world = World::start().await;
-    let secret = world.token().await;
-    let csr = Key::generate().unwrap().request().unwrap();
-    let answer = world.form(&[("username", "token"), ("password", &secret)], &csr).await;
     let verifier = Verifier::new(world.off_line.document.document().trust());
-    let identity = verifier.verify(&answer.body, &[], unix_ms(), Use::Node).unwrap();
-    assert_eq!(identity.user, Some(format!("{}@{OVERLAY}", identity.node_id())));
+    let csr = Key::generate().unwrap().request().unwrap();
+    let secret = world.token("peers", true, 1, "").await;
+    let peer = world.form(&[("username", "peers"), ("password", &secret)], &csr).await;
+    let identity = verifier.verify(&peer.body, &[], unix_ms(), Use::Node).unwrap();
+    assert_eq!(identity.class, Class::Peer);
+    // The account is the token's id and nothing else.
+    for account in ["token", "peer", ALICE] {
+        let answer = world.form(&[("username", account), ("password", &secret)], &csr).await;
+        assert_eq!(answer.body, b"failed_authentication", "{account}");
+    }
+    let secret = world.token("phones", false, 0, ALICE).await;
+    let client = world.form(&[("username", "phones"), ("password", &secret)], &csr).await;
+    let identity = verifier.verify(&client.body, &[], unix_ms(), Use::Node).unwrap();
+    assert_eq!((identity.class, identity.user.as_deref()), (Class::Client, Some(ALICE)));
+    // An edge has two keys, the form one.
+    let secret = world.token("edges", false, 1, "").await;
+    let edge = world.form(&[("username", "edges"), ("password", &secret)], &csr).await;
+    assert_eq!(edge.body, b"bad_CSR");
+}
+
+#[tokio::test]
+async fn form_takes_no_password_unless_the_operator_wants_it() {
+    let world = World::start_with(false).await;
+    let csr = Key::generate().unwrap().request().unwrap();
+    let answer = world.form(&[("username", ALICE), ("password", PASSWORD)], &csr).await;
+    assert!(answer.head.starts_with("HTTP/1.1 403 "), "{}", answer.head);
+    assert_eq!(answer.body, b"failed_authentication");
 }
 
 /// Whoever opens connections and says nothing: at its share, its own oldest gives way, and none of the others.
@@ -167,10 +190,14 @@ struct Answer {
 
 impl World {
     async fn start() -> World {
+        World::start_with(true).await
+    }
+
+    async fn start_with(password_enrollment: bool) -> World {
         let folder = tempfile::tempdir().unwrap();
         let off_line = make_overlay(&folder.path().join("state")).await;
         std::fs::write(folder.path().join("alice"), format!("{PASSWORD}\n")).unwrap();
-        let server = bind(&folder).await;
+        let server = bind(&folder, password_enrollment).await;
         World {
             folder,
             server,
@@ -182,7 +209,7 @@ impl World {
         self.server.shutdown(PATIENCE).await.unwrap();
         drop(self.server);
         World {
-            server: bind(&self.folder).await,
+            server: bind(&self.folder, true).await,
             ..self
         }
     }
@@ -195,12 +222,14 @@ impl World {
         BootstrapClient::new(Channel::direct(self.server.served(), Role::Operator))
     }
 
-    async fn token(&self) -> String {
+    async fn token(&self, id: &str, peer: bool, edges: u32, user: &str) -> String {
         let request = proto::CreateTokenRequest {
-            id: "first".to_owned(),
+            id: id.to_owned(),
             lifetime_seconds: 60,
-            peer: true,
-            edges: 0,
+            peer,
+            edges,
+            user: user.to_owned(),
+            ..Default::default()
         };
         self.operator().create_token(request).await.unwrap().into_inner().secret
     }
@@ -256,11 +285,12 @@ impl World {
     }
 }
 
-async fn bind(folder: &TempDir) -> Server {
+async fn bind(folder: &TempDir, password_enrollment: bool) -> Server {
     let config = Config {
         folder: folder.path().join("state"),
         https_bind: vec!["127.0.0.1:0".parse().unwrap()],
         names: vec!["boot.example.org".to_owned()],
+        password_enrollment,
         users: vec![User {
             name: "alice".to_owned(),
             password_file: folder.path().join("alice"),

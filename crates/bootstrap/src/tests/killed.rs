@@ -62,7 +62,7 @@ async fn a_killed_process_loses_nothing_it_has_answered() {
         for number in &kept {
             assert_eq!(versions.get(&aor(*number)), Some(&1), "round {round}: user {number}");
             let token = tokens.iter().find(|token| token.id == id(*number));
-            let enrolled = token.map_or(0, |token| token.used_by.len());
+            let enrolled = token.map_or(0, |token| token.enrolled.len());
             assert_eq!(enrolled, 2, "round {round}: nodes of token {number}");
         }
         // The next child needs the folder.
@@ -175,6 +175,7 @@ async fn child_that_serves() {
             lifetime_seconds: 3600,
             peer: true,
             edges: 1,
+            ..Default::default()
         };
         let secret = operator.create_token(token).await.unwrap().into_inner().secret;
         operator.enroll(nodes(&secret)).await.unwrap();

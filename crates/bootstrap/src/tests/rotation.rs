@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use identity::{Certificate, Key};
+use identity::Certificate;
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
 use usage::user::Record;
 use wire::NodeId;
 
-use super::world::{ALICE, OVERLAY, World, alice, request};
+use super::world::{ALICE, OVERLAY, PASSWORD, World, alice, client, request};
 use crate::core::Phase;
 use crate::error::Refused;
 use crate::state::{self, SERVICE, SERVICE_KEY, USERS};
@@ -65,7 +65,8 @@ async fn a_rotation_goes_on_whole_wherever_it_is_cut_off() {
         let on_disk: state::ServiceRecord = state::get(&world.store, SERVICE, SERVICE_KEY).unwrap().unwrap();
         assert_eq!(on_disk.record_keys.len(), 1);
         // The password is what it was.
-        world.enroll(client()).await.unwrap();
+        world.core.let_passwords_enroll(true);
+        world.enroll(client(ALICE, PASSWORD)).await.unwrap();
     }
 }
 
@@ -317,18 +318,6 @@ fn id(edge: &Certificate) -> bytes::Bytes {
 }
 
 /// A request of alice's own client, with her password.
-fn client() -> proto::EnrollRequest {
-    let password = proto::Password {
-        user: ALICE.to_owned(),
-        password: super::world::PASSWORD.to_owned(),
-    };
-    proto::EnrollRequest {
-        credential: Some(Credential::Password(password)),
-        client: Key::generate().unwrap().request().unwrap().into(),
-        ..Default::default()
-    }
-}
-
 /// The ids of what waits to be stored.
 fn outbox(world: &World) -> Vec<u64> {
     std::iter::successors(world.core.waiting(0), |(id, _)| world.core.waiting(*id))

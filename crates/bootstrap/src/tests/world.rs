@@ -1,7 +1,8 @@
 //! A new overlay in a temporary folder, and its state machine.
 
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use identity::{Key, Signer, Trust, Verifier};
 use kv::{Batch, Durability, Options, Store};
@@ -9,7 +10,7 @@ use overlay_config::{BootstrapNode, Document, SignedDocument};
 use rpc::proto::bootstrap::v1 as proto;
 use tempfile::TempDir;
 
-use crate::core::Core;
+use crate::core::{Arrival, Core};
 use crate::driver::unix_ms;
 use crate::error::Refused;
 use crate::state::{Octets, SERVICE, SERVICE_KEY, ServiceRecord};
@@ -28,6 +29,9 @@ pub(super) const OPTIONS: Options = Options {
 pub(super) struct World {
     pub(super) core: Core,
     pub(super) store: Store,
+    /// The clock of durations,
+    pub(super) now: Instant,
+    /// and the calendar.
     pub(super) now_ms: u64,
     pub(super) document: Document,
     /// Signs documents.
@@ -44,6 +48,7 @@ impl World {
         World {
             core,
             store,
+            now: Instant::now(),
             now_ms: unix_ms(),
             document: made.document.document().clone(),
             signer: made.signer,
@@ -56,6 +61,7 @@ impl World {
         let World {
             core,
             store,
+            now,
             now_ms,
             document,
             signer,
@@ -67,6 +73,7 @@ impl World {
         World {
             core,
             store,
+            now,
             now_ms,
             document,
             signer,
@@ -98,6 +105,7 @@ impl World {
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
+        self.now += time;
         self.now_ms += u64::try_from(time.as_millis()).unwrap();
     }
 
@@ -116,11 +124,15 @@ impl World {
             lifetime_seconds: 3600,
             peer: true,
             edges: 2,
+            ..Default::default()
         };
-        self.run(|core, now| core.create_token(now, &request))
-            .await
-            .unwrap()
-            .secret
+        self.create(request).await.unwrap()
+    }
+
+    /// The secret of a new token.
+    pub(super) async fn create(&mut self, request: proto::CreateTokenRequest) -> Result<String, Refused> {
+        let created = self.run(|core, now| core.create_token(now, &request)).await;
+        created.map(|created| created.secret)
     }
 
     pub(super) async fn put(&mut self, request: proto::PutUserRequest) -> Result<u64, Refused> {
@@ -130,7 +142,25 @@ impl World {
     }
 
     pub(super) async fn enroll(&mut self, request: proto::EnrollRequest) -> Result<proto::EnrollResponse, Refused> {
-        self.run(|core, now| core.enroll(now, None, &request)).await
+        self.enroll_from(None, request).await
+    }
+
+    pub(super) async fn enroll_from(
+        &mut self,
+        from: Option<IpAddr>,
+        request: proto::EnrollRequest,
+    ) -> Result<proto::EnrollResponse, Refused> {
+        let arrival = self.arrival(from);
+        self.run(|core, _| core.enroll(arrival, &request)).await
+    }
+
+    /// A request at this moment.
+    pub(super) fn arrival(&self, from: Option<IpAddr>) -> Arrival {
+        Arrival {
+            now: self.now,
+            now_ms: self.now_ms,
+            from,
+        }
     }
 
     pub(super) fn users(&self, with_removed: bool) -> Vec<proto::ListUsersResponse> {
@@ -179,4 +209,21 @@ pub(super) fn nodes(token: &str) -> proto::EnrollRequest {
 
 pub(super) fn request() -> bytes::Bytes {
     Key::generate().unwrap().request().unwrap().into()
+}
+
+/// A request for a user's client with a new key.
+pub(super) fn client(user: &str, password: &str) -> proto::EnrollRequest {
+    proto::EnrollRequest {
+        credential: Some(proto::enroll_request::Credential::Password(proto::Password {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })),
+        client: request(),
+        ..Default::default()
+    }
+}
+
+/// An address of somebody.
+pub(super) fn address(number: usize) -> Option<IpAddr> {
+    Some(IpAddr::from(u32::try_from(number).unwrap().to_be_bytes()))
 }

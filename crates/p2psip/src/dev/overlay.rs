@@ -245,6 +245,7 @@ async fn token(bootstrap: &Channel) -> Result<Token, Failure> {
         lifetime_seconds: TOKEN_LIFETIME,
         peer: true,
         edges: 1,
+        ..CreateTokenRequest::default()
     };
     let made = BootstrapClient::new(bootstrap.clone()).create_token(request).await;
     let made = made.map_err(|status| Failure::of_status(&status, "1"))?.into_inner();

@@ -391,6 +391,7 @@ impl World {
             lifetime_seconds: 60,
             peer: true,
             edges: 1,
+            ..CreateTokenRequest::default()
         };
         let made = self.operator().create_token(request).await.unwrap().into_inner();
         Token::of(made, Vec::new()).unwrap().to_string().parse().unwrap()

@@ -90,6 +90,7 @@ pub(crate) async fn token(bootstrap: Channel, servers: Vec<String>) -> Result<To
         lifetime_seconds: TOKEN_LIFETIME,
         peer: true,
         edges: EDGES,
+        ..CreateTokenRequest::default()
     };
     let made = BootstrapClient::new(bootstrap).create_token(request).await;
     let made = made.map_err(|status| Failure::of_status(&status, "bootstrap"))?;

@@ -112,8 +112,10 @@ impl Keys<'_> {
             .peer
             .all(self.timeout, client.list_tokens(unbounded(ListTokensRequest {})))
             .await?;
-        let ids = tokens.iter().flat_map(|token| &token.used_by);
-        Ok(ids.filter_map(|id| NodeId::try_from(id.as_ref()).ok()).collect())
+        let nodes = tokens.iter().flat_map(|token| &token.enrolled);
+        Ok(nodes
+            .filter_map(|node| NodeId::try_from(node.node_id.as_ref()).ok())
+            .collect())
     }
 
     fn client(&self) -> BootstrapClient<Channel> {

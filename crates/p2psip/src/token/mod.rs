@@ -100,6 +100,7 @@ impl Tokens<'_> {
             lifetime_seconds: lifetime.as_secs(),
             peer: true,
             edges,
+            ..CreateTokenRequest::default()
         };
         let answer = self.client().create_token(request).await;
         let made = answer.map_err(|status| self.failed(&status))?.into_inner();

@@ -187,7 +187,7 @@ mod tests {
             created_unix_ms: 1_795_809_668_000,
             expires_unix_ms: 1_795_813_268_000,
             used_by: vec![vec![0xab; 16].into(); used_by],
-            revoked: false,
+            ..ListTokensResponse::default()
         }
     }
 
