@@ -1,51 +1,26 @@
-//! `token`: what a further peer needs to join.
+//! `token`: what further peers, edges and clients need to enroll.
 
+mod arguments;
 mod report;
 
 use std::time::Duration;
 
-use clap::Subcommand;
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::bootstrap::v1::{CreateTokenRequest, ListTokensRequest, ListTokensResponse, RevokeTokenRequest};
 use rpc::{Channel, Role, unbounded};
 use runtime::ExitCode;
+use usage::user::not_a_node;
 
+pub(crate) use self::arguments::Command;
+use self::arguments::{Class, Create, Uses};
 use self::report::{Created, List, Revoked};
 use crate::cli::Global;
 use crate::clock::now_ms;
 use crate::connect::Peer;
 use crate::enroll::Token;
 use crate::failure::Failure;
+use crate::names;
 use crate::output::Printer;
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Create a token that enrolls one peer and its edges
-    #[command(after_help = CREATE_EXAMPLES)]
-    Create {
-        /// How many edges the peer will have
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=16))]
-        edges: u32,
-        /// How long it can be used, with its unit: 30m, 1h, 7d
-        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = runtime::units::parse_duration)]
-        lifetime: Duration,
-        /// A name to list and revoke it by [default: a random one]
-        #[arg(long, value_name = "ID")]
-        id: Option<String>,
-        /// Where the new host enrolls, such as <https://a.example.org:8443> [default: those of the overlay's document]
-        #[arg(long = "server", value_name = "URL")]
-        servers: Vec<String>,
-    },
-    /// List the tokens and the nodes that were enrolled with them; never a secret
-    #[command(after_help = LIST_EXAMPLES)]
-    List,
-    /// Revoke a token; nodes already enrolled with it stay
-    #[command(after_help = REVOKE_EXAMPLES)]
-    Revoke {
-        /// Which one; the first characters are enough
-        id: String,
-    },
-}
 
 /// Carries out one of the commands.
 pub(crate) async fn run(command: &Command, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
@@ -55,22 +30,23 @@ pub(crate) async fn run(command: &Command, global: &Global, printer: &Printer) -
         timeout: global.timeout,
     };
     match command {
-        Command::Create {
-            edges,
-            lifetime,
-            id,
-            servers,
-        } => {
-            let created = tokens.create(id.as_deref(), *edges, *lifetime, servers).await?;
+        Command::Create(create) => {
+            let created = tokens.create(create).await?;
             printer.result_or_core(&created, Created::table, Created::token)?;
         }
         Command::List => {
             let list = List::new(&tokens.list().await?, now_ms());
             printer.result(&list, List::table)?;
         }
-        Command::Revoke { id } => {
+        Command::Revoke { id, ban: false } => {
             let revoked = tokens.revoke(id).await?;
             printer.result(&revoked, Revoked::text)?;
+        }
+        Command::Revoke { id, ban: true } => {
+            let mut revoked = tokens.revoke(id).await?;
+            // Listed afterwards: nothing more is enrolled by then.
+            revoked.ban(&tokens.list().await?);
+            printer.result_or_core(&revoked, Revoked::text, Revoked::lines)?;
         }
     }
     Ok(ExitCode::Ok)
@@ -83,43 +59,69 @@ struct Tokens<'a> {
 }
 
 impl Tokens<'_> {
-    async fn create(
-        &self,
-        id: Option<&str>,
-        edges: u32,
-        lifetime: Duration,
-        servers: &[String],
-    ) -> Result<Created, Failure> {
-        let id = match id {
-            Some(id) => id.to_owned(),
-            None => identity::issue::random_node_id().map_err(Failure::internal)?.short(),
-        };
-        let request = CreateTokenRequest {
-            id: id.clone(),
-            // Less than a second rounds to none, which the service refuses.
-            lifetime_seconds: lifetime.as_secs(),
-            peer: true,
-            edges,
-            ..CreateTokenRequest::default()
-        };
-        let answer = self.client().create_token(request).await;
+    async fn create(&self, create: &Create) -> Result<Created, Failure> {
+        let request = self.request(create).await?;
+        let answer = self.client().create_token(request.clone()).await;
         let made = answer.map_err(|status| self.failed(&status))?.into_inner();
         if made.secret.is_empty() {
             return Err(Failure::negative(format!(
-                "token {id} exists already, and its secret was shown once: revoke it, or choose another --id"
+                "token {} exists already, and its secret was shown once: revoke it, or choose another --id",
+                request.id
             )));
         }
         let expires_ms = made.expires_unix_ms;
-        let token = Token::of(made, servers.to_vec())
+        let token = Token::of(made, create.servers.clone())
             .ok_or_else(|| Failure::internal(anyhow::anyhow!("the answer names no configuration root")))?;
-        Ok(Created::new(id, edges, &token, expires_ms, now_ms()))
+        Ok(Created::new(&request, &token, expires_ms, now_ms()))
+    }
+
+    async fn request(&self, create: &Create) -> Result<CreateTokenRequest, Failure> {
+        let is_peer = create.class == Class::Peer;
+        if create.edges.is_some() && !is_peer {
+            return Err(Failure::usage(
+                "--edges belongs to --class peer; of edges alone --uses says how many",
+            ));
+        }
+        let user = match (&create.user, create.class) {
+            (Some(user), Class::Client) => {
+                let aor = names::aor_at(self.peer, self.timeout, user).await?.as_str().to_owned();
+                not_a_node(&aor).map_err(|error| Failure::usage(format!("user {aor}: {error}")))?;
+                aor
+            }
+            (Some(_), _) => return Err(Failure::usage("--user belongs to --class client")),
+            (None, _) => String::new(),
+        };
+        let id = match &create.id {
+            Some(id) => id.clone(),
+            None => identity::issue::random_node_id().map_err(Failure::internal)?.short(),
+        };
+        let (uses, unlimited) = match create.uses {
+            Uses::Times(times) => (times, false),
+            Uses::Unlimited => (0, true),
+        };
+        Ok(CreateTokenRequest {
+            id,
+            // Less than a second rounds to none, which the service refuses.
+            lifetime_seconds: create.lifetime.as_secs(),
+            peer: is_peer,
+            edges: match create.class {
+                Class::Peer => create.edges.unwrap_or(1),
+                Class::Edge => 1,
+                Class::Client => 0,
+            },
+            uses,
+            unlimited,
+            user,
+        })
     }
 
     async fn list(&self) -> Result<Vec<ListTokensResponse>, Failure> {
         let mut client = self.client();
-        self.peer
+        let parts = self
+            .peer
             .all(self.timeout, client.list_tokens(unbounded(ListTokensRequest {})))
-            .await
+            .await?;
+        Ok(whole(parts))
     }
 
     async fn revoke(&self, prefix: &str) -> Result<Revoked, Failure> {
@@ -139,6 +141,18 @@ impl Tokens<'_> {
     }
 }
 
+/// Tokens that came in parts, put together.
+fn whole(parts: Vec<ListTokensResponse>) -> Vec<ListTokensResponse> {
+    let mut tokens: Vec<ListTokensResponse> = Vec::new();
+    for part in parts {
+        match tokens.last_mut().filter(|token| token.id == part.id) {
+            Some(token) => token.enrolled.extend(part.enrolled),
+            None => tokens.push(part),
+        }
+    }
+    tokens
+}
+
 /// The id that is meant: the very one, or the only one that begins so.
 fn chosen(prefix: &str, ids: Vec<String>) -> Result<String, Failure> {
     let mut begun: Vec<String> = ids.into_iter().filter(|id| id.starts_with(prefix)).collect();
@@ -155,28 +169,10 @@ fn chosen(prefix: &str, ids: Vec<String>) -> Result<String, Failure> {
     }
 }
 
-const CREATE_EXAMPLES: &str = "\
-Examples:
-  p2psip token create                                  a peer with one edge, within the next hour
-  p2psip token create --edges 2 --lifetime 7d --id berlin
-  p2psip -q token create > berlin.token                the token alone
-  p2psip -q token create | ssh berlin p2psip join --token-file -
-  p2psip -o json token create | jq -r .token           the same for programs
-
-The token is a secret: whoever has it can enroll a peer. It is shown only now.";
-
-const LIST_EXAMPLES: &str = "\
-Examples:
-  p2psip token list
-  p2psip -o json token list | jq '.tokens[] | select(.state == \"open\")'";
-
-const REVOKE_EXAMPLES: &str = "\
-Examples:
-  p2psip token revoke berlin
-  p2psip token revoke 3f                               the only token that begins so";
-
 #[cfg(test)]
 mod tests {
+    use rpc::proto::bootstrap::v1::TokenUse;
+
     use super::*;
 
     #[test]
@@ -187,5 +183,17 @@ mod tests {
         assert_eq!(chosen("berlin", ids()).unwrap(), "berlin");
         assert_eq!(chosen("ber", ids()).unwrap_err().code(), ExitCode::Usage);
         assert_eq!(chosen("x", ids()).unwrap_err().code(), ExitCode::Negative);
+    }
+
+    #[test]
+    fn parts_of_a_token_are_one() {
+        let part = |id: &str, nodes: usize| ListTokensResponse {
+            id: id.to_owned(),
+            enrolled: vec![TokenUse::default(); nodes],
+            ..ListTokensResponse::default()
+        };
+        let tokens = whole(vec![part("a", 1), part("b", 256), part("b", 3), part("c", 0)]);
+        let counts: Vec<usize> = tokens.iter().map(|token| token.enrolled.len()).collect();
+        assert_eq!(counts, [1, 259, 0]);
     }
 }
