@@ -2,11 +2,10 @@
 //!
 //! One connection carries one request, so one limit bounds it whole: its handshake, its body and its answer. Strangers may
 //! fetch the document and enroll with a credential; a node that shows its certificate may renew it. They cannot keep others
-//! out: how often an address connects is bounded (`throttle`), and so is which connections stay (`places`).
+//! out: how often an address connects is bounded (`throttle`), and a connection gives way to newer ones.
 
 mod certificate;
 mod form;
-mod places;
 mod routes;
 mod throttle;
 
@@ -21,19 +20,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use identity::Verifier;
-use runtime::{clock, listen};
+use runtime::{Handshakes, clock, listen, site};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::error::StartError;
 use crate::grpc::Handler;
-use crate::origin::origin;
-use places::Places;
 use throttle::Throttle;
 
 pub(crate) use certificate::{Certificates, keep};
@@ -92,27 +88,19 @@ impl Https {
 
     /// Serves whoever connects until the stop signal; connections that are open then are cut.
     pub(crate) async fn serve(self, Listener { mut listener, address }: Listener, stop: CancellationToken) {
-        let (mut connections, mut throttle) = (JoinSet::new(), Throttle::default());
-        let mut places: Places<AbortHandle> = Places::default();
+        let (mut connections, mut throttle) = (Handshakes::default(), Throttle::default());
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(ended) = connections.join_next_with_id() => {
-                    let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
-                    places.free(|connection| connection.id() == task);
-                }
+                () = connections.next() => {}
                 (stream, remote) = listener.accept() => {
-                    let from = origin(remote.ip());
-                    if !throttle.admits(clock::now(), from) {
+                    if !throttle.admits(clock::now(), site(remote.ip())) {
                         debug!(%address, "too many connections from one address, one more closed");
                         continue;
                     }
-                    let connection = connections.spawn(self.clone().connection(stream, remote.ip().to_canonical()));
-                    if let Some(oldest) = places.take(from, connection) {
-                        debug!(%address, "connections of one address take too many places, the oldest closed");
-                        oldest.abort();
-                    }
+                    // One request is little more than the handshake before it.
+                    connections.begin(remote.ip(), self.clone().connection(stream, remote.ip().to_canonical()));
                 }
             }
         }

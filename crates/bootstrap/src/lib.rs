@@ -15,7 +15,6 @@ mod error;
 mod genesis;
 mod grpc;
 mod https;
-mod origin;
 mod server;
 mod state;
 mod users;

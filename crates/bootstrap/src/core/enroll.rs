@@ -14,6 +14,7 @@ use identity::issue::{Profile, random_node_id};
 use kv::Batch;
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::enroll_request::Credential as Shown;
+use runtime::site;
 use wire::NodeId;
 
 use super::nodes::{MAX_NODES, is_for};
@@ -21,7 +22,6 @@ use super::renew::is_due;
 use super::tokens::Token;
 use super::{Core, Outcome};
 use crate::error::Refused;
-use crate::origin::origin;
 use crate::state::{Credential, NodeClass, NodeRecord, Octets};
 
 /// When a request came, by the clock of durations and by the calendar, and where from; an operator's comes from nowhere.
@@ -179,7 +179,7 @@ impl Core {
         let name: String = password.user.chars().take(MAX_TRIED_NAME).collect();
         self.wrong_names.check(now, &name)?;
         if let Some(from) = from {
-            self.wrong_addresses.check(now, &origin(from))?;
+            self.wrong_addresses.check(now, &site(from))?;
         }
         let aor = self
             .users
@@ -193,9 +193,9 @@ impl Core {
 
     /// Counts a wrong credential from an address; refuses if there were too many before.
     fn wrong_by_address(&mut self, now: Instant, from: Option<IpAddr>) -> Result<(), Refused> {
-        let Some(origin) = from.map(origin) else { return Ok(()) };
-        self.wrong_addresses.check(now, &origin)?;
-        self.wrong_addresses.failed(now, origin);
+        let Some(from) = from.map(site) else { return Ok(()) };
+        self.wrong_addresses.check(now, &from)?;
+        self.wrong_addresses.failed(now, from);
         Ok(())
     }
 
