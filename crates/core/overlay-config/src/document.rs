@@ -111,6 +111,7 @@ impl Document {
             },
             // A Fetch answer with the minted certificates of many edges must fit.
             max_message_size: 65536,
+            // RFC 6940 §13.6.5: enough for 2^27 peers, and a bound for loops.
             initial_ttl: 32,
             reliability_timer: Duration::from_millis(500),
             link_protocols: vec!["TLS".to_owned()],

@@ -71,8 +71,11 @@ pub enum Error {
         /// Its value.
         value: String,
         /// What is supported.
-        supported: &'static str,
+        supported: String,
     },
+    /// It is signed as it must be and is the next one, and this implementation cannot obey it.
+    #[error(transparent)]
+    CannotObey(#[from] Demand),
     /// A name that our extension depends on is bound outside what the signature covers.
     #[error("configuration of {overlay} takes its namespaces from outside the signed element")]
     UnsignedNamespace {
@@ -101,6 +104,34 @@ pub enum Error {
         /// When it did.
         expiration_ms: u64,
     },
+}
+
+/// What a document that verifies needs, and this implementation does not have.
+// RFC 6940 §11.1: a node that is not capable of the new requirements exits the overlay.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("document {sequence} needs {needs}: upgrade")]
+pub struct Demand {
+    /// The number of the document.
+    pub sequence: u16,
+    /// The extension, the Kind, or the element with its value.
+    pub needs: String,
+}
+
+impl Error {
+    /// The same about a document that is believed: what a configuration that was signed as it must be asks for is no mistake of
+    /// somebody on the way, and other members obey it.
+    pub(crate) fn of_believed(self, sequence: u16) -> Error {
+        let needs = match self {
+            Error::Unsupported { element, value, .. } => match element.as_str() {
+                "mandatory-extension" => value,
+                "kind name" => format!("Kind {value}"),
+                _ => format!("{element} {value}").trim_end().to_owned(),
+            },
+            Error::TooMany { element, limit } => format!("more than {limit} of {element}"),
+            other => return other,
+        };
+        Error::CannotObey(Demand { sequence, needs })
+    }
 }
 
 /// What is wrong with a document's signature.

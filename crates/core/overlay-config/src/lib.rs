@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod instant;
 mod kind;
+mod obey;
 mod parse;
 mod signed;
 #[cfg(test)]
@@ -18,6 +19,6 @@ mod value;
 mod write;
 
 pub use document::{BootstrapNode, Chord, Document, Genesis, NAMESPACE};
-pub use error::{Error, SignatureError};
+pub use error::{Demand, Error, SignatureError};
 pub use kind::{AccessPolicy, KindDefinition};
 pub use signed::{Basis, MAX_DOCUMENT, SignedDocument, is_newer};

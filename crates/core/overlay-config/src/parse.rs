@@ -1,35 +1,21 @@
 //! From XML to the typed document, every value checked.
 
+mod configuration;
 mod kinds;
+mod known;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use wire::KindId;
+use wire::NodeId;
 
+pub(crate) use self::configuration::{Configuration, SignedKind};
 use crate::document::{BootstrapNode, Chord, Document, NAMESPACE};
 use crate::error::Error;
 use crate::instant;
 use crate::tree::{self, Element};
 use crate::value::{self, Fields};
-
-/// One `configuration` of a file, with what is needed to check its signatures.
-pub(crate) struct Configuration {
-    pub(crate) document: Document,
-    /// The bytes that the signature covers (RFC 6940 §11.1).
-    pub(crate) raw: String,
-    /// The contents of the `signature` elements that follow it.
-    pub(crate) signatures: Vec<String>,
-    pub(crate) kinds: Vec<SignedKind>,
-}
-
-/// The bytes of a `kind` element, and its signature if there is one.
-pub(crate) struct SignedKind {
-    pub(crate) id: KindId,
-    pub(crate) raw: String,
-    pub(crate) signature: Option<String>,
-}
 
 /// A `configuration` element that has been found but not read.
 pub(crate) struct Found<'a> {
@@ -44,7 +30,7 @@ pub(crate) fn first_document(xml: &str) -> Result<Document, Error> {
     let xml = without_mark(xml);
     let root = tree::parse(xml, &Vec::new())?;
     match find(&root, xml)?.first() {
-        Some(found) => Ok(found.read()?.document),
+        Some(found) => Ok(found.read()?.content()?.0),
         None => Err(value::missing("configuration")),
     }
 }
@@ -99,48 +85,36 @@ impl Found<'_> {
     /// Only a document without our extension may take its namespaces from the `overlay` element:
     /// there they are not signed, and whoever binds a prefix anew makes our elements disappear.
     pub(crate) fn read(&self) -> Result<Configuration, Error> {
-        let alone = tree::parse(self.raw, &Vec::new());
-        match alone {
-            Ok(alone) if alone.namespace == BASE => self.configuration(&alone),
+        let configuration = |element, is_closed| Configuration {
+            element,
+            is_closed,
+            raw: self.raw.to_owned(),
+            signatures: self.signatures.clone(),
+        };
+        match tree::parse(self.raw, &Vec::new()) {
+            Ok(alone) if alone.namespace == BASE => Ok(configuration(alone, true)),
             _ => {
                 let inherited = tree::parse(self.raw, &tree::bindings(self.root))?;
-                let configuration = self.configuration(&inherited)?;
-                if configuration.document.mandatory_extensions.contains(NAMESPACE) {
+                let configuration = configuration(inherited, false);
+                if configuration.is_ours() {
                     return Err(Error::UnsignedNamespace {
-                        overlay: configuration.document.overlay,
+                        overlay: configuration.overlay()?,
                     });
                 }
                 Ok(configuration)
             }
         }
     }
-
-    fn configuration(&self, element: &Element) -> Result<Configuration, Error> {
-        let (definitions, kinds) = kinds::kinds(element, self.raw)?;
-        Ok(Configuration {
-            document: Document {
-                kinds: definitions,
-                ..document(element)?
-            },
-            raw: self.raw.to_owned(),
-            signatures: self.signatures.clone(),
-            kinds,
-        })
-    }
 }
 
 /// Everything but the Kinds.
-fn document(element: &Element) -> Result<Document, Error> {
-    let fields = Fields {
-        element,
-        namespace: BASE,
-    };
-    unsupported(fields)?;
+fn document(configuration: &Configuration) -> Result<Document, Error> {
+    let (element, fields) = (&configuration.element, configuration.base());
     Ok(Document {
-        overlay: overlay(element)?,
-        sequence: sequence(element)?,
-        expiration_ms: expiration(element)?,
-        root_certs: each(fields, "root-cert", value::certificate)?,
+        overlay: configuration.overlay()?,
+        sequence: configuration.sequence()?,
+        expiration_ms: configuration.expiration_ms()?,
+        root_certs: configuration.root_certs()?,
         enrollment_servers: each(fields, "enrollment-server", enrollment_server)?,
         bootstrap_nodes: bootstrap_nodes(fields)?,
         // RFC 6940 §11.1: the defaults of this and what follows.
@@ -151,17 +125,21 @@ fn document(element: &Element) -> Result<Document, Error> {
             element,
             namespace: CHORD,
         })?,
-        max_message_size: narrow(fields.integer("max-message-size", MESSAGE_SIZES)?.unwrap_or(5000)),
+        max_message_size: narrow(
+            fields
+                .supported("max-message-size", 0..=u64::from(u32::MAX), MESSAGE_SIZES)?
+                .unwrap_or(5000),
+        ),
         initial_ttl: narrow(fields.integer("initial-ttl", 1..=255)?.unwrap_or(100)),
         reliability_timer: Duration::from_millis(
             fields
-                .integer("overlay-reliability-timer", RELIABILITY_TIMERS)?
+                .supported("overlay-reliability-timer", 200..=XSD_INT, RELIABILITY_TIMERS)?
                 .unwrap_or(3000),
         ),
         link_protocols: link_protocols(fields)?,
-        configuration_signers: node_ids(fields, "configuration-signer", MAX_SIGNERS)?,
+        configuration_signers: configuration.configuration_signers()?,
         kind_signers: node_ids(fields, "kind-signer", MAX_SIGNERS)?,
-        bad_nodes: node_ids(fields, "bad-node", MAX_BAD_NODES)?,
+        bad_nodes: configuration.bad_nodes()?,
         mandatory_extensions: mandatory_extensions(fields)?,
         delegated_signers: Fields {
             element,
@@ -173,32 +151,34 @@ fn document(element: &Element) -> Result<Document, Error> {
     })
 }
 
-/// What would change the overlay in a way that this implementation does not know.
+/// What would change the overlay in a way that this implementation does not know. Looked at first: it may change what all the rest
+/// looks like.
 fn unsupported(fields: Fields<'_>) -> Result<(), Error> {
-    let refuse = |element: &str, value: &str, supported| {
-        let (element, value) = (element.to_owned(), value.chars().take(64).collect());
-        Err(Error::Unsupported {
-            element,
-            value,
-            supported,
-        })
-    };
+    mandatory_extensions(fields)?;
     if let Some(plugin) = fields.text("topology-plugin")?
         && plugin != "CHORD-RELOAD"
     {
-        return refuse("topology-plugin", plugin, "CHORD-RELOAD");
+        return Err(value::unsupported("topology-plugin", plugin, "CHORD-RELOAD"));
     }
     // RFC 6940 §10.1 defines CHORD-RELOAD for identifiers of 128 bits (deviation D8).
-    if let Some(length) = fields.text("node-id-length")?
-        && value::integer("node-id-length", length, 16..=20)? != 16
-    {
-        return refuse("node-id-length", length, "16");
-    }
-    if fields.boolean("self-signed-permitted")? == Some(true) {
-        return refuse("self-signed-permitted", "true", "certificates of a root-cert only");
+    fields.supported("node-id-length", 16..=20, 16..=16)?;
+    if let Some(permitted) = fields.one("self-signed-permitted")? {
+        if value::boolean("self-signed-permitted", permitted.text.trim())? {
+            let supported = "certificates of a root-cert only";
+            return Err(value::unsupported("self-signed-permitted", "true", supported));
+        }
+        // RFC 6940 §11.1: the two digests there are. Where nobody signs for itself, none is computed.
+        let digest = permitted.attribute("digest").map(str::trim);
+        if let Some(digest) = digest.filter(|digest| !["sha1", "sha256"].contains(digest)) {
+            return Err(value::unsupported(
+                "self-signed-permitted digest",
+                digest,
+                "sha1 and sha256",
+            ));
+        }
     }
     if fields.one("shared-secret")?.is_some() {
-        return refuse("shared-secret", "(a secret)", "certificates only");
+        return Err(value::unsupported("shared-secret", "(a secret)", "certificates only"));
     }
     Ok(())
 }
@@ -239,7 +219,7 @@ fn expiration(element: &Element) -> Result<Option<u64>, Error> {
 fn chord(fields: Fields<'_>) -> Result<Chord, Error> {
     let seconds = |name, default| {
         fields
-            .integer(name, INTERVALS)
+            .supported(name, 1..=XSD_INT, INTERVALS)
             .map(|number| Duration::from_secs(number.unwrap_or(default)))
     };
     Ok(Chord {
@@ -302,18 +282,14 @@ fn mandatory_extensions(fields: Fields<'_>) -> Result<BTreeSet<String>, Error> {
         let namespace = element.text.trim();
         // RFC 6940 §11.1: a node that does not support one cannot join.
         if ![BASE, CHORD, SIP, NAMESPACE].contains(&namespace) {
-            return Err(Error::Unsupported {
-                element: "mandatory-extension".to_owned(),
-                value: namespace.chars().take(128).collect(),
-                supported: NAMESPACE,
-            });
+            return Err(value::unsupported("mandatory-extension", namespace, NAMESPACE));
         }
         extensions.insert(namespace.to_owned());
     }
     Ok(extensions)
 }
 
-fn node_ids(fields: Fields<'_>, name: &str, limit: usize) -> Result<BTreeSet<wire::NodeId>, Error> {
+fn node_ids(fields: Fields<'_>, name: &str, limit: usize) -> Result<BTreeSet<NodeId>, Error> {
     let elements: Vec<&Element> = fields.element.all(fields.namespace, name).collect();
     if elements.len() > limit {
         return Err(Error::TooMany {
@@ -358,6 +334,8 @@ const DEFAULT_PORT: u16 = 6084;
 const MESSAGE_SIZES: std::ops::RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
 /// RFC 6940 §11.1: at least 200 ms; above a minute nothing would ever be repeated in time.
 const RELIABILITY_TIMERS: std::ops::RangeInclusive<u64> = 200..=60_000;
+/// The greatest xsd:int.
+const XSD_INT: u64 = i32::MAX as u64;
 /// Seconds; a day is far beyond every useful stabilisation interval.
 const INTERVALS: std::ops::RangeInclusive<u64> = 1..=86_400;
 /// Overlays in one file.

@@ -10,10 +10,10 @@ use identity::{Sign, Trust, Verifier, sign_blob, verify_blob};
 use wire::{Decode, Encode, NodeId, SecurityBlock};
 
 use crate::document::Document;
-use crate::error::{Error, SignatureError};
+use crate::error::{Demand, Error, SignatureError};
 use crate::parse::{Configuration, Found, SignedKind, find, without_mark};
-use crate::value::base64;
-use crate::{tree, write};
+use crate::value::{base64, unsupported};
+use crate::{obey, tree, write};
 
 /// A document whose signature was checked, with its bytes.
 #[derive(Clone, PartialEq)]
@@ -48,8 +48,9 @@ impl SignedDocument {
     /// Reads a file and verifies the configuration of the overlay in question.
     ///
     /// # Errors
-    /// When the file cannot be used, no signature holds, its time is over, or it is not newer than
-    /// the document in force.
+    /// When the file cannot be used, no signature holds, its time is over, it is not newer than
+    /// the document in force, or, with [`Error::CannotObey`], all that is well and it asks for
+    /// what this implementation does not have.
     pub fn parse_and_verify(xml: Bytes, basis: Basis<'_>, now_ms: u64) -> Result<SignedDocument, Error> {
         if xml.len() > MAX_DOCUMENT {
             return Err(Error::TooLarge {
@@ -63,15 +64,12 @@ impl SignedDocument {
         })?;
         let text = without_mark(text);
         let root = tree::parse(text, &Vec::new())?;
+        let found = find(&root, text)?;
         let document = match basis {
-            Basis::Root(hash) => verify_first(&find(&root, text)?, hash, now_ms)?,
-            Basis::Previous(previous) => verify_next(&find(&root, text)?, previous, now_ms)?,
+            Basis::Root(hash) => verify_first(&found, hash, now_ms)?,
+            Basis::Previous(previous) => verify_next(&found, previous, now_ms)?,
         };
-        match document.expiration_ms {
-            // RFC 6940 §11.1: after its expiration a document is no longer valid.
-            Some(expiration_ms) if expiration_ms <= now_ms => Err(Error::Expired { expiration_ms }),
-            _ => Ok(SignedDocument { document, xml }),
-        }
+        Ok(SignedDocument { document, xml })
     }
 
     /// Returns what it says.
@@ -109,82 +107,145 @@ fn verify_first(found: &[Found<'_>], root: [u8; 32], now_ms: u64) -> Result<Docu
     let mut refused = None;
     for configuration in found {
         let configuration = configuration.read()?;
-        let document = &configuration.document;
-        let Some(anchor) = document
-            .root_certs
-            .iter()
-            .find(|certificate| certificate.hash() == root)
-        else {
+        let overlay = configuration.overlay()?;
+        let mut root_certs = configuration.root_certs()?.into_iter();
+        let Some(anchor) = root_certs.find(|certificate| certificate.hash() == root) else {
             let source = SignatureError::NotPinned;
-            refused = refused.or(Some(Error::Signature {
-                overlay: document.overlay.clone(),
-                source,
-            }));
+            refused = refused.or(Some(Error::Signature { overlay, source }));
             continue;
         };
         // The document's other CAs are believed only once the pinned root's signer vouched for them.
-        let trust = Trust {
-            anchors: vec![anchor.clone()],
-            ..document.trust()
-        };
-        verify(&configuration, trust, &document.configuration_signers, now_ms)?;
-        return Ok(configuration.document);
+        let verifier = Verifier::new(Trust {
+            overlay,
+            anchors: vec![anchor],
+            bad_nodes: configuration.bad_nodes()?,
+            private_namespace: configuration.is_ours(),
+            ..Trust::default()
+        });
+        verify(
+            &configuration,
+            &verifier,
+            &configuration.configuration_signers()?,
+            now_ms,
+        )?;
+        return believed(&configuration, &verifier, now_ms);
     }
     Err(refused.unwrap_or_else(|| Error::Missing {
         element: "configuration".to_owned(),
     }))
 }
 
+/// The configuration of the same overlay, signed by a signer of the one before (RFC 6940 §11.1).
 fn verify_next(found: &[Found<'_>], previous: &Document, now_ms: u64) -> Result<Document, Error> {
-    let same = found
-        .iter()
-        .find(|configuration| configuration.overlay() == Some(&previous.overlay));
-    let Some(same) = same else {
-        return Err(Error::NoConfiguration {
-            overlay: previous.overlay.clone(),
-        });
+    let verifier = Verifier::new(previous.trust());
+    let is_same = |configuration: &&Found<'_>| configuration.overlay() == Some(&previous.overlay);
+    let Some(same) = found.iter().find(is_same) else {
+        let mut renamed = found
+            .iter()
+            .filter_map(|found| renamed(found, previous, &verifier, now_ms));
+        return Err(renamed.next().map_or_else(
+            || Error::NoConfiguration {
+                overlay: previous.overlay.clone(),
+            },
+            Error::CannotObey,
+        ));
     };
     let configuration = same.read()?;
-    let (sequence, in_force) = (configuration.document.sequence, previous.sequence);
+    let (sequence, in_force) = (configuration.sequence()?, previous.sequence);
     if !is_newer(sequence, in_force) {
         return Err(Error::NotNewer { sequence, in_force });
     }
-    // RFC 6940 §11.1: the signers of the previous document sign this one.
-    verify(
-        &configuration,
-        previous.trust(),
-        &previous.configuration_signers,
-        now_ms,
-    )?;
-    Ok(configuration.document)
+    verify(&configuration, &verifier, &previous.configuration_signers, now_ms)?;
+    believed(&configuration, &verifier, now_ms)
 }
 
-fn verify(configuration: &Configuration, trust: Trust, signers: &BTreeSet<NodeId>, now_ms: u64) -> Result<(), Error> {
-    let verifier = Verifier::new(trust);
+/// The next document under another name. Certificates name the overlay, so nobody who is a member can follow; but the certificate
+/// of a signer does too, and one of this overlay signs for no other: it is not merely another overlay's configuration.
+fn renamed(found: &Found<'_>, previous: &Document, verifier: &Verifier, now_ms: u64) -> Option<Demand> {
+    let configuration = found.read().ok()?;
+    let sequence = configuration.sequence().ok()?;
+    let is_next = is_newer(sequence, previous.sequence)
+        && verify(&configuration, verifier, &previous.configuration_signers, now_ms).is_ok();
+    (is_next && unexpired(&configuration, now_ms).is_ok()).then_some(Demand {
+        sequence,
+        needs: format!("instance-name {}", configuration.overlay().ok()?),
+    })
+}
+
+/// What a configuration says whose signature holds.
+fn believed(configuration: &Configuration, verifier: &Verifier, now_ms: u64) -> Result<Document, Error> {
+    unexpired(configuration, now_ms)?;
+    let sequence = configuration.sequence()?;
+    let read = || {
+        let (document, kinds) = configuration.content()?;
+        if let Some(unknown) = configuration.unknown() {
+            return Err(unsupported(&unknown, "", "what RFC 6940 and this version have"));
+        }
+        obey::check(&document)?;
+        verify_kinds(verifier, &document, &kinds, now_ms)?;
+        Ok(document)
+    };
+    read().map_err(|error: Error| error.of_believed(sequence))
+}
+
+// RFC 6940 §11.1: after its expiration a document is no longer valid.
+fn unexpired(configuration: &Configuration, now_ms: u64) -> Result<(), Error> {
+    match configuration.expiration_ms()? {
+        Some(expiration_ms) if expiration_ms <= now_ms => Err(Error::Expired { expiration_ms }),
+        _ => Ok(()),
+    }
+}
+
+/// A signature holds that one of these signers made.
+///
+/// The attribute `algorithm` of an element is not looked at (RFC 6940 §11.1.1): the SecurityBlock says its algorithms itself,
+/// and nothing signs the attribute, so that anybody on the way could write there what nobody supports.
+fn verify(
+    configuration: &Configuration,
+    verifier: &Verifier,
+    signers: &BTreeSet<NodeId>,
+    now_ms: u64,
+) -> Result<(), Error> {
     let raw = configuration.raw.as_bytes();
     let outcomes = configuration
         .signatures
         .iter()
-        .map(|text| verify_one(&verifier, raw, text, signers, now_ms));
+        .map(|text| verify_one(verifier, raw, text, signers, now_ms));
     let best = outcomes.reduce(|first, second| if first.is_ok() { first } else { second });
-    best.unwrap_or(Err(SignatureError::Missing))
-        .and_then(|()| verify_kinds(&verifier, configuration, now_ms))
-        .map_err(|source| Error::Signature {
-            overlay: configuration.document.overlay.clone(),
-            source,
-        })
+    let outcome = best.unwrap_or(Err(SignatureError::Missing));
+    outcome.or_else(|source| {
+        let overlay = configuration.overlay()?;
+        Err(Error::Signature { overlay, source })
+    })
 }
 
 /// RFC 6940 §11.1: a Kind is signed by one of the kind signers. A Kind without a signature of its
 /// own is covered by the configuration's, which the grammar of §11.1.1 allows.
-fn verify_kinds(verifier: &Verifier, configuration: &Configuration, now_ms: u64) -> Result<(), SignatureError> {
-    for SignedKind { id, raw, signature } in &configuration.kinds {
+fn verify_kinds(verifier: &Verifier, document: &Document, kinds: &[SignedKind], now_ms: u64) -> Result<(), Error> {
+    for SignedKind { id, raw, signature } in kinds {
         let Some(text) = signature else { continue };
-        let signers = &configuration.document.kind_signers;
-        verify_one(verifier, raw.as_bytes(), text, signers, now_ms).map_err(|error| SignatureError::Kind {
-            kind: *id,
-            reason: error.to_string(),
-        })?;
+        match verify_one(verifier, raw.as_bytes(), text, &document.kind_signers, now_ms) {
+            Ok(()) => {}
+            // Who signed all of it knows this algorithm, and so may the others.
+            Err(SignatureError::Identity(
+                error @ (identity::Error::Algorithm { .. } | identity::Error::SignerIdentity { .. }),
+            )) => {
+                return Err(unsupported(
+                    "kind-signature",
+                    &error.to_string(),
+                    "Ed25519, ECDSA and RSA with SHA-256",
+                ));
+            }
+            Err(error) => {
+                return Err(Error::Signature {
+                    overlay: document.overlay.clone(),
+                    source: SignatureError::Kind {
+                        kind: *id,
+                        reason: error.to_string(),
+                    },
+                });
+            }
+        }
     }
     Ok(())
 }

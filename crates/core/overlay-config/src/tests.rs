@@ -1,5 +1,6 @@
 //! Documents, good and hostile.
 
+mod demands;
 mod hostile;
 mod round_trip;
 mod signatures;

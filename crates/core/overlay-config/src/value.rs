@@ -51,8 +51,18 @@ impl<'a> Fields<'a> {
         self.text(name)?.map(|text| integer(name, text, range)).transpose()
     }
 
-    pub(crate) fn required_integer(self, name: &'a str, range: RangeInclusive<u64>) -> Result<u64, Error> {
-        self.integer(name, range)?.ok_or_else(|| missing(name))
+    /// An integer of which the standard allows more than this implementation can do.
+    pub(crate) fn supported(
+        self,
+        name: &'a str,
+        allowed: RangeInclusive<u64>,
+        supported: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Error> {
+        let number = self.integer(name, allowed)?;
+        match number.filter(|number| !supported.contains(number)) {
+            Some(number) => Err(unsupported(name, &number.to_string(), range(&supported))),
+            None => Ok(number),
+        }
     }
 
     pub(crate) fn boolean(self, name: &'a str) -> Result<Option<bool>, Error> {
@@ -70,11 +80,7 @@ pub(crate) fn integer(name: &str, text: &str, range: RangeInclusive<u64>) -> Res
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.parse() {
         Ok(number) if is_number && range.contains(&number) => Ok(number),
-        _ => Err(value(
-            name,
-            text,
-            format!("an integer from {} to {}", range.start(), range.end()),
-        )),
+        _ => Err(value(name, text, self::range(&range))),
     }
 }
 
@@ -126,4 +132,19 @@ pub(crate) fn value(name: &str, text: &str, expected: String) -> Error {
     }
 }
 
+/// A value that the standard allows, and that this implementation does not have.
+pub(crate) fn unsupported(name: &str, text: &str, supported: impl Into<String>) -> Error {
+    Error::Unsupported {
+        element: name.to_owned(),
+        value: text.chars().take(SHOWN_NAME).collect(),
+        supported: supported.into(),
+    }
+}
+
+fn range(range: &RangeInclusive<u64>) -> String {
+    format!("an integer from {} to {}", range.start(), range.end())
+}
+
+/// Of a name that somebody has to look for: the namespaces of extensions are long.
+const SHOWN_NAME: usize = 128;
 const SHOWN: usize = 48;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use identity::{DomainPattern, Domains};
 use wire::KindId;
 
-use super::{BASE, SIP, SignedKind, each, narrow};
+use super::{BASE, SIP, SignedKind, XSD_INT, each, narrow};
 use crate::document::NAMESPACE;
 use crate::error::Error;
 use crate::kind::{AccessPolicy, KindDefinition, REGISTERED, model_from_name};
@@ -67,13 +67,15 @@ fn kind_definition(element: &Element) -> Result<KindDefinition, Error> {
     let (data_model, access) = match REGISTERED.iter().find(|registered| registered.id == id) {
         Some(registered) => (registered.data_model, registered.access),
         None => (
+            // The grammar of RFC 6940 §11.1.1 leaves room for others in both.
             model_from_name(model)
-                .ok_or_else(|| value::value("data-model", model, "SINGLE, ARRAY or DICTIONARY".to_owned()))?,
+                .ok_or_else(|| value::unsupported("data-model", model, "SINGLE, ARRAY or DICTIONARY"))?,
             AccessPolicy::from_name(access)
-                .ok_or_else(|| value::value("access-control", access, "a policy of RFC 6940 §7.3".to_owned()))?,
+                .ok_or_else(|| value::unsupported("access-control", access, "the policies of RFC 6940 §7.3"))?,
         ),
     };
-    let max_node_multiple = fields.integer("max-node-multiple", 1..=255)?.map(narrow);
+    // The counter is one octet (deviation D6).
+    let max_node_multiple = fields.supported("max-node-multiple", 1..=XSD_INT, 1..=255)?.map(narrow);
     if access == AccessPolicy::NodeMultiple && max_node_multiple.is_none() {
         return Err(value::missing("max-node-multiple"));
     }
@@ -82,11 +84,14 @@ fn kind_definition(element: &Element) -> Result<KindDefinition, Error> {
         name,
         data_model,
         access,
-        max_count: narrow(fields.required_integer("max-count", COUNTS)?),
-        max_size: narrow(fields.required_integer("max-size", SIZES)?),
+        max_count: narrow(required(fields, "max-count", COUNTS)?),
+        max_size: narrow(required(fields, "max-size", SIZES)?),
         max_node_multiple,
-        longest_lifetime: extension.integer("longest-lifetime", LIFETIMES)?.map(narrow),
-        writer: extension.node_id("writer")?,
+        longest_lifetime: extension
+            .integer("longest-lifetime", LIFETIMES)
+            .map_err(of_later_version)?
+            .map(narrow),
+        writer: extension.node_id("writer").map_err(of_later_version)?,
         domain_restriction: domain_restriction(Fields {
             element,
             namespace: SIP,
@@ -101,11 +106,7 @@ fn kind_name(element: &Element) -> Result<(KindId, String), Error> {
     ) {
         (Some(name), None) => match REGISTERED.iter().find(|registered| registered.name == name) {
             Some(registered) => Ok((registered.id, name.to_owned())),
-            None => Err(Error::Unsupported {
-                element: "kind name".to_owned(),
-                value: name.chars().take(64).collect(),
-                supported: "SIP-REGISTRATION, TURN-SERVICE, CERTIFICATE_BY_NODE and CERTIFICATE_BY_USER",
-            }),
+            None => Err(value::unsupported("kind name", name, NAMES)),
         },
         // RFC 6940 §14.6: 0 and 0xFFFFFFFF are reserved.
         (None, Some(id)) => Ok((
@@ -139,6 +140,21 @@ fn domain_restriction(fields: Fields<'_>) -> Result<Option<Domains>, Error> {
     Ok(Some(Domains::Patterns(patterns)))
 }
 
+fn required(fields: Fields<'_>, name: &'static str, supported: RangeInclusive<u64>) -> Result<u64, Error> {
+    let number = fields.supported(name, 1..=XSD_INT, supported)?;
+    number.ok_or_else(|| value::missing(name))
+}
+
+/// Nobody but this program says what stands in our own namespace: what it does not understand there, a later version wrote.
+fn of_later_version(error: Error) -> Error {
+    match error {
+        Error::Value { element, value, .. } => value::unsupported(&element, &value, "what this version wrote"),
+        Error::Repeated { element } => value::unsupported(&element, "a list", "one"),
+        other => other,
+    }
+}
+
+const NAMES: &str = "SIP-REGISTRATION, TURN-SERVICE, CERTIFICATE_BY_NODE and CERTIFICATE_BY_USER";
 const COUNTS: RangeInclusive<u64> = 1..=1_000_000;
 const SIZES: RangeInclusive<u64> = 1..=16 * 1024 * 1024;
 const LIFETIMES: RangeInclusive<u64> = 1..=u32::MAX as u64;
