@@ -82,11 +82,10 @@ pub(crate) struct Admitting {
 impl Chord {
     /// Makes the plug-in of a node outside any ring.
     #[must_use]
-    pub fn new(now: Now, own: NodeId, mut settings: Settings, seed: u64) -> Self {
-        settings.list_length = settings.list_length.max(Settings::MIN_LIST);
+    pub fn new(now: Now, own: NodeId, settings: Settings, seed: u64) -> Self {
         Self {
             own,
-            settings,
+            settings: settings.checked(),
             random: Random::new(seed),
             now: now.instant,
             standing: Standing::Outside,
@@ -105,6 +104,14 @@ impl Chord {
             tell_at: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Takes other settings: what is due by the old ones, and later than by the new, is due by these.
+    pub fn set_settings(&mut self, now: Now, settings: Settings) {
+        self.now = now.instant;
+        self.settings = settings.checked();
+        self.hasten_update();
+        self.hasten_searches();
     }
 
     /// Makes a new ring with this node as its only peer.

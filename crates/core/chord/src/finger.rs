@@ -116,6 +116,14 @@ impl Chord {
         })
     }
 
+    /// The time until an interval is searched again may have become shorter.
+    pub(crate) fn hasten_searches(&mut self) {
+        let latest = self.now + self.settings.ping_interval;
+        for pace in self.searches.intervals.values_mut() {
+            pace.at = pace.at.min(latest);
+        }
+    }
+
     fn is_missing(&self, interval: u32) -> bool {
         let is_due = self
             .searches

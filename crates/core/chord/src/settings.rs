@@ -23,6 +23,13 @@ pub struct Settings {
 impl Settings {
     /// Smallest list length with which the ring is safe; also RFC 6940 §10.7's minimum.
     pub const MIN_LIST: usize = 3;
+
+    pub(crate) fn checked(self) -> Self {
+        Self {
+            list_length: self.list_length.max(Self::MIN_LIST),
+            ..self
+        }
+    }
 }
 
 impl Default for Settings {

@@ -1,5 +1,7 @@
 //! What peers tell each other about their tables (RFC 6940 §10.7), and how a node joins by it.
 
+use std::time::Instant;
+
 use wire::{ChordLeave, ChordUpdate, ChordUpdateKind, NodeId, Now};
 
 use crate::{
@@ -96,9 +98,7 @@ impl Chord {
             self.tell_everyone();
         }
         if self.next_update <= self.now {
-            // RFC 6940 §10.7.4.1: periodic, offset at random so that peers do not speak all at once.
-            let interval = self.settings.update_interval;
-            self.next_update = self.now + interval * 3 / 4 + self.random.below(interval / 2);
+            self.next_update = self.periodic_update();
             let near: Vec<NodeId> = self
                 .contacts
                 .keys()
@@ -109,6 +109,17 @@ impl Chord {
             let _span = tracing::info_span!(parent: None, "chord stabilize", neighbors, fingers).entered();
             near.into_iter().for_each(|to| self.tell(to));
         }
+    }
+
+    // RFC 6940 §10.7.4.1: periodic, offset at random so that peers do not speak all at once.
+    fn periodic_update(&mut self) -> Instant {
+        let interval = self.settings.update_interval;
+        self.now + interval * 3 / 4 + self.random.below(interval / 2)
+    }
+
+    /// The interval may have become shorter.
+    pub(crate) fn hasten_update(&mut self) {
+        self.next_update = self.next_update.min(self.periodic_update());
     }
 
     // RFC 6940 §10.9: the type says on which side of the recipient the leaving peer stands.

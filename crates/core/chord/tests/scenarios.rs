@@ -43,6 +43,26 @@ fn nodes_do_what_the_scenarios_say() {
     }
 }
 
+#[test]
+fn other_settings_count_at_once() {
+    let told = |next: Duration| {
+        let mut node = Node::new(0x10, 3);
+        let every = |update_interval| Settings {
+            list_length: 3,
+            update_interval,
+            ..Settings::default()
+        };
+        node.chord.set_settings(node.now, every(Duration::from_secs(3600)));
+        for command in ["form", "up 20", "update 20 p=10 s=10", "wait 60000"] {
+            node.execute(command);
+        }
+        node.chord.set_settings(node.now, every(next));
+        node.execute("wait 15000").matches("tell 20").count()
+    };
+    assert_eq!(told(Duration::from_secs(3600)), 0);
+    assert_eq!(told(Duration::from_secs(10)), 1);
+}
+
 fn play(text: &str) -> String {
     let mut node = Node::new(0x10, 3);
     let mut played = String::new();

@@ -129,6 +129,11 @@ impl Decoder {
         }
     }
 
+    /// Sets another limit, for the messages that begin from now on or are not whole yet.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Adds what was read.
     pub fn push(&mut self, octets: &[u8]) {
         self.buffer.extend_from_slice(octets);
