@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use overlay_config::{Basis, SignedDocument, is_newer};
+use overlay_config::{Basis, Demand, SignedDocument, is_newer};
 use wire::{ConfigUpdateAns, ConfigUpdateReq, ErrorCode, Now};
 
 use crate::api::Output;
@@ -84,23 +84,44 @@ impl Core {
                 self.take_document(now, Arc::new(document));
                 self.answer(now, asked, &ConfigUpdateAns::default().into());
             }
+            Err(overlay_config::Error::CannotObey(demand)) => {
+                // Answered first: there is no link to answer over afterwards.
+                self.refuse(now, asked, ErrorCode::InvalidMessage, demand.to_string());
+                self.leave_over(now, demand);
+            }
             Err(error) => self.refuse(now, asked, ErrorCode::InvalidMessage, error.to_string()),
         }
     }
 
     /// Obeys a document from now on, if it is newer than the one in force.
+    // RFC 6940 §6.5.4.2, §11.1: all of it, and at once.
     pub(crate) fn take_document(&mut self, now: Now, document: Arc<SignedDocument>) {
-        if !is_newer(document.document().sequence, self.parameters.sequence) {
+        let next = document.document();
+        if !is_newer(next.sequence, self.newest_sequence()) {
             return;
         }
-        self.settings.verifier.set_trust(document.document().trust());
+        if next.overlay != self.parameters.overlay {
+            // All certificates, messages and signatures carry the name.
+            let (sequence, needs) = (next.sequence, format!("instance-name {}", next.overlay));
+            return self.leave_over(now, Demand { sequence, needs });
+        }
+        self.settings.verifier.set_trust(next.trust());
         self.parameters = Parameters::of(document);
         self.validity = Validity::begin(now);
+        let settings = self.parameters.chord(self.settings.neighbors);
+        self.chord.set_settings(now, settings);
+        let longest = self.parameters.longest_message;
+        self.links.set_longest(longest);
+        self.reassembly.set_longest(longest);
+        self.drop_forbidden_clients(now);
         info!(sequence = self.parameters.sequence, "new configuration document");
         let xml = self.parameters.xml();
         self.command(now, Command::Document { xml: xml.clone() }, Errand::Nothing);
         self.outputs.push_back(Output::Document(xml));
         self.outputs.push_back(Output::Changed);
+        if self.demand.take().is_some() {
+            self.come_back(now);
+        }
     }
 
     /// The configuration document in force.

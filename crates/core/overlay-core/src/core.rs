@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use chord::Chord;
 use identity::Identity;
-use overlay_config::SignedDocument;
+use overlay_config::{Demand, SignedDocument};
 use wire::{NodeId, Now};
 
 use crate::admit::Admission;
@@ -50,6 +50,8 @@ pub struct Core {
     pub(crate) settings: Settings,
     pub(crate) parameters: Parameters,
     pub(crate) validity: Validity,
+    /// What the newest document needs, if it cannot be obeyed.
+    pub(crate) demand: Option<Demand>,
     pub(crate) random: Random,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -116,6 +118,7 @@ impl Core {
             ranges: Ranges::default(),
             copies: Copies::default(),
             validity: Validity::begin(now),
+            demand: None,
             keeping: Keeping::default(),
             pushes: Pushes::default(),
             pulls: Pulls::default(),
@@ -220,7 +223,8 @@ impl Core {
         self.settle(now);
     }
 
-    /// A configuration document arrived from the enrollment side; one that is not newer is ignored.
+    /// A configuration document arrived from the enrollment side; one that is not newer is ignored. One that asks for what this
+    /// implementation does not have never becomes a `SignedDocument`: [`handle_demand`](Self::handle_demand) is for it.
     pub fn handle_document(&mut self, now: Now, document: Arc<SignedDocument>) {
         self.take_document(now, document);
         self.settle(now);

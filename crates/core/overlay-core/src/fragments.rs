@@ -72,6 +72,11 @@ impl Reassembly {
         }
     }
 
+    /// Takes longer messages from now on, or none so long.
+    pub(crate) fn set_longest(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
     /// Adds a piece that came over the link to `link`; returns the message once it is complete.
     pub(crate) fn add(&mut self, now: Instant, link: NodeId, key: Key, packet: Packet) -> Option<Packet> {
         self.forget_old(now);

@@ -53,6 +53,8 @@ enum Phase {
     Retired,
     /// Another process has this node's storage, and its place.
     Fenced,
+    /// The newest document cannot be obeyed.
+    Outside,
 }
 
 impl Joining {
@@ -68,7 +70,7 @@ impl Joining {
         match self.phase {
             Phase::Waiting(at) | Phase::Connecting(at) | Phase::Attaching { until: at, .. } => Some(at),
             Phase::Joining { until, ask_at, .. } => Some(ask_at.map_or(until, |at| at.min(until))),
-            Phase::Member | Phase::Retired | Phase::Fenced => None,
+            Phase::Member | Phase::Retired | Phase::Fenced | Phase::Outside => None,
         }
     }
 
@@ -100,7 +102,7 @@ impl Core {
                 debug!(phase = ?self.joining.phase, "join takes too long");
                 self.begin_later(now, RETRY);
             }
-            Phase::Member | Phase::Retired | Phase::Fenced => {}
+            Phase::Member | Phase::Retired | Phase::Fenced | Phase::Outside => {}
         }
     }
 
@@ -361,9 +363,34 @@ impl Core {
         if self.joining.phase == Phase::Member {
             info!(node_id = %self.own().short(), reason = "storage refused", "left ring");
         }
+        self.exit(now, Phase::Fenced);
+    }
+
+    /// The newest document cannot be obeyed: this node has no part in the overlay, whatever it was to it.
+    pub(crate) fn step_outside(&mut self, now: Now) {
+        if self.joining.phase == Phase::Member {
+            info!(node_id = %self.own().short(), reason = "document", "left ring");
+        }
+        // Who was told to leave, or is another one, does not come back with a document.
+        let phase = match self.joining.phase {
+            stays @ (Phase::Retired | Phase::Fenced) => stays,
+            _ => Phase::Outside,
+        };
+        self.exit(now, phase);
+        self.outputs.push_back(Output::Changed);
+    }
+
+    /// There is a document that can be obeyed.
+    pub(crate) fn come_back(&mut self, now: Now) {
+        if self.joining.phase == Phase::Outside {
+            self.begin_later(now, Duration::ZERO);
+        }
+    }
+
+    fn exit(&mut self, now: Now, phase: Phase) {
         self.stop_seeking();
         self.election.end();
-        self.joining.phase = Phase::Fenced;
+        self.joining.phase = phase;
         self.chord.leave(now);
         self.obey_chord(now);
         self.close_links(now);
@@ -371,12 +398,17 @@ impl Core {
 
     /// What this node waits for before it is a peer.
     pub(crate) fn reason_not_joined(&self) -> Option<Reason> {
+        if let Some(demand) = &self.demand {
+            return Some(Reason::CannotObey(demand.clone()));
+        }
         match self.joining.phase {
             Phase::Member => None,
             Phase::Retired => Some(Reason::Left),
             Phase::Fenced => Some(Reason::StorageRefused),
             Phase::Attaching { admitting, .. } | Phase::Joining { admitting, .. } => Some(Reason::Joining(admitting)),
-            Phase::Waiting(_) | Phase::Connecting(_) => Some(self.awaited().map_or(Reason::Seeking, Reason::Awaiting)),
+            Phase::Waiting(_) | Phase::Connecting(_) | Phase::Outside => {
+                Some(self.awaited().map_or(Reason::Seeking, Reason::Awaiting))
+            }
         }
     }
 

@@ -38,6 +38,7 @@ mod marks;
 mod membership;
 mod merge;
 mod offences;
+mod outside;
 mod parameters;
 mod pull;
 mod push;

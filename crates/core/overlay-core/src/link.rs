@@ -156,6 +156,10 @@ impl Link {
         }
     }
 
+    pub(crate) fn set_longest(&mut self, longest: usize) {
+        self.decoder.set_limit(longest);
+    }
+
     pub(crate) fn last_heard(&self) -> Instant {
         self.last_heard
     }

@@ -61,6 +61,11 @@ impl Links {
         self.by_id.values().map(Link::load).max().unwrap_or_default()
     }
 
+    /// Takes longer messages from now on, or none so long.
+    pub(crate) fn set_longest(&mut self, longest: usize) {
+        self.by_id.values_mut().for_each(|link| link.set_longest(longest));
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let contests = self.contests.values().map(|contest| contest.until);
         self.by_id.values().map(Link::deadline).chain(contests).min()
@@ -84,6 +89,8 @@ impl Core {
         let is_unwanted = peer == self.own()
             || is_initiator && wish.is_none()
             || self.joining.is_fenced()
+            || self.demand.is_some()
+            || class == Class::Client && !self.parameters.clients_permitted
             || self.offences.is_barred(now.instant, peer)
             || self.links.by_id.len() >= most
             || self.links.contests.contains_key(&peer);
@@ -235,6 +242,19 @@ impl Core {
         if let Some(id) = self.links.by_peer.get(&peer).copied() {
             self.outputs.push_back(Output::Close { link: id });
             self.link_lost(now, id);
+        }
+    }
+
+    // RFC 6940 §11.1: where clients are not permitted, whoever cannot be a peer has no link. Edges are reached without one.
+    pub(crate) fn drop_forbidden_clients(&mut self, now: Now) {
+        if self.parameters.clients_permitted {
+            return;
+        }
+        let clients = self.links.by_id.values().filter(|link| link.class == Class::Client);
+        let clients: Vec<NodeId> = clients.map(|link| link.peer).collect();
+        for client in clients {
+            info!(node_id = %client.short(), "link closed: the document permits no clients");
+            self.drop_peer(now, client);
         }
     }
 

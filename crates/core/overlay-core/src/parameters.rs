@@ -20,6 +20,8 @@ pub(crate) struct Parameters {
     pub(crate) initial_ttl: u8,
     pub(crate) longest_message: usize,
     pub(crate) reliability_timer: Duration,
+    /// Whether users' own nodes may be connected.
+    pub(crate) clients_permitted: bool,
 }
 
 impl Parameters {
@@ -32,6 +34,7 @@ impl Parameters {
             initial_ttl: document.initial_ttl,
             longest_message: usize::try_from(document.max_message_size).unwrap_or(usize::MAX),
             reliability_timer: document.reliability_timer,
+            clients_permitted: document.clients_permitted,
             document: signed,
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use overlay_config::Demand;
 use wire::NodeId;
 
 use crate::core::Core;
@@ -46,7 +47,7 @@ pub struct Status {
 }
 
 /// Why a node is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// It looks for a peer that has joined.
     Seeking,
@@ -56,6 +57,8 @@ pub enum Reason {
     Joining(NodeId),
     /// It was told to leave the ring.
     Left,
+    /// The newest configuration document needs what this implementation does not have.
+    CannotObey(Demand),
     /// All other peers of a larger ring are gone.
     Isolated,
     /// There is no storage session, or storage does not answer.
@@ -77,6 +80,7 @@ impl fmt::Display for Reason {
             Self::Awaiting(peer) => write!(f, "not joined: waiting for {} to form the ring", peer.short()),
             Self::Joining(peer) => write!(f, "joining: waiting for {} to hand over", peer.short()),
             Self::Left => f.write_str("not joined: left the ring"),
+            Self::CannotObey(demand) => demand.fmt(f),
             Self::Isolated => f.write_str("isolated from the ring"),
             Self::StorageDown => f.write_str("storage does not answer"),
             Self::StorageRefused => f.write_str("storage was refused"),

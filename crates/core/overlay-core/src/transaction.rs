@@ -324,7 +324,7 @@ impl Core {
         let longest = u32::try_from(self.parameters.longest_message).unwrap_or(u32::MAX);
         let header = ForwardingHeader {
             overlay: self.parameters.overlay_hash,
-            configuration_sequence: self.parameters.sequence,
+            configuration_sequence: self.newest_sequence(),
             version: VERSION,
             ttl: self.parameters.initial_ttl,
             fragment: Fragment::WHOLE,
@@ -347,7 +347,7 @@ impl Core {
 
     fn transmit(&mut self, now: Now, id: TransactionId) {
         let timer = self.parameters.reliability_timer;
-        let sequence = self.parameters.sequence;
+        let sequence = self.newest_sequence();
         let Some(transaction) = self.transactions.open.get_mut(&id) else {
             return;
         };
