@@ -102,6 +102,9 @@ pub enum StartError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A later version has written the configuration document.
+    #[error("cannot serve this overlay: {0}")]
+    Document(overlay_config::Demand),
     /// A stored record cannot be read.
     #[error("stored {tree} {key:?} is damaged: {reason}; restore the folder from a backup")]
     Damaged {

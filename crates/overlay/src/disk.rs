@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use kv::{Batch, Store, Tree};
-use overlay_config::{Basis, SignedDocument, is_newer};
+use overlay_config::{Basis, Demand, SignedDocument, is_newer};
 use overlay_core::{KnownPeer, Membership};
 use wire::NodeId;
 
@@ -103,25 +103,36 @@ fn changes(written: &Kept, latest: &Kept) -> Batch {
 }
 
 /// The newer one of the document that was given at the start and the one that was kept.
-pub(crate) fn newest(given: Arc<SignedDocument>, kept: Option<Bytes>, unix_ms: u64) -> Arc<SignedDocument> {
+///
+/// # Errors
+/// When a later version of this program has kept one that this version cannot obey.
+pub(crate) fn newest(
+    given: Arc<SignedDocument>,
+    kept: Option<Bytes>,
+    unix_ms: u64,
+) -> Result<Arc<SignedDocument>, Demand> {
     let Some(xml) = kept.filter(|xml| xml != given.xml()) else {
-        return given;
+        return Ok(given);
     };
-    match SignedDocument::parse_and_verify(xml, Basis::Previous(given.document()), unix_ms) {
-        Ok(kept) if is_newer(kept.document().sequence, given.document().sequence) => {
-            info!(
-                sequence = kept.document().sequence,
-                "starts with the document that was kept"
-            );
-            Arc::new(kept)
-        }
-        // The given one is as new: somebody put it there since.
-        Ok(_) | Err(overlay_config::Error::NotNewer { .. }) => given,
-        Err(error) => {
-            warn!(%error, "the document that was kept does not follow from the given one, which is used");
-            given
-        }
-    }
+    Ok(
+        match SignedDocument::parse_and_verify(xml, Basis::Previous(given.document()), unix_ms) {
+            Ok(kept) if is_newer(kept.document().sequence, given.document().sequence) => {
+                info!(
+                    sequence = kept.document().sequence,
+                    "starts with the document that was kept"
+                );
+                Arc::new(kept)
+            }
+            // The given one is as new: somebody put it there since.
+            Ok(_) | Err(overlay_config::Error::NotNewer { .. }) => given,
+            // RFC 6940 §11.1: the overlay obeys it, and whoever cannot has no part in it.
+            Err(overlay_config::Error::CannotObey(demand)) => return Err(demand),
+            Err(error) => {
+                warn!(%error, "the document that was kept does not follow from the given one, which is used");
+                given
+            }
+        },
+    )
 }
 
 /// A record without its format version, if that is known.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
 
 use identity::{Signer, Verifier};
-use overlay_config::SignedDocument;
+use overlay_config::{Demand, SignedDocument};
 use overlay_core::{
     Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent, Traced,
 };
@@ -78,8 +78,10 @@ pub(crate) enum Request {
     SessionDown(Option<String>),
     /// Storage answered.
     Storage(CommandId, Answer),
-    /// The bootstrap service has a newer document.
+    /// There is a newer document.
     Document(Arc<SignedDocument>),
+    /// There is a newer document, which this peer cannot obey.
+    Demand(Demand),
     /// The peer's certificate was renewed.
     Renewed(Arc<Signer>),
     /// The names of the bootstrap nodes were resolved.
@@ -248,6 +250,7 @@ impl Driver {
             }
             Request::Storage(id, answer) => self.core.handle_storage(now, id, answer),
             Request::Document(document) => self.core.handle_document(now, document),
+            Request::Demand(demand) => self.core.handle_demand(now, demand),
             Request::Renewed(signer) => self.core.renew(signer),
             Request::Bootstrap(addresses) => self.core.set_bootstrap(now, addresses),
             Request::Addresses(addresses) => self.core.set_local_addresses(addresses),

@@ -160,7 +160,13 @@ impl Feed {
                 let sent = self.driver.send(Request::Document(Arc::new(document))).await;
                 sent.map(|()| None).map_err(|_| ending())
             }
-            Err(error) => Ok(Some(refused(ErrorCode::InvalidMessage, &error.to_string()))),
+            Err(error) => {
+                let refusal = refused(ErrorCode::InvalidMessage, &error.to_string());
+                if let overlay_config::Error::CannotObey(demand) = error {
+                    self.driver.send(Request::Demand(demand)).await.map_err(|_| ending())?;
+                }
+                Ok(Some(refusal))
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 mod addresses;
 mod config;
 mod disk;
+mod documents;
 mod driver;
 mod edge;
 mod feed;
@@ -22,5 +23,6 @@ mod trace;
 mod view;
 
 pub use config::{Config, Member, Upstreams};
+pub use documents::Documents;
 pub use renewer::Renewer;
 pub use server::{Error, Server};

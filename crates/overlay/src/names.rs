@@ -15,10 +15,10 @@ use overlay_config::BootstrapNode;
 use crate::driver::Request;
 use crate::view::View;
 
-/// Tells the driver the addresses, now and while it has not joined.
+/// Tells the driver the addresses, now, while it has not joined, and when a document names others.
 pub(crate) async fn keep(driver: mpsc::Sender<Request>, mut view: watch::Receiver<Arc<View>>, stop: CancellationToken) {
     loop {
-        let nodes = view.borrow().document.document().bootstrap_nodes.clone();
+        let nodes = named(&view.borrow()).to_vec();
         let work = async {
             let addresses = resolve(&nodes).await;
             driver.send(Request::Bootstrap(addresses)).await.is_ok()
@@ -29,7 +29,8 @@ pub(crate) async fn keep(driver: mpsc::Sender<Request>, mut view: watch::Receive
         };
         let wait = async {
             tokio::time::sleep(AGAIN).await;
-            view.wait_for(|view| !view.status.joined).await.is_ok()
+            let is_due = |view: &Arc<View>| !view.status.joined || named(view) != nodes;
+            view.wait_for(is_due).await.is_ok()
         };
         let goes_on = goes_on
             && tokio::select! {
@@ -41,6 +42,10 @@ pub(crate) async fn keep(driver: mpsc::Sender<Request>, mut view: watch::Receive
             return stop.cancelled().await;
         }
     }
+}
+
+fn named(view: &View) -> &[BootstrapNode] {
+    &view.document.document().bootstrap_nodes
 }
 
 async fn resolve(nodes: &[BootstrapNode]) -> Vec<SocketAddr> {

@@ -17,6 +17,7 @@ use runtime::addresses::Published;
 use runtime::{Component, Failure, Tasks, telemetry};
 
 use crate::config::{Config, Member, Upstreams};
+use crate::documents::Documents;
 use crate::driver::{Driver, Ends, Request, now};
 use crate::metrics::Metrics;
 use crate::network::{self, Network};
@@ -58,6 +59,9 @@ pub enum Error {
     /// The peer's certificate and key do not make a link.
     #[error(transparent)]
     Link(#[from] link::SetupError),
+    /// The configuration document in force needs what this version does not have.
+    #[error("cannot be a peer of this overlay: {0}")]
+    Document(#[from] overlay_config::Demand),
     /// There is no randomness for transaction ids.
     #[error("no randomness for transaction ids: {0}")]
     Random(#[from] identity::KeyError),
@@ -109,7 +113,7 @@ impl Server {
             endpoint = endpoint.with_key_log()?;
         }
         let (store, kept) = disk::open(&config.data, member.signer.node_id()).await?;
-        member.document = disk::newest(member.document, kept.document.clone(), now().unix_ms);
+        member.document = disk::newest(member.document, kept.document.clone(), now().unix_ms)?;
         member.verifier.set_trust(member.document.document().trust());
         let published = Published::new(bound.clone(), config.advertise.clone()).map_err(Error::Interfaces)?;
         let settings = Settings {
@@ -193,6 +197,15 @@ impl Server {
     #[must_use]
     pub fn renewer(&self) -> Renewer {
         self.renewer.clone()
+    }
+
+    /// Gives the way to bring the peer a document while it runs.
+    #[must_use]
+    pub fn documents(&self) -> Documents {
+        Documents {
+            driver: self.driver.clone(),
+            view: self.view.clone(),
+        }
     }
 
     /// Gives the services, for a channel or a socket.

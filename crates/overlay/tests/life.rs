@@ -110,6 +110,40 @@ async fn a_newer_document_is_there_at_the_next_start() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_cannot_obey_a_document_stays_up_outside_and_comes_back() {
+    let mut peers = Peers::start(3).await;
+    let xml = peers.world.document_of_later_version().xml().clone();
+    let acknowledged = peers.feed.push(1, feed_response::Item::Document(xml)).await;
+    assert!(acknowledged.refusal.is_some());
+    let state = peers.until(0, |state| !state.joined && state.links == 0).await;
+    assert!(!state.ready && !state.serving);
+    assert_eq!(state.reasons, ["document 2 needs urn:example:later: upgrade"]);
+    peers.until(1, |state| state.successors.len() == 1).await;
+    let mut documents = peers.servers[0].documents();
+    timeout(PATIENCE, documents.wanted()).await.unwrap();
+    let next = peers.world.next_document();
+    documents.bring(Ok(next)).await;
+    let state = peers.until(0, |state| state.joined && state.serving).await;
+    assert_eq!((state.document_sequence, state.successors.len()), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_version_does_not_start_with_a_document_that_a_later_one_kept() {
+    let mut peers = Peers::start(1).await;
+    // What is brought was read by whoever brings it.
+    let later = peers.world.document_of_later_version();
+    peers.servers[0].documents().bring(Ok(later)).await;
+    peers.until(0, |state| state.document_sequence == 2).await;
+    let server = peers.servers.pop().unwrap();
+    server.shutdown(PATIENCE).await.unwrap();
+    let refused = peers.open_as(0, "peer 0").await;
+    assert!(
+        matches!(&refused, Err(Error::Document(demand)) if demand.sequence == 2),
+        "{refused:?}"
+    );
+}
+
 fn store(resource: ResourceId) -> Body {
     let values = vec![StoredData {
         storage_time: 1,

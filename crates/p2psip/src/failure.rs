@@ -135,6 +135,7 @@ impl From<overlay::Error> for Failure {
     fn from(error: overlay::Error) -> Self {
         match error {
             overlay::Error::Link(_) => Self::new(ExitCode::Credentials, error),
+            overlay::Error::Document(_) => Self::new(ExitCode::Usage, error),
             overlay::Error::Random(_) | overlay::Error::Panicked | overlay::Error::Task(_) => Self::internal(error),
             other => Self::cannot_start(other),
         }
@@ -154,7 +155,10 @@ impl From<sip_edge::BindError> for Failure {
 /// A bootstrap service that does not start.
 impl From<bootstrap::StartError> for Failure {
     fn from(error: bootstrap::StartError) -> Self {
-        Self::cannot_start(error)
+        match error {
+            bootstrap::StartError::Document(_) => Self::new(ExitCode::Usage, error),
+            other => Self::cannot_start(other),
+        }
     }
 }
 

@@ -39,7 +39,11 @@ impl Service {
         })?;
         let root: [u8; 32] = record.root.0.as_slice().try_into().map_err(damaged)?;
         let xml = Bytes::copy_from_slice(&record.document.0);
-        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms).map_err(damaged)?;
+        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
+        let document = document.map_err(|error| match error {
+            overlay_config::Error::CannotObey(demand) => StartError::Document(demand),
+            other => damaged(other),
+        })?;
         let certificate = Certificate::from_der(&record.authority_certificate.0).map_err(damaged)?;
         let authority_key = Key::from_pkcs8(&record.authority_key.0).map_err(damaged)?;
         Ok(Service {

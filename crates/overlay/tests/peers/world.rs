@@ -78,6 +78,22 @@ impl World {
         self.document()
     }
 
+    /// The next document; only a later version can obey it.
+    pub fn document_of_later_version(&mut self) -> Arc<SignedDocument> {
+        self.document.sequence += 1;
+        let later = Document {
+            mandatory_extensions: ["urn:example:later".to_owned()].into(),
+            ..self.document.clone()
+        };
+        Arc::new(SignedDocument::sign(later, &self.configuration))
+    }
+
+    /// The next document, with nothing new in it.
+    pub fn next_document(&mut self) -> Arc<SignedDocument> {
+        self.document.sequence += 1;
+        self.document()
+    }
+
     /// Who writes users' records.
     pub fn user_signer(&self) -> Arc<Signer> {
         self.issue(Profile::UserRecord, "user signer").0
