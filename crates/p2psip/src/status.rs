@@ -21,7 +21,7 @@ pub(crate) async fn run(global: &Global, printer: &Printer) -> Result<ExitCode, 
     spinner.finish_and_clear();
     let report = Report::new(&state?);
     printer.result(&report, Report::table)?;
-    Ok(if report.ready { ExitCode::Ok } else { ExitCode::Degraded })
+    Ok(report.code())
 }
 
 /// The state of a peer at this moment.
@@ -121,6 +121,10 @@ impl Report {
         list(&mut rows, "Edges", self.edges.iter().cloned());
         rows.push(("Links", self.links.to_string()));
         two_columns(&rows)
+    }
+
+    fn code(&self) -> ExitCode {
+        if self.ready { ExitCode::Ok } else { ExitCode::Degraded }
     }
 
     fn state(&self) -> String {
@@ -228,6 +232,19 @@ Edges         44444444444444444444444444444444
 Links         2
 ";
         assert_eq!(Report::new(&response()).table(), expected);
+    }
+
+    #[test]
+    fn a_peer_that_is_outside_is_told_what_to_do() {
+        let state = WatchResponse {
+            joined: false,
+            serving: false,
+            reasons: vec!["document 3 needs urn:example:later: upgrade".to_owned()],
+            ..response()
+        };
+        let expected = "not joined: document 3 needs urn:example:later: upgrade";
+        assert_eq!(Report::new(&state).state(), expected);
+        assert_eq!(Report::new(&state).code(), ExitCode::Degraded);
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Start<'_> {
         let component = self.monitor.component("overlay", &peer_id.short());
         let overlay = overlay::Server::bind(config, member, upstreams, component).await?;
         let routed = overlay.served();
-        let renewal = Renewal::of_peer(peer_folder(self.folder), overlay.renewer());
+        let renewal = Renewal::of_peer(peer_folder(self.folder), overlay.renewer(), overlay.documents());
         supervisor.run(&overlay_group(self.number), overlay);
         supervisor.run(RENEWAL, renewal);
 

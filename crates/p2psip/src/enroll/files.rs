@@ -163,6 +163,10 @@ impl From<CredentialsError> for Failure {
                 source: overlay_config::Error::Expired { .. },
                 ..
             } => ExitCode::Credentials,
+            CredentialsError::Document {
+                source: overlay_config::Error::CannotObey(_),
+                ..
+            } => ExitCode::Usage,
             CredentialsError::Io { .. } | CredentialsError::Damaged { .. } | CredentialsError::Document { .. } => {
                 ExitCode::CannotStart
             }

@@ -4,9 +4,11 @@
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
 //! under the document ([`https`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
 //! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
-//! them from ending while a component runs, [`record_keys`] follows a rotation of the record key.
+//! them from ending while a component runs, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
+//! that a peer can obey.
 
 mod credentials;
+mod documents;
 mod files;
 mod https;
 mod record_keys;
@@ -236,6 +238,10 @@ impl From<EnrollError> for Failure {
     fn from(error: EnrollError) -> Self {
         let code = match error {
             EnrollError::Credentials(error) => return error.into(),
+            EnrollError::Document {
+                source: overlay_config::Error::CannotObey(_),
+                ..
+            } => ExitCode::Usage,
             EnrollError::Https(HttpsError::Connect { .. } | HttpsError::Http { .. }) => ExitCode::Unreachable,
             EnrollError::Https(HttpsError::TimedOut { .. }) => ExitCode::Timeout,
             EnrollError::Https(HttpsError::Url { .. } | HttpsError::Name { .. }) | EnrollError::NoServer => {

@@ -9,7 +9,7 @@ use runtime::Tasks;
 use super::credentials::{EdgeCredentials, LINK, PEER, PeerCredentials, SIGNER};
 use super::files::{Files, certificate_file};
 use super::renew::{When, edge, peer};
-use super::{EnrollError, now_ms, record_keys};
+use super::{EnrollError, documents, now_ms, record_keys};
 
 /// The tasks that renew what one component was given, while it runs.
 #[derive(Debug)]
@@ -39,9 +39,14 @@ pub(super) trait Shows: Send + Sync + 'static {
 }
 
 impl Renewal {
-    /// Renews the certificate of a running peer, whose credentials are in `folder`.
-    pub(crate) fn of_peer(folder: PathBuf, renewer: overlay::Renewer) -> Self {
-        Self::of(folder, renewer)
+    /// Renews the certificate of a running peer, whose credentials are in `folder`, and its document once it is outside.
+    pub(crate) fn of_peer(folder: PathBuf, renewer: overlay::Renewer, documents: overlay::Documents) -> Self {
+        let mut renewal = Self::of(folder.clone(), renewer);
+        let stop = renewal.0.stop();
+        renewal.0.spawn("document of the peer", async move {
+            documents::keep(&folder, documents, stop).await;
+        });
+        renewal
     }
 
     /// Renews the certificates of a running edge, whose credentials are in `folder`, and asks for its record keys so often.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use identity::issue::{Serial, enrollment_ca};
+use identity::issue::{Profile, Serial, Subject, configuration_root, enrollment_ca};
+use overlay_config::{Demand, Document, Genesis};
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::bootstrap::v1::{
     CreateTokenRequest, RecordKeysRequest, RecordKeysResponse, RevokeTokenRequest, RotateRecordKeyRequest,
@@ -18,9 +19,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use usage::user::RecordKey;
 use wire::NodeId;
 
+use super::documents::{Brought, Outsider};
 use super::renew::When;
 use super::renewal::{RenewError, Shows};
 use super::*;
@@ -336,6 +339,98 @@ async fn a_certificate_that_is_not_valid_now_is_told_with_its_file() {
     let late = PeerCredentials::load(&folder, now_ms() + 91 * DAY_MS).unwrap_err();
     assert!(late.to_string().contains("peer.der"), "{late}");
     assert_eq!(Failure::from(late).code(), ExitCode::Credentials);
+}
+
+/// A peer that is outside and stays so; it tells what it was brought.
+struct Outside(String, tokio::sync::mpsc::Sender<Result<u16, Demand>>);
+
+impl Outsider for Outside {
+    async fn wants_document(&mut self) {}
+
+    fn servers(&self) -> Vec<String> {
+        vec![self.0.clone()]
+    }
+
+    async fn bring(&self, document: Brought) {
+        let sequence = document.map(|document| document.document().sequence);
+        self.1.send(sequence).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_outside_is_brought_a_document_every_ten_minutes() {
+    let world = World::new(15).await;
+    let folder = world.folder("peer");
+    peer(&folder, &world.token("one").await).await.unwrap();
+    let (brings, mut brought) = tokio::sync::mpsc::channel(1);
+    let (outside, stop) = (Outside(world.url.clone(), brings), CancellationToken::new());
+    let keeping = tokio::spawn({
+        let stop = stop.clone();
+        async move { documents::keep(&folder, outside, stop).await }
+    });
+    assert_eq!(brought.recv().await, Some(Ok(1)));
+    // From here on ten minutes are over as soon as there is nothing else to do.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(599)).await;
+    assert!(brought.try_recv().is_err(), "not more often");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    assert_eq!(brought.recv().await, Some(Ok(1)));
+    stop.cancel();
+    keeping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_obeyed_is_a_demand_while_it_runs_and_code_2_at_the_start() {
+    let (root, document) = document_with_ice();
+    let url = impostor(&document, Arc::default()).await;
+    let demand = "document 1 needs no-ice false: upgrade";
+    // Who joins.
+    let token = Token {
+        overlay: OVERLAY.into(),
+        root,
+        servers: vec![url],
+        secret: String::new(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let refused = peer(&folder.path().join("new"), &token).await.unwrap_err();
+    assert!(refused.to_string().contains(demand), "{refused}");
+    assert_eq!(Failure::from(refused).code(), ExitCode::Usage);
+    // Who starts with it.
+    let files = Files::draft(&folder.path().join("old")).unwrap();
+    files.write_document(&document, root).unwrap();
+    let refused = files.document(now_ms()).unwrap_err();
+    assert!(refused.to_string().contains(demand), "{refused}");
+    assert_eq!(Failure::from(refused).code(), ExitCode::Usage);
+    // Who is outside already.
+    let found = documents::newest(&token.servers, root).await.unwrap();
+    assert_eq!(found.unwrap_err().to_string(), demand);
+}
+
+/// A document that this version cannot obey, with the hash of the root that it is signed under.
+fn document_with_ice() -> ([u8; 32], SignedDocument) {
+    let (root_key, signer_key, node_id) = (Key::generate().unwrap(), Key::generate().unwrap(), NodeId::new([7; 16]));
+    let serial = || Serial::generate().unwrap();
+    let root = configuration_root(&root_key, now_ms(), serial()).unwrap();
+    let subject = Subject {
+        key: &signer_key.public(),
+        node_id,
+        overlay: OVERLAY,
+        user: None,
+    };
+    let leaf = root
+        .issue(Profile::ConfigurationSigner, &subject, now_ms(), serial())
+        .unwrap();
+    let mut document = Document::for_overlay(Genesis {
+        overlay: OVERLAY,
+        root_certs: vec![root.certificate().clone()],
+        configuration_signer: node_id,
+        user_signer: node_id,
+        bootstrap_nodes: Vec::new(),
+    });
+    document.no_ice = false;
+    let signer = identity::Signer::new(signer_key, &leaf, &[]).unwrap();
+    (root.certificate().hash(), SignedDocument::sign(document, &signer))
 }
 
 /// One overlay with its bootstrap service.

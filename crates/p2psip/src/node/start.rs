@@ -131,7 +131,8 @@ impl<'a> Start<'a> {
         let member = credentials.member(self.place.is_founder(), has_key_log());
         let server = overlay::Server::bind(config, member, upstreams, component).await?;
         let served = server.served();
-        let renewal = Renewal::of_peer(enrolled::folder(&self.settings.overlay.data), server.renewer());
+        let folder = enrolled::folder(&self.settings.overlay.data);
+        let renewal = Renewal::of_peer(folder, server.renewer(), server.documents());
         self.supervisor.run(OVERLAY, server);
         self.supervisor.run(RENEWAL, renewal);
         Ok(served)
