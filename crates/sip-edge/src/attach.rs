@@ -93,13 +93,13 @@ impl Attacher {
         }
     }
 
-    /// Judges a request that arrived for this edge. `is_ours_first` tells, for a node, whether our own request to it goes before its.
+    /// Judges a request that arrived for this edge. `may_dial` picks the addresses of a node that may be dialed, or says why none is.
     pub(crate) fn judge(
         &self,
         verifier: &Verifier,
         now_ms: u64,
         incoming: Incoming,
-        is_ours_first: impl Fn(NodeId) -> bool,
+        may_dial: impl FnOnce(NodeId, Vec<SocketAddr>) -> Result<Vec<SocketAddr>, &'static str>,
     ) -> Verdict {
         let signer = identity::verify_message(
             verifier,
@@ -143,12 +143,11 @@ impl Attacher {
             Ok(Body::AppAttachReq(request)) if !matches!(request.application, SIP | SIPS) => {
                 refuse(ErrorCode::NotFound, b"no such application here")
             }
-            // RFC 6940 §6.5.1.2: of two requests at once, that of the larger Node-ID is carried out.
-            Ok(Body::AppAttachReq(_)) if is_ours_first(signer.node_id()) => {
-                refuse(ErrorCode::InProgress, b"our own request is under way")
-            }
             Ok(Body::AppAttachReq(request)) => {
-                let candidates = usable(&request.candidates);
+                let candidates = match may_dial(signer.node_id(), usable(&request.candidates)) {
+                    Ok(candidates) => candidates,
+                    Err(why) => return refuse(ErrorCode::InProgress, why.as_bytes()),
+                };
                 let answer = Body::AppAttachAns(AppAttachAns {
                     ufrag: Bytes::new(),
                     password: Bytes::new(),

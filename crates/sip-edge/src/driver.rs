@@ -34,6 +34,7 @@ use wire::{NodeId, Now};
 
 use crate::attach::Attacher;
 use crate::config::Credentials;
+use crate::dials::Dials;
 use crate::directory::{Directory, Need};
 use crate::edges::Edges;
 use crate::entries::{Entries, Job};
@@ -103,6 +104,7 @@ pub(crate) struct Driver {
     pub(crate) edges: Edges<Hop>,
     /// Whether this edge and others can meet.
     pub(crate) reach: Reach,
+    pub(crate) dials: Dials,
     pub(crate) hub: Hub,
     pub(crate) endpoint: Arc<link::Endpoint>,
     pub(crate) attacher: Attacher,

@@ -7,6 +7,7 @@
 mod attach;
 mod config;
 mod dialogs;
+mod dials;
 mod directory;
 mod disk;
 mod driver;

@@ -16,6 +16,7 @@ use wire::NodeId;
 
 use crate::attach::Attacher;
 use crate::config::{Config, Credentials};
+use crate::dials::Dials;
 use crate::directory::Directory;
 use crate::driver::{Driver, HomeLink, now};
 use crate::edges::Edges;
@@ -132,6 +133,7 @@ impl Start {
             directory,
             edges: Edges::new(sip_core::flow::NodeId(*node.as_bytes())),
             reach: Reach::default(),
+            dials: Dials::default(),
             hub,
             endpoint,
             attacher: Attacher {

@@ -31,18 +31,27 @@ pub(crate) enum Seen {
 }
 
 /// A request on record.
+#[derive(Default)]
 struct Entry {
-    since: Instant,
     /// None while it is being carried out.
     kept: Option<Kept>,
 }
 
-/// The answers of the last seconds.
+impl Entry {
+    fn octets(&self) -> usize {
+        OVERHEAD + self.kept.as_ref().map_or(0, |kept| kept.contents.len())
+    }
+}
+
+/// The answers of the last seconds. When there are too many, the oldest of whoever asked most goes.
 #[derive(Default)]
 pub(crate) struct Answers {
     entries: BTreeMap<Key, Entry>,
+    /// All of them, the oldest first.
     order: VecDeque<(Instant, Key)>,
     octets: usize,
+    /// What each signer's take of them.
+    by_signer: BTreeMap<NodeId, usize>,
 }
 
 impl Answers {
@@ -53,7 +62,7 @@ impl Answers {
             Some(Entry { kept: Some(kept), .. }) => Seen::Answered(kept.clone()),
             Some(Entry { kept: None, .. }) => Seen::Pending,
             None => {
-                self.entries.insert(key, Entry { since: now, kept: None });
+                self.put(key, Entry::default());
                 self.order.push_back((now, key));
                 self.shrink();
                 Seen::First
@@ -63,18 +72,41 @@ impl Answers {
 
     /// Keeps the answer of a request that is on record.
     pub(crate) fn answered(&mut self, key: Key, kept: Kept) {
-        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.kept.is_none()) {
-            self.octets += kept.contents.len() + OVERHEAD;
-            entry.kept = Some(kept);
+        if self.is_pending(key) && self.take(key).is_some() {
+            self.put(key, Entry { kept: Some(kept) });
             self.shrink();
         }
     }
 
     /// Takes a request off the record: it will not be answered, so a repetition may try again.
     pub(crate) fn abandoned(&mut self, key: Key) {
-        if self.entries.get(&key).is_some_and(|entry| entry.kept.is_none()) {
-            self.entries.remove(&key);
+        if self.is_pending(key) {
+            let row = self.order.iter().rposition(|(_, other)| *other == key);
+            row.into_iter().for_each(|row| self.forget(row));
         }
+    }
+
+    fn is_pending(&self, key: Key) -> bool {
+        self.entries.get(&key).is_some_and(|entry| entry.kept.is_none())
+    }
+
+    fn put(&mut self, key: Key, entry: Entry) {
+        self.octets += entry.octets();
+        *self.by_signer.entry(key.0).or_default() += entry.octets();
+        self.entries.insert(key, entry);
+    }
+
+    fn take(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        let octets = entry.octets();
+        self.octets -= octets;
+        if let Some(of_signer) = self.by_signer.get_mut(&key.0) {
+            *of_signer -= octets;
+            if *of_signer == 0 {
+                self.by_signer.remove(&key.0);
+            }
+        }
+        Some(entry)
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -83,26 +115,22 @@ impl Answers {
             .front()
             .is_some_and(|(since, _)| now.saturating_duration_since(*since) >= LIFETIME)
         {
-            self.forget_first();
+            self.forget(0);
         }
     }
 
     fn shrink(&mut self) {
         while self.order.len() > MOST_ENTRIES || self.octets > MOST_OCTETS {
-            self.forget_first();
+            let greediest = self.by_signer.iter().max_by_key(|(_, octets)| **octets);
+            let signer = greediest.map(|(signer, _)| *signer);
+            let oldest = self.order.iter().position(|(_, key)| Some(key.0) == signer);
+            self.forget(oldest.unwrap_or(0));
         }
     }
 
-    fn forget_first(&mut self) {
-        let Some((since, key)) = self.order.pop_front() else {
-            return;
-        };
-        // A request that was abandoned and came again has a later row of its own.
-        if self.entries.get(&key).is_none_or(|entry| entry.since != since) {
-            return;
-        }
-        if let Some(kept) = self.entries.remove(&key).and_then(|entry| entry.kept) {
-            self.octets = self.octets.saturating_sub(kept.contents.len() + OVERHEAD);
+    fn forget(&mut self, row: usize) {
+        if let Some((_, key)) = self.order.remove(row) {
+            self.take(key);
         }
     }
 }
@@ -110,11 +138,11 @@ impl Answers {
 // RFC 6940 §6.2.1: the longest lifetime of a request.
 const LIFETIME: Duration = Duration::from_secs(15);
 
-/// At 270 requests a second the record is full; the oldest go first, and an identical Store that comes
-/// again is a success in storage too.
+/// At 270 requests a second the record is full. What is forgotten is carried out again if it comes again, and an identical
+/// Store is a success in storage too.
 const MOST_ENTRIES: usize = 4096;
 
-/// An upper limit for the answers themselves; the oldest go first.
+/// An upper limit for the answers themselves.
 const MOST_OCTETS: usize = 8 * 1024 * 1024;
 
 /// What an entry takes besides its contents: signature, certificates and keys.
@@ -176,5 +204,24 @@ mod tests {
             answers.answered(key(n), kept(1024 * 1024));
         }
         assert!(answers.octets <= MOST_OCTETS);
+        for n in 0..5000 {
+            answers.abandoned(key(n));
+        }
+        let held: usize = answers.entries.values().map(Entry::octets).sum();
+        assert_eq!((answers.order.len(), answers.octets), (answers.entries.len(), held));
+    }
+
+    #[test]
+    fn whoever_asks_most_forgets_its_own() {
+        let now = Instant::now();
+        let mut answers = Answers::default();
+        let honest = (NodeId::new([2; 16]), TransactionId(1));
+        answers.arrived(now, honest);
+        answers.answered(honest, kept(3));
+        for n in 0..10_000 {
+            answers.arrived(now, key(n));
+            answers.answered(key(n), kept(5000));
+        }
+        assert!(matches!(answers.arrived(now, honest), Seen::Answered(_)));
     }
 }

@@ -50,6 +50,20 @@ impl Pulls {
     }
 }
 
+impl Pulls {
+    /// Whether a signer may wait for a resource: there is room for it, for those that wait for it, and in the signer's share.
+    fn has_room(&self, resource: ResourceId, signer: NodeId) -> bool {
+        let is_of_signer = |waiting: &&Waiting| waiting.asked.signer == signer;
+        let of_signer = |pull: &Pull| pull.waiting.iter().filter(is_of_signer).count();
+        let has_share = self.open.values().map(of_signer).sum::<usize>() < MOST_OF_ONE;
+        has_share
+            && match self.open.get(&resource) {
+                Some(pull) => pull.waiting.len() < MOST_WAITING && of_signer(pull) < MOST_WAITING / 4,
+                None => self.open.len() < MOST_PULLS,
+            }
+    }
+}
+
 impl Core {
     /// Whether what is on the own disk is the whole truth about a resource.
     pub(crate) fn is_certain(&self, resource: ResourceId) -> bool {
@@ -71,7 +85,7 @@ impl Core {
 
     /// Asks the other holders for a resource, then carries the request out.
     pub(crate) fn pull_first(&mut self, now: Now, resource: ResourceId, waiting: Waiting) {
-        if self.pulls.open.len() >= MOST_PULLS && !self.pulls.open.contains_key(&resource) {
+        if !self.pulls.has_room(resource, waiting.asked.signer) {
             self.counters.shed += 1;
             return self.leave_unanswered(&waiting.asked);
         }
@@ -82,10 +96,6 @@ impl Core {
             due_at: BTreeMap::new(),
             done: BTreeSet::new(),
         });
-        if pull.waiting.len() >= MOST_WAITING {
-            self.counters.shed += 1;
-            return self.leave_unanswered(&waiting.asked);
-        }
         pull.waiting.push(waiting);
         self.pull_on(now, resource);
     }
@@ -217,8 +227,11 @@ impl Core {
 /// Resources asked for at a time; requests for further ones are left unanswered, and come again.
 const MOST_PULLS: usize = 1024;
 
-/// Requests that wait for one resource.
+/// Requests that wait for one resource, a quarter of them of one node.
 const MOST_WAITING: usize = 64;
+
+/// Requests of one node that wait for resources.
+const MOST_OF_ONE: usize = 256;
 
 /// After so long nobody waits for the answer any more.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -50,6 +50,22 @@ pub(crate) enum Errand {
     Nothing,
 }
 
+impl Errand {
+    /// The request that it is for.
+    fn asked(&self) -> Option<&Asked> {
+        match self {
+            Self::Store(asked, _) | Self::Merge(asked, _) | Self::Read(asked) | Self::Count(asked, _) => Some(asked),
+            Self::Push(_)
+            | Self::PushMerged(..)
+            | Self::StoreMerged(..)
+            | Self::Pulled(..)
+            | Self::Surplus(_)
+            | Self::Forget(..)
+            | Self::Nothing => None,
+        }
+    }
+}
+
 /// The session and its open commands.
 pub(crate) struct Session {
     is_up: bool,
@@ -103,6 +119,17 @@ impl Session {
         self.open.len() >= MOST_COMMANDS
     }
 
+    /// Whether a signer may have one more request carried out.
+    pub(crate) fn has_room(&self, signer: NodeId) -> bool {
+        // Most of the time nobody can have so many.
+        let is_within_share = || {
+            let of_signer =
+                |(_, errand): &&(Command, Errand)| errand.asked().is_some_and(|asked| asked.signer == signer);
+            self.open.values().filter(of_signer).count() < MOST_OF_ONE
+        };
+        !self.is_full() && (self.open.len() < MOST_OF_ONE || is_within_share())
+    }
+
     /// Takes back what has no answer yet.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(&Errand) -> bool) {
         self.open.retain(|_, (_, errand)| !is_void(errand));
@@ -110,18 +137,7 @@ impl Session {
 
     /// The request that a command is carried out for.
     pub(crate) fn asked(&self, id: CommandId) -> Option<&Asked> {
-        match &self.open.get(&id)?.1 {
-            Errand::Store(asked, _) | Errand::Merge(asked, _) | Errand::Read(asked) | Errand::Count(asked, _) => {
-                Some(asked)
-            }
-            Errand::Push(_)
-            | Errand::PushMerged(..)
-            | Errand::StoreMerged(..)
-            | Errand::Pulled(..)
-            | Errand::Surplus(_)
-            | Errand::Forget(..)
-            | Errand::Nothing => None,
-        }
+        self.open.get(&id)?.1.asked()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -308,6 +324,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Commands without an answer; beyond this requests of others are left unanswered, and come again.
 const MOST_COMMANDS: usize = 4096;
+
+/// Of these, for requests that one node signed; its further ones are left unanswered.
+const MOST_OF_ONE: usize = 1024;
 
 /// Clocks that are listened to.
 const MOST_CLOCKS: usize = 256;

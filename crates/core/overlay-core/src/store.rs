@@ -99,7 +99,7 @@ impl Core {
             return self.refuse(now, asked, ErrorCode::Forbidden, "not the owner of the resource");
         }
         self.join_progress(now, from);
-        if !self.session.is_usable() || self.session.is_full() {
+        if !self.session.is_usable() || !self.session.has_room(asked.signer) {
             return self.leave_unanswered(&asked);
         }
         self.note_change(resource, Some(from));
@@ -175,7 +175,7 @@ impl Core {
         let is_store = asked.code == MessageCode::STORE_REQ;
         // The ring may have moved while the request waited; who asks again finds the new owner.
         let has_moved = is_store && !self.chord.is_responsible(resource);
-        if has_moved || !self.session.is_usable() || self.session.is_full() {
+        if has_moved || !self.session.is_usable() || !self.session.has_room(asked.signer) {
             return self.leave_unanswered(&asked);
         }
         let signer = Some(asked.leaf.clone());

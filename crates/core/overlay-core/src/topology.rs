@@ -163,7 +163,7 @@ impl Core {
 
     pub(crate) fn probe_asked(&mut self, now: Now, asked: Asked, probe: ProbeReq) {
         let wants_number = probe.requested_info.contains(&ProbeInformation::NUM_RESOURCES);
-        if wants_number && self.session.is_usable() && !self.session.is_full() {
+        if wants_number && self.session.is_usable() && self.session.has_room(asked.signer) {
             // Storage alone knows.
             self.command(now, Command::Count, Errand::Count(Box::new(asked), probe));
         } else {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use identity::Sign;
 use net::Net;
-use net::values::{at, fetch, fetched_time, resource, store};
+use net::values::{at, fetch, fetched_time, owner, resource, store};
 use p2psip_overlay_core::{CallResult, Status};
 use wire::{
     AddressPort, AttachReq, Body, CandidateType, ChordUpdate, ChordUpdateKind, Encode, ErrorCode, Fragment,
@@ -377,4 +377,26 @@ fn attach_from(addresses: &[SocketAddr]) -> Body {
         candidates: addresses.iter().map(candidate).collect(),
         send_update: false,
     })
+}
+
+/// One node asks for more than storage can read at a time. Before, it had all places, and nobody else was answered.
+#[test]
+fn storage_that_is_slow_still_serves_others_beside_a_flood() {
+    let mut net = Net::ring(3);
+    net.ask(0, at("a"), &store("a", 1));
+    let owner = owner(&net, "a");
+    let hostile = net.world.user(0);
+    let link = net.intrude(owner, &hostile);
+    net.hang_storage(owner, true);
+    for id in 0..5000 {
+        let read = MessageContents::of(&fetch("a"));
+        let packet = net.world.packet(&hostile, id, at("a"), &read);
+        net.inject(owner, link, &packet);
+    }
+    let honest = net.call((owner + 1) % 3, at("a"), &fetch("a"));
+    net.run(Duration::from_millis(100));
+    net.hang_storage(owner, false);
+    net.run(Duration::from_millis(100));
+    let result = net.nodes[(owner + 1) % 3].results.get(&honest).cloned();
+    assert_eq!(result.as_ref().and_then(fetched_time), Some(1));
 }

@@ -239,8 +239,15 @@ impl Driver {
             }
             HomeEvent::State(state) => self.handle_state(now, state),
             HomeEvent::Incoming(incoming) => {
-                let yields_to = |node: NodeId| !self.edges.yields_to(node_of(node));
-                match self.attacher.judge(&self.verifier, now.unix_ms, incoming, yields_to) {
+                let may_dial = |node: NodeId, addresses: Vec<SocketAddr>| {
+                    // RFC 6940 §6.5.1.2: of two requests at once, that of the larger Node-ID is carried out.
+                    if !self.edges.yields_to(node_of(node)) {
+                        return Err("our own request is under way");
+                    }
+                    let addresses = self.dials.begin(now.instant, node, addresses);
+                    addresses.ok_or("too many connections are being made")
+                };
+                match self.attacher.judge(&self.verifier, now.unix_ms, incoming, may_dial) {
                     Judgement::Agree {
                         reply,
                         node,
