@@ -20,6 +20,7 @@ mod api;
 mod attach;
 mod call;
 mod client;
+mod clocks;
 mod company;
 mod config;
 mod copies;

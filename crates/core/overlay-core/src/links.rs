@@ -270,6 +270,7 @@ impl Core {
     /// Nobody is connected to this node any more: whatever waits for it looks elsewhere.
     fn peer_gone(&mut self, now: Now, peer: NodeId) {
         self.memory.peer_gone(peer);
+        self.session.clocks.forget(peer);
         self.election.link_down(peer);
         self.join_link_down(now, peer);
         self.admission_link_down(now, peer);

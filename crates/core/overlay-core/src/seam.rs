@@ -50,7 +50,7 @@ pub enum Command {
     },
     /// Counts the resources.
     Count,
-    /// Tells the time of the overlay, as heard from the neighbours.
+    /// Tells the time of the overlay: the middle of what the own clock and those of linked peers say.
     Clock {
         /// Unix milliseconds.
         unix_ms: u64,

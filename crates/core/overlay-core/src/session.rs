@@ -11,11 +11,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use wire::{NodeId, Now, ProbeReq, ResourceId};
 
 use crate::api::Output;
+use crate::clocks::{Clocks, ENOUGH_VOICES, OverlayTime, Verdict};
 use crate::core::Core;
 use crate::keep::Walk;
 use crate::push::PushId;
@@ -79,9 +80,13 @@ pub(crate) struct Session {
     store_id: Option<[u8; 16]>,
     next_id: u64,
     open: BTreeMap<CommandId, (Command, Errand)>,
-    /// How far the clocks of linked nodes are ahead of the own one, in milliseconds.
-    clocks: BTreeMap<NodeId, i64>,
+    pub(crate) clocks: Clocks,
+    /// When the clocks are looked at again.
     clock_at: Instant,
+    /// When the time was told on this session, and by how many clocks.
+    clock_told: Option<(Instant, u32)>,
+    /// The clocks of this peer and the others contradict each other.
+    do_clocks_differ: bool,
 }
 
 impl Session {
@@ -95,8 +100,10 @@ impl Session {
             store_id: None,
             next_id: 0,
             open: BTreeMap::new(),
-            clocks: BTreeMap::new(),
-            clock_at: now + FIRST_CLOCK,
+            clocks: Clocks::default(),
+            clock_at: now + CLOCK_LOOK,
+            clock_told: None,
+            do_clocks_differ: false,
         }
     }
 
@@ -130,6 +137,11 @@ impl Session {
         !self.is_full() && (self.open.len() < MOST_OF_ONE || is_within_share())
     }
 
+    /// Whether the clocks of this peer and the others contradict each other.
+    pub(crate) fn do_clocks_differ(&self) -> bool {
+        self.do_clocks_differ
+    }
+
     /// Takes back what has no answer yet.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(&Errand) -> bool) {
         self.open.retain(|_, (_, errand)| !is_void(errand));
@@ -147,22 +159,6 @@ impl Session {
             .filter(|_| !self.is_gone)
             .map(|since| since + PATIENCE);
         clock.into_iter().chain(patience).min()
-    }
-
-    /// A node told the time over its link.
-    pub(crate) fn heard_clock(&mut self, node: NodeId, now: Now, time: u64) {
-        if self.clocks.len() < MOST_CLOCKS || self.clocks.contains_key(&node) {
-            let ahead = i128::from(time) - i128::from(now.unix_ms);
-            self.clocks.insert(node, i64::try_from(ahead).unwrap_or(0));
-        }
-    }
-
-    /// The overlay's time: the own clock, moved by the median of what others said.
-    fn overlay_time(&self, now: Now) -> Option<u64> {
-        let mut ahead: Vec<i64> = self.clocks.values().copied().collect();
-        ahead.sort_unstable();
-        let median = ahead.get(ahead.len() / 2)?;
-        now.unix_ms.checked_add_signed(*median)
     }
 }
 
@@ -203,6 +199,9 @@ impl Core {
         let before = self.session.store_id.replace(store_id);
         self.session.is_up = true;
         self.session.session = session;
+        // A storage that has started needs the time, to know how long it was down.
+        self.session.clock_told = None;
+        self.session.clock_at = now.instant;
         self.forget_keeping();
         // Every command may be carried out twice: what has an unknown outcome is sent again, in order.
         for (id, (command, _)) in &self.session.open {
@@ -293,18 +292,41 @@ impl Core {
         }
     }
 
-    /// Tells storage the time of the overlay, once some of it was heard and now and then.
+    /// Looks at the clocks, and tells storage the time of the overlay: now and then, and when more of them agree on it.
     pub(crate) fn clock_due(&mut self, now: Now) {
         if !self.session.is_usable() || self.session.clock_at > now.instant {
             return;
         }
-        match self.session.overlay_time(now) {
-            Some(unix_ms) => {
-                self.session.clock_at = now.instant + CLOCK;
-                debug!(unix_ms, "overlay time");
+        self.session.clock_at = now.instant + CLOCK_LOOK;
+        let peers: Vec<NodeId> = self.links.peers().filter(|node| self.chord.is_peer(*node)).collect();
+        let verdict = self.session.clocks.verdict(now, peers.iter().copied());
+        self.clocks_judged(verdict == Verdict::Undecided);
+        let mut is_told = false;
+        if let Verdict::Time(OverlayTime { unix_ms, voices }) = verdict {
+            let is_news = |(at, by): (Instant, u32)| by < voices.min(ENOUGH_VOICES) || at + CLOCK <= now.instant;
+            is_told = self.session.clock_told.is_none_or(is_news);
+            if is_told {
+                self.session.clock_told = Some((now.instant, voices));
+                debug!(unix_ms, voices, "overlay time");
                 self.command(now, Command::Clock { unix_ms }, Errand::Nothing);
             }
-            None => self.session.clock_at = now.instant + FIRST_CLOCK,
+        }
+        // A link that is never idle is not asked by its keep-alive.
+        for peer in peers {
+            if is_told || !self.session.clocks.has(peer) {
+                self.ping_link(now, peer);
+            }
+        }
+    }
+
+    fn clocks_judged(&mut self, do_differ: bool) {
+        if self.session.do_clocks_differ == do_differ {
+            return;
+        }
+        self.session.do_clocks_differ = do_differ;
+        self.outputs.push_back(Output::Changed);
+        if do_differ {
+            warn!(node_id = %self.own().short(), "clocks of this peer and its neighbors differ by days");
         }
     }
 
@@ -328,11 +350,8 @@ const MOST_COMMANDS: usize = 4096;
 /// Of these, for requests that one node signed; its further ones are left unanswered.
 const MOST_OF_ONE: usize = 1024;
 
-/// Clocks that are listened to.
-const MOST_CLOCKS: usize = 256;
-
-/// After this the neighbours have been heard.
-const FIRST_CLOCK: Duration = Duration::from_secs(5);
+/// How often the clocks are looked at. A link that is idle is pinged more often than that.
+const CLOCK_LOOK: Duration = Duration::from_secs(5);
 
 /// How often the time is told.
 const CLOCK: Duration = Duration::from_secs(600);

@@ -71,6 +71,8 @@ pub enum Reason {
     ReplicaMissing,
     /// The time of the configuration document is over.
     DocumentExpired,
+    /// The clocks of this peer and its neighbours differ by days, and it cannot tell which of them is wrong.
+    ClocksDiffer,
 }
 
 impl fmt::Display for Reason {
@@ -87,6 +89,7 @@ impl fmt::Display for Reason {
             Self::RangeUnconfirmed => f.write_str("range is unconfirmed"),
             Self::ReplicaMissing => f.write_str("replicas are missing"),
             Self::DocumentExpired => f.write_str("configuration document has expired"),
+            Self::ClocksDiffer => f.write_str("degraded: clocks of this peer and its neighbors differ by days"),
         }
     }
 }
@@ -127,6 +130,7 @@ impl Core {
             (!self.ranges.all_confirmed(), Reason::RangeUnconfirmed),
             (!self.copies.is_empty(), Reason::ReplicaMissing),
             (self.validity.is_over, Reason::DocumentExpired),
+            (self.session.do_clocks_differ(), Reason::ClocksDiffer),
         ];
         let true_ones = conditions
             .into_iter()

@@ -143,7 +143,7 @@ impl Core {
         if let Outcome::Answered(answered) = outcome
             && let Ok(Body::PingAns(answer)) = answered.contents.body()
         {
-            self.session.heard_clock(node, now, answer.time);
+            self.session.clocks.hear(now, node, answer.time);
         }
     }
 

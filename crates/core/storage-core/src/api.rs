@@ -78,7 +78,7 @@ pub enum Command {
     },
     /// Counts the Resources.
     Count,
-    /// Tells the time of the overlay: the median of what the neighbours say.
+    /// Tells the time of the overlay: the middle of what the own clock and those of linked peers say.
     Clock {
         /// Milliseconds since 1970.
         unix_ms: u64,

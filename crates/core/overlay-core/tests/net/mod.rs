@@ -52,6 +52,8 @@ pub struct Node {
     pub is_frozen: bool,
     pub is_dead: bool,
     ignores: Vec<MessageCode>,
+    /// How far its calendar is ahead, in milliseconds.
+    pub ahead_ms: i64,
     /// What it would find on its disk at the next start.
     pub membership: Option<Membership>,
     /// Commands that storage has not read, because it hangs.
@@ -166,6 +168,7 @@ impl Net {
             is_frozen: false,
             is_dead: false,
             ignores: Vec::new(),
+            ahead_ms: 0,
             membership: None,
             held: None,
             ends: BTreeMap::new(),
@@ -203,9 +206,10 @@ impl Net {
             bootstrap,
             neighbors: 3,
         };
-        let mut core = Core::new(self.now, settings);
+        let now = self.time_at(index);
+        let mut core = Core::new(now, settings);
         core.handle_storage_session(
-            self.now,
+            now,
             SessionEvent::Up {
                 session: 1,
                 store_id: [1; 16],
@@ -329,9 +333,18 @@ impl Net {
         })
     }
 
+    fn time_at(&self, index: usize) -> Now {
+        let ahead = self.nodes.get(index).map_or(0, |node| node.ahead_ms);
+        Now {
+            unix_ms: self.now.unix_ms.saturating_add_signed(ahead),
+            ..self.now
+        }
+    }
+
     /// Does something with a node's core, and what follows from it.
     pub fn with<T>(&mut self, index: usize, act: impl FnOnce(&mut Core, Now) -> T) -> T {
-        let result = act(&mut self.nodes[index].core, self.now);
+        let now = self.time_at(index);
+        let result = act(&mut self.nodes[index].core, now);
         self.drain(index);
         result
     }

@@ -16,6 +16,8 @@ pub struct Storage {
     pub values: BTreeMap<ResourceId, StoreKindData>,
     /// How many original Stores were carried out.
     pub originals: usize,
+    /// The time that was told last.
+    pub clock: Option<u64>,
     /// Drops a record whatever its owner says: a fault.
     pub forgets_blindly: bool,
 }
@@ -46,7 +48,11 @@ impl Storage {
             Command::Count => Answer::Counted {
                 records: u64::try_from(self.values.len()).expect("few"),
             },
-            Command::Keep { .. } | Command::Clock { .. } | Command::Document { .. } => Answer::Done,
+            Command::Clock { unix_ms } => {
+                self.clock = Some(unix_ms);
+                Answer::Done
+            }
+            Command::Keep { .. } | Command::Document { .. } => Answer::Done,
         }
     }
 

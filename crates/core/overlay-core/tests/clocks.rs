@@ -1,0 +1,78 @@
+//! What a peer makes of clocks that differ.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[allow(dead_code, reason = "a part of it is used here")]
+mod net;
+
+use std::time::Duration;
+
+use net::Net;
+use p2psip_overlay_core::Reason;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// In this time the clocks have been heard and the time has been told again.
+const ROUNDS: Duration = Duration::from_secs(1300);
+
+/// How far the time that a peer's storage was told last is from the right one, in days.
+fn days_off(net: &Net, index: usize) -> Option<i64> {
+    let told = i64::try_from(net.nodes[index].storage.clock?).unwrap();
+    let right = i64::try_from(net.now.unix_ms).unwrap();
+    Some((told - right + DAY_MS / 2).div_euclid(DAY_MS))
+}
+
+#[test]
+fn one_wrong_clock_of_three_misleads_nobody() {
+    let mut net = Net::ring(3);
+    net.nodes[1].ahead_ms = 10 * DAY_MS;
+    net.run(ROUNDS);
+    for index in 0..3 {
+        assert_eq!(days_off(&net, index), Some(0), "peer {index}");
+        assert_eq!(net.nodes[index].status().reasons, []);
+    }
+}
+
+#[test]
+fn a_clock_counts_no_longer_than_its_link() {
+    let mut net = Net::ring(3);
+    net.nodes[1].ahead_ms = 10 * DAY_MS;
+    net.nodes[2].ahead_ms = 10 * DAY_MS;
+    net.run(ROUNDS);
+    net.kill(1);
+    net.kill(2);
+    net.nodes[0].storage.clock = None;
+    net.run(ROUNDS);
+    assert_eq!(days_off(&net, 0), None, "there is nobody to ask");
+}
+
+#[test]
+fn two_clocks_that_differ_decide_nothing_until_a_third_one_does() {
+    let mut net = Net::ring(2);
+    net.run(ROUNDS);
+    net.nodes[1].ahead_ms = 10 * DAY_MS;
+    // What the other one said before is over once its link is idle.
+    net.eventually(30, "degraded peers", |net| {
+        net.nodes
+            .iter()
+            .all(|node| node.status().reasons == [Reason::ClocksDiffer])
+    });
+    for node in &mut net.nodes {
+        node.storage.clock = None;
+        assert!(node.status().serving);
+    }
+    net.run(ROUNDS);
+    assert_eq!((days_off(&net, 0), days_off(&net, 1)), (None, None));
+    net.start();
+    net.eventually(60, "three peers in order", |net| {
+        (0..3).all(|index| net.nodes[index].status().ready && days_off(net, index) == Some(0))
+    });
+}
