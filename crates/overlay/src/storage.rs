@@ -205,7 +205,7 @@ fn command_of(command: Command) -> session_request::Command {
             stat,
         }),
         Command::Count => Proto::Count(Count {}),
-        Command::Clock { unix_ms } => Proto::Clock(Clock { unix_ms }),
+        Command::Clock { unix_ms, voices } => Proto::Clock(Clock { unix_ms, voices }),
         Command::Document { xml } => Proto::Document(Document { xml }),
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn command(command: pb::session_request::Command) -> Result<Command, 
             stat,
         },
         Told::Count(pb::Count {}) => Command::Count,
-        Told::Clock(pb::Clock { unix_ms }) => Command::Clock { unix_ms },
+        Told::Clock(pb::Clock { unix_ms, voices }) => Command::Clock { unix_ms, voices },
         Told::Document(pb::Document { xml }) => Command::Document { xml },
     })
 }

@@ -54,6 +54,8 @@ pub enum Command {
     Clock {
         /// Unix milliseconds.
         unix_ms: u64,
+        /// How many clocks were weighed, the own one included.
+        voices: u32,
     },
     /// Hands over the signed configuration document.
     Document {

@@ -308,7 +308,7 @@ impl Core {
             if is_told {
                 self.session.clock_told = Some((now.instant, voices));
                 debug!(unix_ms, voices, "overlay time");
-                self.command(now, Command::Clock { unix_ms }, Errand::Nothing);
+                self.command(now, Command::Clock { unix_ms, voices }, Errand::Nothing);
             }
         }
         // A link that is never idle is not asked by its keep-alive.

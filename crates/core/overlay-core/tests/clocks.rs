@@ -25,7 +25,7 @@ const ROUNDS: Duration = Duration::from_secs(1300);
 
 /// How far the time that a peer's storage was told last is from the right one, in days.
 fn days_off(net: &Net, index: usize) -> Option<i64> {
-    let told = i64::try_from(net.nodes[index].storage.clock?).unwrap();
+    let told = i64::try_from(net.nodes[index].storage.clock?.0).unwrap();
     let right = i64::try_from(net.now.unix_ms).unwrap();
     Some((told - right + DAY_MS / 2).div_euclid(DAY_MS))
 }
@@ -37,6 +37,10 @@ fn one_wrong_clock_of_three_misleads_nobody() {
     net.run(ROUNDS);
     for index in 0..3 {
         assert_eq!(days_off(&net, index), Some(0), "peer {index}");
+        assert!(
+            matches!(net.nodes[index].storage.clock, Some((_, 3))),
+            "three clocks stand behind it"
+        );
         assert_eq!(net.nodes[index].status().reasons, []);
     }
 }

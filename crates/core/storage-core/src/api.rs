@@ -82,6 +82,8 @@ pub enum Command {
     Clock {
         /// Milliseconds since 1970.
         unix_ms: u64,
+        /// How many clocks were weighed, the own one included.
+        voices: u32,
     },
     /// Puts a signed overlay configuration document in force, unless the present one is as new.
     Document {

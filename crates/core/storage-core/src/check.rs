@@ -9,6 +9,7 @@ use wire::{Encode, KindId, Now, Reader, ResourceId, SignatureAndHash, SignerIden
 
 use crate::{
     certificates::Fresh,
+    clock::Clock,
     document::InForce,
     kind::Kind,
     record::{Hash, Record, Slot, exists},
@@ -22,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Now,
     /// The store's own time.
     pub(crate) own_ms: u64,
+    /// The own time may be wrong: what has ended is still held.
+    pub(crate) is_in_doubt: bool,
 }
 
 /// Who sent a Store.
@@ -48,6 +51,27 @@ pub(crate) struct Came<'a> {
     pub(crate) held: Option<&'a Record>,
     /// Certificates of its values, as far as they were verified.
     pub(crate) fresh: Fresh,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(in_force: &'a InForce, clock: &Clock, now: Now) -> Self {
+        Self {
+            in_force,
+            now,
+            own_ms: clock.own_ms(now),
+            is_in_doubt: clock.is_in_doubt(),
+        }
+    }
+
+    /// Tells whether a value that is held has neither ended nor a storage time that a Store would be refused for.
+    pub(crate) fn shows(&self, kind: KindId, slot: &Slot) -> bool {
+        slot.expires > self.own_ms && self.is_timely(kind, slot)
+    }
+
+    pub(crate) fn is_timely(&self, kind: KindId, slot: &Slot) -> bool {
+        let kind = self.in_force.kinds.get(kind);
+        kind.is_none_or(|kind| self.check_time(kind, &slot.data).is_ok())
+    }
 }
 
 impl Context<'_> {

@@ -103,7 +103,6 @@ impl Core {
     /// Starts, after everything was loaded.
     pub fn start(&mut self, now: Now) {
         self.clock = Clock::start(now, self.saved.take());
-        let own_ms = self.clock.own_ms(now);
         for (resource, octets) in std::mem::take(&mut self.loaded) {
             match disk::decode(&octets) {
                 Ok(record) if record.slots().all(|slot| self.state.certificates.cover(slot)) => {
@@ -113,18 +112,6 @@ impl Core {
                 Err(error) => self.mourn(resource, &error.to_string()),
             }
         }
-        let context = Context {
-            in_force: &self.in_force,
-            now,
-            own_ms,
-        };
-        // What a Store would be refused for is not read from the own disk, either.
-        let mut is_timely = |kind, slot: &Slot| {
-            let kind = context.in_force.kinds.get(kind);
-            kind.is_none_or(|kind| context.check_time(kind, &slot.data).is_ok())
-        };
-        self.state.retain_all(&mut is_timely, &mut self.housekeeping);
-        self.state.expire(own_ms, &mut self.housekeeping);
         if self.damaged == 0 {
             self.state.certificates.sweep(&mut self.housekeeping);
         }
@@ -135,7 +122,7 @@ impl Core {
 
     /// Carries out a command. Its answer comes as an output, after those of earlier commands.
     pub fn handle_command(&mut self, now: Now, id: CommandId, command: Command) {
-        self.state.expire(self.clock.own_ms(now), &mut self.housekeeping);
+        self.expire(now);
         let answer = match command {
             Command::Apply {
                 code,
@@ -151,8 +138,8 @@ impl Core {
                 self.apply(now, MessageCode(code), &request)
             }
             Command::Scan { after, range } => {
-                let own_ms = self.clock.own_ms(now);
-                Ok(scan(&self.state, self.settings.scan_batch, own_ms, after, range))
+                let context = Context::new(&self.in_force, &self.clock, now);
+                Ok(scan(&self.state, context, self.settings.scan_batch, after, range))
             }
             Command::Keep { own, replica } => {
                 self.keep = Some(Ranges { own, replica });
@@ -166,8 +153,12 @@ impl Core {
             Command::Count => Ok(Answer::Counted {
                 records: self.state.records(),
             }),
-            Command::Clock { unix_ms } => {
-                self.clock.hear(now, unix_ms);
+            Command::Clock { unix_ms, voices } => {
+                let was_in_doubt = self.clock.is_in_doubt();
+                self.hear(now, unix_ms, voices);
+                if was_in_doubt && !self.clock.is_in_doubt() {
+                    self.delete_ended(now);
+                }
                 self.save_clock(now);
                 Ok(Answer::Done)
             }
@@ -225,11 +216,7 @@ impl Core {
     }
 
     fn apply(&mut self, now: Now, code: MessageCode, request: &Request<'_>) -> Result<Answer, Refusal> {
-        let context = Context {
-            in_force: &self.in_force,
-            now,
-            own_ms: self.clock.own_ms(now),
-        };
+        let context = Context::new(&self.in_force, &self.clock, now);
         let read = match code {
             MessageCode::STORE_REQ => {
                 let stored = store::store(&self.state, &self.settings, context, request)?;
@@ -240,7 +227,7 @@ impl Core {
             MessageCode::FIND_REQ => {
                 // Whoever has not heard of a range yet stands alone.
                 let own = self.keep.map_or((NodeId::ZERO, NodeId::ZERO), |keep| keep.own);
-                read::find(&self.state, own, request.body)?
+                read::find(&self.state, context, own, request.body)?
             }
             other => return Err(Refusal::Malformed(format!("{other} is no request to storage"))),
         };
@@ -266,11 +253,12 @@ impl Core {
             self.state.replace(resource, record, &fresh, &mut self.housekeeping);
             self.write();
         }
-        let own_ms = self.clock.own_ms(now);
+        let context = Context::new(&self.in_force, &self.clock, now);
         let replicas = match self.state.record(resource) {
             Some(record) if !replicate.is_empty() => {
-                let certificates = &self.state.certificates;
-                replica::stores(resource, record, certificates, own_ms, |kind| replicate.contains(&kind)).collect()
+                let (shown, certificates) = (context.visible(record), &self.state.certificates);
+                let is_wanted = |kind| replicate.contains(&kind);
+                replica::stores(resource, &shown, certificates, context.own_ms, is_wanted).collect()
             }
             _ => Vec::new(),
         };
@@ -359,8 +347,46 @@ impl Core {
 
     fn tick(&mut self, now: Now) {
         self.next_tick = now.instant + TICK;
-        self.state.expire(self.clock.own_ms(now), &mut self.housekeeping);
+        // The calendar may have been set since the start.
+        self.hear(now, now.unix_ms, 1);
+        if self.clock.give_up_doubt(now) {
+            self.delete_ended(now);
+        }
+        self.expire(now);
         self.save_clock(now);
+    }
+
+    fn expire(&mut self, now: Now) {
+        if !self.clock.is_in_doubt() {
+            self.state.expire(self.clock.own_ms(now), &mut self.housekeeping);
+        }
+    }
+
+    /// The time for which the store was down is agreed on: what has ended goes, and so does what a Store would be refused
+    /// for.
+    fn delete_ended(&mut self, now: Now) {
+        let context = Context::new(&self.in_force, &self.clock, now);
+        let mut is_timely = |kind, slot: &Slot| context.is_timely(kind, slot);
+        self.state.retain_all(&mut is_timely, &mut self.housekeeping);
+        self.expire(now);
+    }
+
+    /// Hears a clock, or several. If the store was down for longer or shorter than was thought, values that were down too
+    /// have grown older with it, and those that came since have not.
+    fn hear(&mut self, now: Now, unix_ms: u64, voices: u32) {
+        let correction = self.clock.hear(now, unix_ms, voices);
+        if correction.by == 0 {
+            return;
+        }
+        tracing::info!(
+            by_ms = correction.by,
+            voices,
+            "time that this store was down is corrected"
+        );
+        let own_ms = self.clock.own_ms(now);
+        let kinds = &self.in_force.kinds;
+        let end = |kind, slot: &Slot| correction.end(own_ms, slot, kinds.get(kind));
+        self.state.reschedule(end, &mut self.housekeeping);
     }
 
     fn save_clock(&mut self, now: Now) {

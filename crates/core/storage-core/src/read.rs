@@ -12,7 +12,7 @@ use wire::{
 use crate::{
     check::Context,
     forget::meta_data,
-    record::{Hash, Place, Slot, Values},
+    record::{Hash, Place, Record, Slot, Values},
     refusal::Refusal,
     state::State,
 };
@@ -27,7 +27,8 @@ pub(crate) struct Read {
 pub(crate) fn fetch(state: &State, context: Context<'_>, body: &Bytes) -> Result<Read, Refusal> {
     let request = FetchReq::from_bytes_with(body, &context.in_force.kinds)?;
     let mut chain = BTreeSet::new();
-    let kind_responses = select(state, context, request.resource, &request.specifiers)?
+    let record = state.record(request.resource).map(|record| context.visible(record));
+    let kind_responses = select(record.as_deref(), context, &request.specifiers)?
         .into_iter()
         .map(
             |Selected {
@@ -57,7 +58,8 @@ pub(crate) fn fetch(state: &State, context: Context<'_>, body: &Bytes) -> Result
 
 pub(crate) fn stat(state: &State, context: Context<'_>, body: &Bytes) -> Result<Read, Refusal> {
     let request = StatReq::from_bytes_with(body, &context.in_force.kinds)?;
-    let kind_responses = select(state, context, request.resource, &request.specifiers)?
+    let record = state.record(request.resource).map(|record| context.visible(record));
+    let kind_responses = select(record.as_deref(), context, &request.specifiers)?
         .into_iter()
         .map(
             |Selected {
@@ -84,7 +86,7 @@ pub(crate) fn stat(state: &State, context: Context<'_>, body: &Bytes) -> Result<
 }
 
 /// Answers a Find from the range between the two ids, the first exclusive; equal ends mean the whole ring.
-pub(crate) fn find(state: &State, own: (NodeId, NodeId), body: &Bytes) -> Result<Read, Refusal> {
+pub(crate) fn find(state: &State, context: Context<'_>, own: (NodeId, NodeId), body: &Bytes) -> Result<Read, Refusal> {
     let request = FindReq::from_bytes(body)?;
     // RFC 6940 §7.4.4.1: each Kind only once.
     if request.kinds.iter().collect::<BTreeSet<_>>().len() < request.kinds.len() {
@@ -94,7 +96,11 @@ pub(crate) fn find(state: &State, own: (NodeId, NodeId), body: &Bytes) -> Result
     // Only the own range is searched, from the Resource onward: what lies behind its end is the successor's to tell,
     // and an answer from before the Resource would send nearest(1 + R) round the ring for ever.
     let is_own = is_within(own, request.resource);
-    let search = |kind: KindId| state.closest(kind, request.resource, own.1.into());
+    let has_values = |kind: KindId, values: &Values| {
+        let mut slots = values.slots.values();
+        slots.any(|slot| slot.exists() && context.shows(kind, slot))
+    };
+    let search = |kind: KindId| state.closest(kind, request.resource, own.1.into(), &|values| has_values(kind, values));
     let closest = |kind: KindId| is_own.then(|| search(kind)).flatten().unwrap_or(ResourceId::ZERO);
     let results = request
         .kinds
@@ -131,9 +137,8 @@ enum Selection<'a> {
 
 // RFC 6940 §7.4.2.2: one response for each Kind asked for.
 fn select<'a>(
-    state: &'a State,
+    record: Option<&'a Record>,
     context: Context<'_>,
-    resource: ResourceId,
     specifiers: &[StoredDataSpecifier],
 ) -> Result<Vec<Selected<'a>>, Refusal> {
     let kinds: BTreeSet<_> = specifiers.iter().map(|specifier| specifier.kind).collect();
@@ -148,7 +153,6 @@ fn select<'a>(
     if kinds.len() < specifiers.len() {
         return Err(Refusal::Malformed("a Kind occurs twice".to_owned()));
     }
-    let record = state.record(resource);
     let select = |specifier: &StoredDataSpecifier| {
         let values = record.and_then(|record| record.kinds.get(&specifier.kind));
         let generation = values.map_or(0, |values| values.generation);

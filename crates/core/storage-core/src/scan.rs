@@ -4,6 +4,7 @@ use wire::{NodeId, ResourceId};
 
 use crate::{
     api::{Answer, ReplicaStore},
+    check::Context,
     replica,
     state::State,
 };
@@ -11,8 +12,8 @@ use crate::{
 /// Gives the records of a range after the given one, as many as go into a batch, and at least one.
 pub(crate) fn scan(
     state: &State,
+    context: Context<'_>,
     largest: usize,
-    own_ms: u64,
     after: Option<ResourceId>,
     range: (NodeId, NodeId),
 ) -> Answer {
@@ -25,7 +26,8 @@ pub(crate) fn scan(
     let mut batch: Vec<ReplicaStore> = Vec::new();
     let (mut size, mut last) = (0, None);
     for (resource, record) in records.into_iter().flatten() {
-        let stores = replica::stores(resource, record, &state.certificates, own_ms, |_| true);
+        let shown = context.visible(record);
+        let stores = replica::stores(resource, &shown, &state.certificates, context.own_ms, |_| true);
         let stores: Vec<_> = stores.collect();
         let more: usize = stores.iter().map(replica::size).sum();
         if !batch.is_empty() && size + more > largest {

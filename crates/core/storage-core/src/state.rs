@@ -10,7 +10,7 @@ use crate::{
     certificates::{Certificates, Fresh},
     disk,
     puts::Puts,
-    record::{Hash, Record, Slot},
+    record::{Hash, Record, Slot, Values},
 };
 
 /// Records by Resource-ID.
@@ -89,6 +89,24 @@ impl State {
         }
     }
 
+    /// Gives values another end.
+    pub(crate) fn reschedule(&mut self, end: impl Fn(KindId, &Slot) -> u64, puts: &mut Puts) {
+        let resources: Vec<_> = self.records.keys().copied().collect();
+        for resource in resources {
+            let Some(held) = self.record(resource) else { continue };
+            let mut record = held.clone();
+            for (kind, values) in &mut record.kinds {
+                values
+                    .slots
+                    .values_mut()
+                    .for_each(|slot| slot.expires = end(*kind, slot));
+            }
+            if record != *held {
+                self.replace(resource, record, &Fresh::new(), puts);
+            }
+        }
+    }
+
     fn retain(&mut self, resource: ResourceId, keep: &mut dyn FnMut(KindId, &Slot) -> bool, puts: &mut Puts) {
         let Some(held) = self.records.get(&resource) else {
             return;
@@ -125,10 +143,16 @@ impl State {
         first.chain(second).map(|(resource, held)| (*resource, &held.record))
     }
 
-    /// Finds the first Resource with existing values of a Kind, from the given place on along the ring and up to the
-    /// given end, both inclusive.
+    /// Finds the first Resource with values of a Kind that are there, from the given place on along the ring and up to
+    /// the given end, both inclusive.
     // RFC 6940 §7.4.4: nearest(1 + R) walks the overlay, so nearest is the next one clockwise.
-    pub(crate) fn closest(&self, kind: KindId, resource: ResourceId, until: ResourceId) -> Option<ResourceId> {
+    pub(crate) fn closest(
+        &self,
+        kind: KindId,
+        resource: ResourceId,
+        until: ResourceId,
+        is_there: &dyn Fn(&Values) -> bool,
+    ) -> Option<ResourceId> {
         // An arc that passes zero has two parts.
         let passes_zero = resource > until;
         let end = if passes_zero {
@@ -140,7 +164,7 @@ impl State {
         let beyond_zero = passes_zero.then(|| self.by_kind.range((kind, ResourceId::ZERO)..=(kind, until)));
         let has_values = |resource: &ResourceId| {
             let values = self.record(*resource).and_then(|record| record.kinds.get(&kind));
-            values.is_some_and(|values| values.existing() > 0)
+            values.is_some_and(is_there)
         };
         ahead
             .chain(beyond_zero.into_iter().flatten())

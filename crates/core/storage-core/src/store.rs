@@ -9,6 +9,7 @@ use crate::{
     api::Settings,
     certificates::Fresh,
     check::{Came, Context, Sender},
+    hidden::put_back,
     merge::{Conflict, Losers},
     record::{Record, Slot, Values},
     refusal::Refusal,
@@ -49,7 +50,9 @@ pub(crate) fn store(
     };
     check_kinds(&context, &body)?;
 
-    let held = state.record(body.resource);
+    let whole = state.record(body.resource);
+    let shown = whole.map(|record| context.mergeable(record));
+    let held = shown.as_deref();
     let mut came = Came {
         resource: body.resource,
         sender,
@@ -79,13 +82,19 @@ pub(crate) fn store(
         Sender::Replica => store.copies(checked, Losers::Refuse)?,
         Sender::Ourselves => store.copies(checked, Losers::Ignore)?,
     }
+    if let (Some(whole), Some(shown)) = (whole, held)
+        && put_back(whole, shown, &mut store.record)
+        && !matches!(sender, Sender::Ourselves)
+    {
+        return Err(Refusal::TooOld(store.answer()));
+    }
     let replicate = match sender {
         Sender::Replica => Vec::new(),
         Sender::Original { .. } | Sender::Ourselves => body.kind_data.iter().map(|data| data.kind).collect(),
     };
     let answer = store.answer();
-    let has_changed = match held {
-        Some(held) => *held != store.record,
+    let has_changed = match whole {
+        Some(whole) => *whole != store.record,
         None => !store.record.kinds.is_empty(),
     };
     let record = has_changed.then_some(store.record);

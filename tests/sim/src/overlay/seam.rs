@@ -29,7 +29,7 @@ pub(super) fn command(id: o::CommandId, command: o::Command) -> (s::CommandId, s
             compare_only,
         },
         o::Command::Count => s::Command::Count,
-        o::Command::Clock { unix_ms } => s::Command::Clock { unix_ms },
+        o::Command::Clock { unix_ms, voices } => s::Command::Clock { unix_ms, voices },
         o::Command::Document { xml } => s::Command::Document { xml },
     };
     (s::CommandId(id.0), command)

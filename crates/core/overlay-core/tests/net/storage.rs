@@ -16,8 +16,8 @@ pub struct Storage {
     pub values: BTreeMap<ResourceId, StoreKindData>,
     /// How many original Stores were carried out.
     pub originals: usize,
-    /// The time that was told last.
-    pub clock: Option<u64>,
+    /// The time that was told last, and by how many clocks.
+    pub clock: Option<(u64, u32)>,
     /// Drops a record whatever its owner says: a fault.
     pub forgets_blindly: bool,
 }
@@ -48,8 +48,8 @@ impl Storage {
             Command::Count => Answer::Counted {
                 records: u64::try_from(self.values.len()).expect("few"),
             },
-            Command::Clock { unix_ms } => {
-                self.clock = Some(unix_ms);
+            Command::Clock { unix_ms, voices } => {
+                self.clock = Some((unix_ms, voices));
                 Answer::Done
             }
             Command::Keep { .. } | Command::Document { .. } => Answer::Done,
