@@ -14,9 +14,12 @@ pub struct Config {
     /// Most memory for pages read from the disk.
     #[serde(with = "runtime::units::size")]
     pub cache: u64,
-    /// Most octets of stored records. At four fifths of it original Stores are refused, copies are taken on.
+    /// Most octets of stored values and their certificates. At four fifths of it original Stores are refused, at 95 % copies
+    /// too; one signer may fill a tenth of it, and the values of one Kind half.
     #[serde(with = "runtime::units::size")]
     pub capacity: u64,
+    /// Most values of one signer; of an edge those of all its phones. A peer keeps the values of three owners.
+    pub values_per_signer: u64,
     /// When a write counts as kept.
     pub durability: Durability,
     /// Where it listens for its overlay and the operator, if it runs in a process of its own.
@@ -41,6 +44,7 @@ impl Default for Config {
             data: PathBuf::from("/var/lib/p2psip/storage"),
             cache: 64 << 20,
             capacity: 1 << 30,
+            values_per_signer: 20_000,
             durability: Durability::default(),
             listen: Address::Unix("/run/p2psip/storage.sock".into()),
         }

@@ -15,7 +15,11 @@ impl Metrics {
         let metrics = component.metrics();
         Self {
             values: metrics.register("storage_values", "Stored values, tombstones included", Gauge::default()),
-            bytes: metrics.register("storage_bytes", "Octets of the stored records", Gauge::default()),
+            bytes: metrics.register(
+                "storage_bytes",
+                "Octets of the stored values and their certificates",
+                Gauge::default(),
+            ),
         }
     }
 

@@ -156,6 +156,7 @@ fn load(config: &Config) -> Result<(Core, kv::Store), Error> {
     let settings = Settings {
         store_id: *store_id.as_bytes(),
         capacity: config.capacity,
+        signer_slots: config.values_per_signer,
         ..Settings::default()
     };
     let mut core = Core::new(now(), settings);

@@ -19,9 +19,10 @@ pub struct BatchId(pub u64);
 pub struct Settings {
     /// Identity for a new store, drawn at random; a store that was loaded keeps its own.
     pub store_id: [u8; 16],
-    /// Most octets of encoded records. Beyond four fifths of it original Stores are refused; replica Stores are always
-    /// taken, since refusing one would lose a copy.
+    /// Most octets of values and their certificates, which signers, Kinds and copies share.
     pub capacity: u64,
+    /// Most values and tombstones of one signer. Copies count three times as much: they are those of three owners.
+    pub signer_slots: u64,
     /// Most octets of one batch of a [`Command::Scan`], unless a single record has more.
     pub scan_batch: usize,
 }
@@ -31,6 +32,7 @@ impl Default for Settings {
         Self {
             store_id: [0; 16],
             capacity: 1 << 30,
+            signer_slots: 20_000,
             scan_batch: 256 << 10,
         }
     }
@@ -184,7 +186,7 @@ pub struct Summary {
     pub records: u64,
     /// Values, tombstones included.
     pub values: u64,
-    /// Octets of the encoded records.
+    /// Octets of the values and their certificates.
     pub bytes: u64,
     /// Storage time of the oldest value, in milliseconds since 1970; 0 when there is none.
     pub oldest_unix_ms: u64,

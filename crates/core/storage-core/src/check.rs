@@ -125,11 +125,15 @@ impl Context<'_> {
         verified.map_err(|error| Refusal::Forbidden(format!("request signer: {error}")))
     }
 
+    /// The calendar; the own time stands in for one that was lost.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.now.unix_ms.max(self.own_ms)
+    }
+
     /// Bounds the storage time: replays end, and nobody locks a place for ever (deviation D15).
     pub(crate) fn check_time(&self, kind: &Kind, data: &StoredData) -> Result<(), Refusal> {
         let slack = milliseconds(CLOCK_SLACK);
-        // The own time stands in for a calendar that was lost.
-        let latest = self.now.unix_ms.max(self.own_ms).saturating_add(slack);
+        let latest = self.latest_ms().saturating_add(slack);
         if data.storage_time > latest {
             return Err(Refusal::Forbidden(format!(
                 "storage time {} is in the future",

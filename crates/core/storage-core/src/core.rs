@@ -106,7 +106,7 @@ impl Core {
         for (resource, octets) in std::mem::take(&mut self.loaded) {
             match disk::decode(&octets) {
                 Ok(record) if record.slots().all(|slot| self.state.certificates.cover(slot)) => {
-                    self.state.load(resource, record, &octets);
+                    self.state.load(resource, record);
                 }
                 Ok(_) => self.mourn(resource, "a certificate is missing"),
                 Err(error) => self.mourn(resource, &error.to_string()),

@@ -24,6 +24,7 @@ mod hidden;
 mod kind;
 mod merge;
 mod puts;
+mod quota;
 mod read;
 mod record;
 mod refusal;

@@ -52,6 +52,11 @@ impl Record {
         self.kinds.values().flat_map(|values| values.slots.values())
     }
 
+    pub(crate) fn slots_by_kind(&self) -> impl Iterator<Item = (KindId, &Slot)> {
+        let kinds = self.kinds.iter();
+        kinds.flat_map(|(kind, values)| values.slots.values().map(|slot| (*kind, slot)))
+    }
+
     /// Drops values that do not satisfy the condition, and Kinds without values. Tells whether there were any.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(KindId, &Slot) -> bool) -> bool {
         let before = self.slots().count();

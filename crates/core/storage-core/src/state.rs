@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use wire::{KindId, NodeId, ResourceId};
 
 use crate::{
-    api::{Summary, Tree},
-    certificates::{Certificates, Fresh},
+    api::{Settings, Summary, Tree},
+    certificates::{Certificates, Fresh, named_node},
     disk,
     puts::Puts,
+    quota::{Change, Tally},
     record::{Hash, Record, Slot, Values},
 };
 
@@ -22,14 +22,15 @@ pub(crate) struct State {
     /// When a record's next value ends, in own milliseconds.
     due: BTreeSet<(u64, ResourceId)>,
     pub(crate) certificates: Certificates,
-    /// Octets of all encoded records.
-    pub(crate) bytes: u64,
+    /// What all records take.
+    tally: Tally,
 }
 
 #[derive(Debug)]
 struct Held {
     record: Record,
-    bytes: u64,
+    /// What it was counted as.
+    tally: Tally,
 }
 
 impl State {
@@ -45,8 +46,8 @@ impl State {
     /// Puts a record in the place of the one before; one without values is removed.
     pub(crate) fn replace(&mut self, resource: ResourceId, record: Record, fresh: &Fresh, puts: &mut Puts) {
         // Counted in before the old one is counted out, so that what both use is never dropped in between.
-        for slot in record.slots() {
-            self.certificates.acquire(slot, fresh, puts);
+        for (kind, slot) in record.slots_by_kind() {
+            self.certificates.acquire(kind, slot, fresh, puts);
         }
         if let Some(old) = self.take(resource) {
             for slot in old.slots() {
@@ -56,19 +57,18 @@ impl State {
         if record.slots().next().is_none() {
             puts.delete(Tree::Records, resource.as_bytes());
         } else {
-            let octets = disk::encode(&record);
-            self.insert(resource, record, &octets);
-            puts.put(Tree::Records, resource.as_bytes(), octets);
+            puts.put(Tree::Records, resource.as_bytes(), disk::encode(&record));
+            self.insert(resource, record);
         }
     }
 
     /// Takes a record from the disk.
-    pub(crate) fn load(&mut self, resource: ResourceId, record: Record, octets: &Bytes) {
+    pub(crate) fn load(&mut self, resource: ResourceId, record: Record) {
         let mut nothing = Puts::default();
-        for slot in record.slots() {
-            self.certificates.acquire(slot, &Fresh::new(), &mut nothing);
+        for (kind, slot) in record.slots_by_kind() {
+            self.certificates.acquire(kind, slot, &Fresh::new(), &mut nothing);
         }
-        self.insert(resource, record, octets);
+        self.insert(resource, record);
     }
 
     /// Drops the values whose time is over.
@@ -177,10 +177,24 @@ impl State {
         Summary {
             records: self.records(),
             values: count(slots().count()),
-            bytes: self.bytes,
+            bytes: self.tally.octets() + self.certificates.tally().octets(),
             oldest_unix_ms: slots().map(|slot| slot.data.storage_time).min().unwrap_or(0),
             ..Summary::default()
         }
+    }
+
+    /// The node that pays for a value that is held, or that came with these certificates.
+    pub(crate) fn payer(&self, slot: &Slot, fresh: &Fresh) -> NodeId {
+        let payer = slot.chain.first().and_then(|leaf| {
+            let held = self.certificates.payer(leaf);
+            held.or_else(|| fresh.get(leaf).map(|der| named_node(der)))
+        });
+        payer.unwrap_or(NodeId::ZERO)
+    }
+
+    /// Tells why there is no room for a change.
+    pub(crate) fn refusal(&self, settings: &Settings, change: &Change<'_>) -> Option<String> {
+        change.refusal(settings, &self.tally, self.certificates.tally())
     }
 
     /// Lists who signed what is held: each chain once for each Kind.
@@ -192,8 +206,8 @@ impl State {
     }
 
     fn take(&mut self, resource: ResourceId) -> Option<Record> {
-        let Held { record, bytes } = self.records.remove(&resource)?;
-        self.bytes -= bytes;
+        let Held { record, tally } = self.records.remove(&resource)?;
+        self.tally.subtract(&tally);
         for kind in record.kinds.keys() {
             self.by_kind.remove(&(*kind, resource));
         }
@@ -203,12 +217,12 @@ impl State {
         Some(record)
     }
 
-    fn insert(&mut self, resource: ResourceId, record: Record, octets: &Bytes) {
-        let bytes = count(octets.len());
-        self.bytes += bytes;
+    fn insert(&mut self, resource: ResourceId, record: Record) {
+        let tally = Tally::of(&record, |slot| self.payer(slot, &Fresh::new()));
+        self.tally.merge(&tally);
         self.by_kind.extend(record.kinds.keys().map(|kind| (*kind, resource)));
         self.due.extend(record.due().map(|due| (due, resource)));
-        self.records.insert(resource, Held { record, bytes });
+        self.records.insert(resource, Held { record, tally });
     }
 }
 

@@ -8,9 +8,10 @@ use wire::{Decode, KindId, ResourceId, StoreAns, StoreKindResponse, StoreReq};
 use crate::{
     api::Settings,
     certificates::Fresh,
-    check::{Came, Context, Sender},
+    check::{CLOCK_SLACK, Came, Context, Sender},
     hidden::put_back,
     merge::{Conflict, Losers},
+    quota::Change,
     record::{Record, Slot, Values},
     refusal::Refusal,
     state::State,
@@ -70,6 +71,7 @@ pub(crate) fn store(
         });
     }
 
+    let brings_values = checked.iter().flat_map(|each| &each.slots).any(Slot::exists);
     let record = held.cloned().unwrap_or_default();
     let mut store = Staged {
         context,
@@ -78,7 +80,7 @@ pub(crate) fn store(
         asked: &body,
     };
     match sender {
-        Sender::Original { .. } => store.originals(checked, state.bytes > settings.capacity / 5 * 4)?,
+        Sender::Original { .. } => store.originals(checked)?,
         Sender::Replica => store.copies(checked, Losers::Refuse)?,
         Sender::Ourselves => store.copies(checked, Losers::Ignore)?,
     }
@@ -87,6 +89,17 @@ pub(crate) fn store(
         && !matches!(sender, Sender::Ourselves)
     {
         return Err(Refusal::TooOld(store.answer()));
+    }
+    let change = Change {
+        old: whole,
+        new: &store.record,
+        payer: &|slot| state.payer(slot, &came.fresh),
+        has_writer: &|id| context.in_force.kinds.get(id).is_some_and(|kind| kind.writer.is_some()),
+        brings_values,
+        is_copy: !matches!(sender, Sender::Original { .. }),
+    };
+    if let Some(reason) = state.refusal(settings, &change) {
+        return Err(Refusal::TooLarge(reason));
     }
     let replicate = match sender {
         Sender::Replica => Vec::new(),
@@ -122,7 +135,7 @@ struct Staged<'a> {
 }
 
 impl Staged<'_> {
-    fn originals(&mut self, checked: Vec<Checked>, is_full: bool) -> Result<(), Refusal> {
+    fn originals(&mut self, checked: Vec<Checked>) -> Result<(), Refusal> {
         // Whoever repeats a Store after its answer was lost gets that answer, whatever the counter is by now, and
         // whatever limits say: the first try may have ended between this disk and the replicas.
         let is_held = |each: &Checked| match self.record.kinds.get(&each.kind) {
@@ -136,9 +149,6 @@ impl Staged<'_> {
         let is_present = |each: &Checked| each.generation == 0 || each.generation == self.generation(each.kind);
         if !checked.iter().all(is_present) {
             return Err(Refusal::Generation(self.answer()));
-        }
-        if is_full && checked.iter().flat_map(|each| &each.slots).any(Slot::exists) {
-            return Err(Refusal::TooLarge("this store is nearly full".to_owned()));
         }
         for Checked { kind: id, slots, .. } in checked {
             let kind = self
@@ -168,6 +178,15 @@ impl Staged<'_> {
             slots,
         } in checked
         {
+            // Readers compare counters, so one that no owner could have reached by now would stand for ever (deviation
+            // D13).
+            let now_ms = self.context.latest_ms();
+            let slack = u64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(u64::MAX);
+            let generation = if generation > now_ms.saturating_add(slack) {
+                now_ms
+            } else {
+                generation
+            };
             // RFC 6940 §7.4.1.1: replica Stores never have the counter 0. A Fetch answer has it where nothing is.
             let generation = if losers == Losers::Ignore {
                 generation.max(1)

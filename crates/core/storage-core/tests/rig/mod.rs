@@ -27,11 +27,16 @@ pub(crate) struct Rig {
     /// Batches that were written and not yet flushed.
     pub(crate) unflushed: VecDeque<(BatchId, Vec<Put>)>,
     pub(crate) answers: VecDeque<(CommandId, Answer)>,
+    settings: Settings,
     next: u64,
 }
 
 impl Rig {
     pub(crate) fn new(world: &World) -> Self {
+        Self::with(world, Settings::default())
+    }
+
+    pub(crate) fn with(world: &World, settings: Settings) -> Self {
         #[allow(
             clippy::disallowed_methods,
             reason = "any instant will do, there is no other way to one"
@@ -44,7 +49,7 @@ impl Rig {
             now,
             Settings {
                 store_id: [1; 16],
-                ..Settings::default()
+                ..settings
             },
         );
         let (disk, unflushed, answers) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
@@ -54,6 +59,7 @@ impl Rig {
             disk,
             unflushed,
             answers,
+            settings,
             next: 0,
         };
         rig.core.start(now);
@@ -111,7 +117,7 @@ impl Rig {
             self.now,
             Settings {
                 store_id: [2; 16],
-                ..Settings::default()
+                ..self.settings
             },
         );
         for ((tree, key), value) in &self.disk {

@@ -90,7 +90,7 @@ impl World {
             .split_once('/')
             .map_or((None, who), |(user, node)| (Some(user_name(user)), node));
         let node_id = node_id(node);
-        let seed = u8::try_from(self.signers.len() + 10).expect("few signers");
+        let seed = u32::try_from(self.signers.len() + 10).expect("few signers");
         let own = key(seed);
         let subject = Subject {
             key: &own.public(),
@@ -100,16 +100,19 @@ impl World {
         };
         let signer = match class {
             "minted" => {
-                let ca_key = key(seed + 100);
+                let ca_key = key(seed + OF_ITS_CA);
                 let delegated = Subject {
                     key: &ca_key.public(),
                     node_id,
                     overlay: OVERLAY,
                     user: None,
                 };
-                let certificate = self
-                    .ca
-                    .issue(Profile::DelegatedSigner, &delegated, self.epoch, serial(seed + 100));
+                let certificate = self.ca.issue(
+                    Profile::DelegatedSigner,
+                    &delegated,
+                    self.epoch,
+                    serial(seed + OF_ITS_CA),
+                );
                 let certificate = certificate.expect("a delegated signer");
                 let edge = Authority::new(ca_key, certificate.clone()).expect("its own key");
                 let leaf = edge
@@ -125,7 +128,7 @@ impl World {
         signer
     }
 
-    fn issue(&self, profile: Profile, subject: &Subject<'_>, seed: u8) -> identity::Certificate {
+    fn issue(&self, profile: Profile, subject: &Subject<'_>, seed: u32) -> identity::Certificate {
         self.ca
             .issue(profile, subject, self.epoch, serial(seed))
             .expect("a certificate")
@@ -167,10 +170,15 @@ fn kind(id: KindId, data_model: DataModel, access: AccessPolicy, max_count: u32)
     }
 }
 
-fn key(seed: u8) -> Key {
-    Key::ed25519_from_seed([seed; 32])
+fn key(seed: u32) -> Key {
+    let octets: [u8; 4] = seed.to_be_bytes();
+    Key::ed25519_from_seed(std::array::from_fn(|at| octets[at % octets.len()]))
 }
 
-fn serial(seed: u8) -> Serial {
-    Serial::new([seed; 9])
+fn serial(seed: u32) -> Serial {
+    let octets: [u8; 4] = seed.to_be_bytes();
+    Serial::new(std::array::from_fn(|at| octets[at % octets.len()]))
 }
+
+/// Added to a signer's seed for the seed of the delegated signer above it.
+const OF_ITS_CA: u32 = 100_000;
