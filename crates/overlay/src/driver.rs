@@ -19,7 +19,7 @@ use overlay_config::{Demand, SignedDocument};
 use overlay_core::{
     Answer, Call, CallId, CallResult, Command, CommandId, Core, Incoming, IncomingId, Output, SessionEvent, Traced,
 };
-use runtime::{Pulse, clock};
+use runtime::{Gaps, Pulse, clock};
 use wire::{MessageCode, NodeId, Now, SecurityBlock};
 
 use crate::disk::Kept;
@@ -188,11 +188,14 @@ impl Driver {
     /// Runs until the stop signal.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         self.drain();
+        let mut gaps = Gaps::begin();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = self.pulse.beat() => continue,
+                // Before anything is done that was due in the meantime.
+                _ = gaps.next() => self.core.handle_gap(now()),
                 () = clock::sleep_until(self.wake) => self.core.handle_timeout(now()),
                 Some(request) = self.inbox.recv() => self.asked(request),
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival),

@@ -16,13 +16,13 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reading {
-    monotonic: Instant,
-    since_boot: Duration,
+pub(crate) struct Reading {
+    pub(crate) monotonic: Instant,
+    pub(crate) since_boot: Duration,
 }
 
 impl Reading {
-    fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let monotonic = Instant::now();
         // Linux has had it since 2.6.39. A system without it counts on while it is awake.
         let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);

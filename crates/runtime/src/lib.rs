@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 mod exit;
+mod gaps;
 mod handshakes;
 mod health;
 pub mod list;
@@ -21,6 +22,7 @@ pub mod telemetry;
 pub mod units;
 
 pub use exit::ExitCode;
+pub use gaps::{Gap, Gaps};
 pub use handshakes::{Handshakes, site};
 pub use health::{Health, Ring, State};
 pub use monitor::{Component, Monitor, Readiness};

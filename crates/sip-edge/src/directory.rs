@@ -243,6 +243,16 @@ impl<W> Directory<W> {
         }
     }
 
+    /// No record counts as fresh any more: this edge has missed some time. They may be used while they are fetched anew. Routes
+    /// are fresh for a second only, and end by the calendar.
+    pub(crate) fn grow_stale(&mut self, now: Instant) {
+        for entry in self.entries.values_mut() {
+            entry.record_at = entry
+                .record_at
+                .and_then(|at| Some(at.min(now.checked_sub(RECORD_FRESH)?)));
+        }
+    }
+
     /// The edges that serve the user; entries whose life has ended are left out.
     pub(crate) fn routes(&self, now_ms: u64, aor: &str) -> impl Iterator<Item = &Route> {
         let routes = self.entries.get(aor).into_iter().flat_map(|entry| &entry.routes);

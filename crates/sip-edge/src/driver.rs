@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use identity::Verifier;
 use kv::{Batch, Full, Store};
 use overlay_config::SignedDocument;
-use runtime::{Component, Pulse, clock, warn_seldom};
+use runtime::{Component, Gaps, Pulse, clock, warn_seldom};
 use sip_core::aor::{Aor, Domains};
 use sip_core::flow::{Flow, FlowKind, Hop};
 use sip_core::location::Table;
@@ -236,6 +236,7 @@ impl Driver {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut arrivals = Vec::new();
         let mut room = self.store.room().watch();
+        let mut gaps = Gaps::begin();
         loop {
             let due = self.settle(now());
             self.tell_followers(now());
@@ -250,6 +251,11 @@ impl Driver {
                 }
                 Some(command) = inbox.commands.recv() => self.handle_command(now(), command),
                 () = inbox.pulse.beat() => {}
+                _ = gaps.next() => {
+                    let now = now();
+                    self.entries.hasten(self.clock.at(now));
+                    self.directory.grow_stale(now.instant);
+                }
                 Ok(()) = room.changed() => self.tell_health(),
                 Some(done) = self.jobs.join_next() => self.handle_done(now(), done)?,
                 () = clock::sleep_until(due) => {

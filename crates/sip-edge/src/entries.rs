@@ -75,6 +75,14 @@ impl Entries {
         self.table.insert(aor, entry);
     }
 
+    /// This edge has missed some time, and does not know how much: in the overlay its entries have aged, and are due soon.
+    pub(crate) fn hasten(&mut self, now: Moment) {
+        for entry in self.table.values_mut() {
+            let soon_ms = now.own_ms + crate::random::between(0, milliseconds(SOON));
+            entry.due_ms = entry.due_ms.map(|due_ms| due_ms.min(soon_ms));
+        }
+    }
+
     /// The entry of an AOR.
     pub(crate) fn of(&self, aor: &str) -> Option<&Entry> {
         self.table.get(aor)
@@ -374,6 +382,17 @@ mod tests {
         assert_eq!(entries.due(moment(due - 1, u64::MAX / 2)), []);
         let job = entries.due(moment(due, 0)).remove(0);
         assert_eq!(job.storage_time, 1_001, "it grows though the calendar was set back");
+    }
+
+    #[test]
+    fn after_a_gap_in_time_entries_are_due_soon() {
+        let mut entries = Entries::default();
+        let job = entries.want(at(1_000), AOR).unwrap().unwrap();
+        entries.done(at(1_000), &job, Ok(1_000));
+        let soon = at(1_000 + milliseconds(SOON));
+        assert_eq!(entries.due(soon), []);
+        entries.hasten(at(1_000));
+        assert_eq!(entries.due(soon).len(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use kv::{Batch, FlushError, Full, OwnerError, Store, Tree};
 use rpc::proto::storage::v1 as pb;
-use runtime::{Component, Pulse, State, clock};
+use runtime::{Component, Gaps, Pulse, State, clock};
 use storage_core::{Answer, BatchId, Command, CommandId, Core, Output, Put};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,7 @@ pub(crate) struct Driver {
     next_id: u64,
     pending: BTreeMap<CommandId, Pending>,
     wake: Instant,
+    gaps: Gaps,
 }
 
 /// What connects the driver with the rest of the component.
@@ -136,6 +137,7 @@ impl Driver {
             next_id: 0,
             pending: BTreeMap::new(),
             wake: clock::now(),
+            gaps: Gaps::begin(),
         }
     }
 
@@ -154,6 +156,7 @@ impl Driver {
                 }
                 () = self.stop.cancelled() => break,
                 () = self.pulse.beat() => {}
+                gap = self.gaps.next() => self.core.handle_gap(now(), gap.since),
                 Ok(()) = self.room.changed() => self.tell_health(),
                 _ = count.tick() => self.metrics.show(&self.core.summary()),
                 input = self.inputs.recv() => match input {

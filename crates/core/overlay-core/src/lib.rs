@@ -29,6 +29,7 @@ mod dials;
 mod election;
 mod forwarding;
 mod fragments;
+mod gap;
 mod heal;
 mod join;
 mod keep;

@@ -143,7 +143,7 @@ impl Core {
         }
     }
 
-    /// Another session with storage is open: nothing of the own range is certain.
+    /// Another session with storage is open, or this process has missed some time: nothing of the own range is certain.
     pub(crate) fn distrust_range(&mut self, now: Now) {
         if let Some(own) = self.chord.own_range().filter(|_| !self.chord.is_alone()) {
             self.ranges.unconfirmed.clear();

@@ -142,6 +142,13 @@ impl Session {
         self.do_clocks_differ
     }
 
+    /// The clocks have to be heard again before the time is told.
+    pub(crate) fn forget_clocks(&mut self, now: Now) {
+        self.clocks = Clocks::default();
+        self.clock_told = None;
+        self.clock_at = now.instant + CLOCK_LOOK;
+    }
+
     /// Takes back what has no answer yet.
     pub(crate) fn withdraw(&mut self, is_void: impl Fn(&Errand) -> bool) {
         self.open.retain(|_, (_, errand)| !is_void(errand));

@@ -16,6 +16,7 @@ mod net;
 use std::time::Duration;
 
 use net::Net;
+use net::values::{at, fetch, fetched_time, owner, store};
 use p2psip_overlay_core::Reason;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -79,4 +80,40 @@ fn two_clocks_that_differ_decide_nothing_until_a_third_one_does() {
     net.eventually(60, "three peers in order", |net| {
         (0..3).all(|index| net.nodes[index].status().ready && days_off(net, index) == Some(0))
     });
+}
+
+#[test]
+fn after_a_gap_the_range_is_in_doubt_and_the_time_is_asked_for() {
+    let mut net = Net::ring(3);
+    net.run(ROUNDS);
+    net.nodes[0].storage.clock = None;
+    net.with(0, |core, now| core.handle_gap(now));
+    let status = net.nodes[0].status();
+    assert_eq!((status.range_confirmed, status.serving), (false, true));
+    net.eventually(10, "peer that has the time and its range", |net| {
+        days_off(net, 0) == Some(0) && net.nodes[0].status().ready
+    });
+}
+
+#[test]
+fn a_peer_that_was_paused_serves_nothing_old() {
+    for minutes in [1, 10] {
+        let mut net = Net::ring(4);
+        net.ask(0, at("a"), &store("a", 1));
+        let paused = owner(&net, "a");
+        let other = (paused + 1) % 4;
+        let missed = Duration::from_secs(60 * minutes);
+        net.nodes[paused].is_frozen = true;
+        net.eventually(30, "death of the paused peer", |net| {
+            !net.nodes[other]
+                .status()
+                .links
+                .contains(&net.nodes[paused].status().node_id)
+        });
+        net.ask(other, at("a"), &store("a", 2));
+        net.pause(paused, missed);
+        net.with(paused, |core, now| core.handle_gap(now));
+        let read = net.ask(paused, at("a"), &fetch("a"));
+        assert_eq!(fetched_time(&read), Some(2));
+    }
 }

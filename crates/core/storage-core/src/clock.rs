@@ -94,6 +94,22 @@ impl Clock {
         self.doubt.is_some()
     }
 
+    /// This process was stopped for a while since then, and did not notice for how long: the overlay has to say it.
+    pub(crate) fn doubt_again(&mut self, now: Now, since: Instant) {
+        if self.is_in_doubt() {
+            return;
+        }
+        self.own_ms = self.own_ms(Now { instant: since, ..now });
+        self.instant = since;
+        // What the calendar shows from here on says nothing about the gap. It may only have been set.
+        let calendar = Mark {
+            unix_ms: now.unix_ms,
+            own_ms: self.own_ms(now),
+        };
+        let since = now.instant;
+        self.doubt = Some(Doubt { since, calendar });
+    }
+
     /// Takes the time of the overlay, or, as the only voice, what the own calendar shows now.
     pub(crate) fn hear(&mut self, now: Now, unix_ms: u64, voices: u32) -> Correction {
         let is_agreed = voices >= ENOUGH_VOICES;

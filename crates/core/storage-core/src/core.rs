@@ -182,6 +182,12 @@ impl Core {
         }
     }
 
+    /// Takes note that this process may have been stopped for a while, later than that moment: until the overlay has said
+    /// for how long, or a day has passed, nothing is deleted.
+    pub fn handle_gap(&mut self, now: Now, since: Instant) {
+        self.clock.doubt_again(now, since);
+    }
+
     /// Gives the next output; the last one is always [`Output::Timeout`].
     #[must_use]
     pub fn poll_output(&mut self) -> Output {

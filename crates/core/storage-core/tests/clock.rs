@@ -207,6 +207,52 @@ fn a_hidden_value_goes_on_nobodys_word() {
     assert_eq!(on_disk(&rig), 1);
 }
 
+#[test]
+fn what_ended_while_the_process_was_paused_is_not_served_once_three_clocks_say_so() {
+    let (mut world, mut rig) = agreed();
+    store(&mut world, &mut rig, 0, FIRST, (EPOCH, 600));
+    rig.wait(20);
+    // Neither of the other clocks has noticed.
+    let paused = HOUR * 1000;
+    let before = rig.now.instant;
+    rig.now.unix_ms += paused;
+    rig.wait(5);
+    assert_eq!(store(&mut world, &mut rig, 1, SECOND, (EPOCH + paused, 600)), None);
+    rig.wait(5);
+    rig.core.handle_gap(rig.now, before);
+    let now = rig.now.unix_ms;
+    hear(&mut rig, now, 3);
+    assert_eq!(
+        (shown(&world, &mut rig), on_disk(&rig)),
+        (1, 1),
+        "what came afterwards is there"
+    );
+    rig.wait(590);
+    assert_eq!(shown(&world, &mut rig), 1);
+    rig.wait(10);
+    assert_eq!(shown(&world, &mut rig), 0);
+}
+
+#[test]
+fn a_calendar_that_was_set_is_harmless() {
+    let (mut world, mut rig) = agreed();
+    store(&mut world, &mut rig, 0, FIRST, (EPOCH, 3600));
+    let before = rig.now.instant;
+    rig.now.unix_ms += 72 * HOUR * 1000;
+    rig.core.handle_gap(rig.now, before);
+    assert_eq!(shown(&world, &mut rig), 1);
+    hear(&mut rig, EPOCH, 3);
+    assert_eq!(shown(&world, &mut rig), 1);
+    // Nor does it do harm if there is nobody to ask.
+    rig.core.handle_gap(rig.now, before);
+    rig.wait(24 * HOUR - 600);
+    let now = rig.now.unix_ms;
+    assert_eq!(store(&mut world, &mut rig, 0, SECOND, (now, 3600)), None);
+    rig.wait(1200);
+    flush(&mut rig);
+    assert_eq!((shown(&world, &mut rig), on_disk(&rig)), (1, 1));
+}
+
 /// A store whose own time three clocks have agreed on.
 fn agreed() -> (World, Rig) {
     let world = World::new();

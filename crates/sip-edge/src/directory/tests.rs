@@ -150,6 +150,21 @@ fn a_doubted_record_is_fetched_anew_and_stays_the_least_that_counts() {
 }
 
 #[test]
+fn after_a_gap_in_time_a_record_is_fetched_anew_behind_the_answer() {
+    let (mut directory, start) = (Directory::new(), Instant::now());
+    let now = start + RECORD_FRESH;
+    directory.ask(now, AOR, Need::Record, 1);
+    sent(&mut directory, now);
+    directory.found(now, AOR, record(2));
+    let later = now + APART;
+    assert_eq!(directory.ask(later, AOR, Need::Record, 2), Answer::Known(2));
+    assert!(sent(&mut directory, later).is_empty(), "it is fresh");
+    directory.grow_stale(later);
+    assert_eq!(directory.ask(later, AOR, Need::Record, 3), Answer::Known(3));
+    assert_eq!(sent(&mut directory, later), [AOR]);
+}
+
+#[test]
 fn a_flood_of_names_stays_here_and_leaves_room_for_calls() {
     let (mut directory, now) = (Directory::new(), Instant::now());
     let names = (0..300).map(|n| format!("{n}@example.org"));

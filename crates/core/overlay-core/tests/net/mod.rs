@@ -54,6 +54,8 @@ pub struct Node {
     ignores: Vec<MessageCode>,
     /// How far its calendar is ahead, in milliseconds.
     pub ahead_ms: i64,
+    /// For how long it was paused: its other clock has stood still meanwhile.
+    pub paused: Duration,
     /// What it would find on its disk at the next start.
     pub membership: Option<Membership>,
     /// Commands that storage has not read, because it hangs.
@@ -169,6 +171,7 @@ impl Net {
             is_dead: false,
             ignores: Vec::new(),
             ahead_ms: 0,
+            paused: Duration::ZERO,
             membership: None,
             held: None,
             ends: BTreeMap::new(),
@@ -334,11 +337,24 @@ impl Net {
     }
 
     fn time_at(&self, index: usize) -> Now {
-        let ahead = self.nodes.get(index).map_or(0, |node| node.ahead_ms);
+        let (ahead, paused) = self
+            .nodes
+            .get(index)
+            .map_or((0, Duration::ZERO), |node| (node.ahead_ms, node.paused));
         Now {
+            instant: self.now.instant.checked_sub(paused).expect("not paused for long"),
             unix_ms: self.now.unix_ms.saturating_add_signed(ahead),
-            ..self.now
         }
+    }
+
+    /// Pauses a node as a hypervisor does: nothing happens in it, and only the calendar tells.
+    pub fn pause(&mut self, index: usize, time: Duration) {
+        self.nodes[index].is_frozen = true;
+        self.run(time);
+        let node = &mut self.nodes[index];
+        node.is_frozen = false;
+        node.paused += time;
+        node.wake += time;
     }
 
     /// Does something with a node's core, and what follows from it.
@@ -358,7 +374,7 @@ impl Net {
 
     pub fn call(&mut self, index: usize, destination: Vec<Destination>, body: &Body) -> CallId {
         let contents = MessageContents::of(body).to_bytes();
-        let deadline = self.now.instant + Duration::from_secs(8);
+        let deadline = self.time_at(index).instant + Duration::from_secs(8);
         let call = Call {
             destination,
             contents,
@@ -537,7 +553,8 @@ impl Net {
                 Output::Traced(traced) => self.nodes[index].traced.push(traced),
                 Output::Changed | Output::Document(_) => {}
                 Output::Timeout(at) => {
-                    self.nodes[index].wake = at;
+                    let node = &mut self.nodes[index];
+                    node.wake = at + node.paused;
                     return;
                 }
             }
