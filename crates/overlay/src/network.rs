@@ -11,7 +11,7 @@ use runtime::listen::{self, Listener};
 use runtime::{Handshakes, warn_seldom};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, warn};
@@ -21,6 +21,7 @@ use link::{Connection, Endpoint, LinkError};
 use overlay_core::{ConnectFailure, LinkId};
 use wire::NodeId;
 
+use crate::disk::Kept;
 use crate::driver::now;
 use crate::server::Error;
 
@@ -112,11 +113,17 @@ impl Network {
     }
 
     /// Takes in connections until the stop signal, each after it has proved its Node-ID.
-    pub(crate) async fn accept(self, mut listener: Listener) {
+    pub(crate) async fn accept(self, mut listener: Listener, mut kept: watch::Receiver<Kept>) {
         let mut handshakes = Handshakes::default();
+        kept.mark_changed();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
+                Ok(()) = kept.changed() => {
+                    let kept = kept.borrow_and_update();
+                    let peers = kept.membership.iter().flat_map(|ring| &ring.peers);
+                    handshakes.know(peers.map(|peer| peer.address.ip()));
+                }
                 (stream, remote) = listener.accept() => handshakes.begin(remote.ip(), self.greet(stream)),
                 result = handshakes.next() => if let Err(error) = result {
                     report(&error);

@@ -141,13 +141,13 @@ impl Server {
             driver: requests.clone(),
             component: component.clone(),
         };
-        let (network, arrivals) = Network::new(endpoint, stop.clone());
-        for (listener, _) in listeners {
-            tasks.spawn("RELOAD listener", network.clone().accept(listener));
-        }
-        let last_words = network.tasks();
         let (written, room) = (kept.clone(), store.room().watch());
         let (kept, to_keep) = watch::channel(kept);
+        let (network, arrivals) = Network::new(endpoint, stop.clone());
+        for (listener, _) in listeners {
+            tasks.spawn("RELOAD listener", network.clone().accept(listener, to_keep.clone()));
+        }
+        let last_words = network.tasks();
         tasks.spawn("overlay disk", disk::keep((store, written), to_keep, stop.clone()));
         component.certificate("node", member.signer.until_ms());
         let ends = Ends {
