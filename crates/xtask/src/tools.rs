@@ -39,8 +39,12 @@ pub(crate) fn program(name: &str, target: &Path) -> anyhow::Result<PathBuf> {
         let step = Step::cargo("tools", &["install", "--locked", name, "--root"]);
         // Built with its own folder: another profile would throw the project's artefacts away.
         let own = root.join("build");
+        // It runs for seconds: what optimising it takes would be missing beside it.
         step.arguments([root.to_string_lossy().as_ref()])
             .environment("CARGO_TARGET_DIR", &own.to_string_lossy())
+            .environment("CARGO_PROFILE_RELEASE_LTO", "off")
+            .environment("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .environment("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .run()?;
         std::fs::remove_dir_all(own)?;
     }
