@@ -42,6 +42,7 @@ mod merge;
 mod offences;
 mod outside;
 mod parameters;
+mod penalties;
 mod pull;
 mod push;
 mod random;
