@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use overlay_core::Core;
 use wire::NodeId;
 
 use super::{Event, World, host::LIST_LENGTH};
@@ -147,11 +148,12 @@ impl World<'_> {
         }
     }
 
-    /// Tells whether every copy is where it should be.
+    /// Tells whether every copy is where it should be. A peer whose storage was just stopped says that it is ready: it has
+    /// not noticed yet.
     fn is_repaired(&self) -> bool {
-        self.hosts
-            .values()
-            .all(|host| host.overlay.as_ref().is_some_and(|core| core.status().ready))
+        let is_ready = |core: &Core| core.status().ready;
+        let mut hosts = self.hosts.values();
+        self.ailing.is_empty() && hosts.all(|host| host.overlay.as_ref().is_some_and(is_ready))
     }
 
     fn may_lose(&self, victims: &[NodeId]) -> bool {
