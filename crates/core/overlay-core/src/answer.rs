@@ -40,6 +40,9 @@ impl Core {
             Err(error) => {
                 debug!(transaction_id = %id, %error, "answer is not signed as it must be");
                 self.counters.unverified += 1;
+                if let (Purpose::Ping(node), identity::Error::NotValidNow { .. }) = (transaction.purpose, error) {
+                    self.doubt_calendar(now, node);
+                }
                 return;
             }
         };

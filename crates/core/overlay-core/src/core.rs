@@ -17,6 +17,7 @@ use crate::admit::Admission;
 use crate::answers::Answers;
 use crate::api::{CallId, ConnectFailure, LinkId, Output};
 use crate::attach::Attaches;
+use crate::calendar::Calendar;
 use crate::client::Clients;
 use crate::company::Company;
 use crate::config::Validity;
@@ -69,6 +70,7 @@ pub struct Core {
     pub(crate) joining: Joining,
     pub(crate) admission: Option<Admission>,
     pub(crate) session: Session,
+    pub(crate) calendar: Calendar,
     pub(crate) ranges: Ranges,
     pub(crate) copies: Copies,
     pub(crate) keeping: Keeping,
@@ -115,6 +117,7 @@ impl Core {
             joining: Joining::new(now.instant),
             admission: None,
             session: Session::new(now.instant),
+            calendar: Calendar::default(),
             ranges: Ranges::default(),
             copies: Copies::default(),
             validity: Validity::begin(now),

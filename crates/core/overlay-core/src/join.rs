@@ -89,7 +89,7 @@ impl Core {
             return;
         }
         match self.joining.phase {
-            Phase::Waiting(_) if !self.session.is_usable() => self.wait_for_storage(now),
+            Phase::Waiting(_) if !self.session.is_usable() || self.is_calendar_wrong() => self.wait_to_join(now),
             Phase::Waiting(_) => self.begin(now),
             Phase::Joining {
                 admitting,
@@ -107,7 +107,7 @@ impl Core {
     }
 
     /// Without storage a former member stays connected: its clients are served through its links.
-    fn wait_for_storage(&mut self, now: Now) {
+    fn wait_to_join(&mut self, now: Now) {
         self.joining.phase = Phase::Waiting(now.instant + RETRY);
         if self.memory.former().is_some() && self.links.peers().next().is_none() {
             self.dial_bootstrap(now);

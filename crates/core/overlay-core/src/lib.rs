@@ -18,6 +18,7 @@ mod answer;
 mod answers;
 mod api;
 mod attach;
+mod calendar;
 mod call;
 mod client;
 mod clocks;

@@ -271,6 +271,7 @@ impl Core {
     fn peer_gone(&mut self, now: Now, peer: NodeId) {
         self.memory.peer_gone(peer);
         self.session.clocks.forget(peer);
+        self.calendar.clear(peer);
         self.election.link_down(peer);
         self.join_link_down(now, peer);
         self.admission_link_down(now, peer);

@@ -95,7 +95,10 @@ impl Core {
     /// Finds who signed a request. One that is not signed as it must be is dropped (RFC 6940 §6.3.4).
     fn verified(&mut self, now: Now, message: &Message, from: Option<NodeId>) -> Option<Verified> {
         let error = match self.verify(now, message, from) {
-            Ok(verified) => return Some(verified),
+            Ok(verified) => {
+                self.calendar.clear(verified.signer);
+                return Some(verified);
+            }
             Err(error) => error,
         };
         self.counters.unverified += 1;
@@ -104,6 +107,9 @@ impl Core {
             // Whoever passed it on did not look at the signature, and is not to blame.
             Some(from) if error == Error::BadSignature && message.header.via_list.is_empty() => {
                 self.offended(now, from);
+            }
+            Some(from) if matches!(error, Error::NotValidNow { .. }) && message.header.via_list.is_empty() => {
+                self.doubt_calendar(now, from);
             }
             Some(_) => {}
             // Only the own client hears of it: it may have let its certificate expire.

@@ -73,6 +73,8 @@ pub enum Reason {
     DocumentExpired,
     /// The clocks of this peer and its neighbours differ by days, and it cannot tell which of them is wrong.
     ClocksDiffer,
+    /// By the date of this machine no peer's certificate is valid.
+    CalendarWrong,
 }
 
 impl fmt::Display for Reason {
@@ -89,6 +91,7 @@ impl fmt::Display for Reason {
             Self::RangeUnconfirmed => f.write_str("range is unconfirmed"),
             Self::ReplicaMissing => f.write_str("replicas are missing"),
             Self::DocumentExpired => f.write_str("configuration document has expired"),
+            Self::CalendarWrong => f.write_str("by the date of this machine no peer's certificate is valid"),
             Self::ClocksDiffer => f.write_str("degraded: clocks of this peer and its neighbors differ by days"),
         }
     }
@@ -131,6 +134,7 @@ impl Core {
             (!self.copies.is_empty(), Reason::ReplicaMissing),
             (self.validity.is_over, Reason::DocumentExpired),
             (self.session.do_clocks_differ(), Reason::ClocksDiffer),
+            (self.is_calendar_wrong(), Reason::CalendarWrong),
         ];
         let true_ones = conditions
             .into_iter()

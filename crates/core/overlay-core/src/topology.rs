@@ -143,6 +143,7 @@ impl Core {
         if let Outcome::Answered(answered) = outcome
             && let Ok(Body::PingAns(answer)) = answered.contents.body()
         {
+            self.calendar.clear(node);
             self.session.clocks.hear(now, node, answer.time);
         }
     }

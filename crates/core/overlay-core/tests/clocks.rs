@@ -117,3 +117,32 @@ fn a_peer_that_was_paused_serves_nothing_old() {
         assert_eq!(fetched_time(&read), Some(2));
     }
 }
+
+/// Somebody sets the date of a running peer ten years ahead: by it all certificates have ended. Before, the peer kept its range
+/// and answered nobody.
+#[test]
+fn a_peer_whose_date_is_years_off_leaves_its_range_to_others() {
+    let mut net = Net::ring(4);
+    let names: Vec<String> = (0..20).map(|n| format!("record {n}")).collect();
+    for name in &names {
+        net.ask(0, at(name), &store(name, 1));
+    }
+    net.nodes[1].ahead_ms = 3650 * DAY_MS;
+    net.eventually(10, "a peer that knows", |net| {
+        let status = net.nodes[1].status();
+        !status.joined && status.reasons.contains(&Reason::CalendarWrong)
+    });
+    let read = |net: &mut Net| {
+        names
+            .iter()
+            .filter(|name| fetched_time(&net.ask(0, at(name), &fetch(name))) == Some(1))
+            .count()
+    };
+    net.run(Duration::from_secs(2));
+    assert_eq!(read(&mut net), 20);
+    net.nodes[1].ahead_ms = 0;
+    net.eventually(60, "four peers in order", |net| {
+        net.nodes.iter().all(|node| node.status().ready)
+    });
+    assert_eq!(read(&mut net), 20);
+}
