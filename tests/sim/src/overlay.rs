@@ -85,6 +85,8 @@ pub struct World<'a> {
 #[derive(Clone, PartialEq)]
 struct View {
     is_member: bool,
+    /// Who is to let it in.
+    admitting: Option<NodeId>,
     member: Member,
 }
 

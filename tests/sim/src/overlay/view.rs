@@ -1,5 +1,6 @@
 //! How the peers see the ring, and the checks of it after each event.
 
+use overlay_core::Reason;
 use wire::NodeId;
 
 use super::{View, World, host::LIST_LENGTH};
@@ -48,8 +49,13 @@ impl World<'_> {
                     predecessors: status.predecessors,
                     after,
                 };
+                let admitting = status.reasons.iter().find_map(|reason| match reason {
+                    Reason::Joining(peer) => Some(*peer),
+                    _ => None,
+                });
                 View {
                     is_member: status.joined,
+                    admitting,
                     member,
                 }
             });
@@ -70,15 +76,19 @@ impl World<'_> {
                 members.insert(*node, view.member.clone());
                 continue;
             }
-            // Only the next member admits; others may still name an earlier process of the node.
+            // Only the next member admits; others may still name an earlier process of the node. But one that was admitted a
+            // moment later may have come between, and not have heard of the node yet.
             let next = self
                 .views
                 .iter()
                 .filter(|(_, peer)| peer.is_member)
                 .min_by_key(|(peer, _)| peer.to_u128().wrapping_sub(node.to_u128()));
-            let admitting = next
-                .filter(|(peer, view)| view.member.predecessors.contains(node) && self.network.is_up(*node, **peer));
-            if let Some((peer, _)) = admitting {
+            let names_it = |peer: &NodeId| {
+                let is_named = |view: &View| view.is_member && view.member.predecessors.contains(node);
+                self.views.get(peer).is_some_and(is_named) && self.network.is_up(*node, *peer)
+            };
+            let is_admitted = |next: &NodeId| names_it(next) || view.admitting.as_ref().is_some_and(names_it);
+            if let Some((peer, _)) = next.filter(|(next, _)| is_admitted(next)) {
                 members.insert(
                     *node,
                     Member {
