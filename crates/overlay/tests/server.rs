@@ -245,7 +245,7 @@ async fn an_edge_that_reads_slowly_stays_attached() {
     }
     asking.join_all().await;
     // The share of one node, and then whoever asks next.
-    for _ in 0..64 {
+    for _ in 0..128 {
         let message = attached.receive().await.unwrap().unwrap().message;
         assert!(matches!(message, Some(attach_response::Message::Incoming(_))));
     }

@@ -27,7 +27,8 @@ impl Dials {
         }
         self.dialed.retain(|_, at| !is_over(*at, REST));
         let of_node = self.begun.iter().filter(|(_, other)| *other == node).count();
-        if self.begun.len() >= MOST || of_node >= MOST_OF_ONE {
+        // Nobody has more than are left for others.
+        if of_node >= MOST_OF_ONE.min(MOST.saturating_sub(self.begun.len())) {
             return None;
         }
         let rested: Vec<SocketAddr> = addresses

@@ -212,8 +212,12 @@ impl Core {
                 "no candidate of type TLS-TCP-FH-NO-ICE",
             );
         }
-        let send_update = attach.send_update;
-        if !self.dials.is_dialing(node) && !self.dial(now, Wish::Attach { node, send_update }, addresses) {
+        let wish = Wish::Attach {
+            node,
+            is_peer: asked.class == Class::Peer,
+            send_update: attach.send_update,
+        };
+        if !self.dials.is_dialing(node) && !self.dial(now, wish, addresses) {
             return self.refuse(now, asked, ErrorCode::InProgress, "too many links are being made");
         }
         self.accept_attach(now, asked);

@@ -12,6 +12,7 @@ use crate::api::{Incoming, IncomingId, Output};
 use crate::core::Core;
 use crate::ladder;
 use crate::serve::Asked;
+use crate::share::may_take;
 
 /// The clients and what they have been asked.
 #[derive(Default)]
@@ -40,7 +41,7 @@ impl Clients {
     fn has_room(&self, client: NodeId, signer: NodeId) -> bool {
         let waiting = || self.incoming.values().filter(|pending| pending.client == client);
         let of_signer = waiting().filter(|pending| pending.asked.signer == signer);
-        waiting().count() < MOST_INCOMING && of_signer.count() < MOST_OF_ONE
+        may_take(of_signer.count(), waiting().count(), MOST_INCOMING)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -150,10 +151,7 @@ impl Core {
 }
 
 /// Requests that wait for one client; further ones are left unanswered, and come again.
-const MOST_INCOMING: usize = 1024;
-
-/// Of these, those that one node signed: it is that node's own further ones that go, and nobody else's.
-const MOST_OF_ONE: usize = 64;
+const MOST_INCOMING: usize = 256;
 
 // RFC 6940 §6.2.1: after the longest lifetime of a request nobody waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(15);

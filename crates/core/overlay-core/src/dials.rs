@@ -13,13 +13,14 @@ use wire::{NodeId, Now};
 
 use crate::api::{ConnectFailure, LinkId, Output};
 use crate::core::Core;
+use crate::share::may_take;
 
 /// The connections that are being opened.
 #[derive(Default)]
 pub(crate) struct Dials {
     open: BTreeMap<LinkId, Dial>,
-    /// When strangers' addresses were dialed.
-    strangers: BTreeMap<SocketAddr, Instant>,
+    /// When strangers' addresses were dialed, and for whom.
+    strangers: BTreeMap<SocketAddr, (Instant, NodeId)>,
     last_id: u64,
 }
 
@@ -39,6 +40,8 @@ pub(crate) enum Wish {
     Attach {
         /// Who has to be there.
         node: NodeId,
+        /// Whether it may be a peer.
+        is_peer: bool,
         /// Whether it asked for our routing table (RFC 6940 §6.4.2.3).
         send_update: bool,
     },
@@ -67,20 +70,29 @@ impl Dials {
         self.open.remove(&link).map(|dial| dial.wish)
     }
 
-    /// Whether one more connection may be opened.
-    pub(crate) fn has_room(&self, wish: Wish) -> bool {
-        let asked = self.open.values().filter(|dial| dial.wish.node().is_some());
-        let is_within_share = wish.node().is_none() || asked.count() < MOST_ASKED;
+    /// Whether one more connection may be opened. Each node has one at a time; those of clients leave room for peers', and
+    /// those that others asked for leave room for the own ones.
+    fn has_room(&self, wish: Wish) -> bool {
+        let asked_for = |is_it: fn(bool) -> bool| {
+            let is_counted = |dial: &&Dial| matches!(dial.wish, Wish::Attach { is_peer, .. } if is_it(is_peer));
+            self.open.values().filter(is_counted).count()
+        };
+        let is_within_share = match wish {
+            Wish::Own => true,
+            Wish::Attach { is_peer: true, .. } => asked_for(|_| true) < MOST_ASKED,
+            Wish::Attach { is_peer: false, .. } => asked_for(|is_peer| !is_peer) < MOST_ASKED / 2,
+        };
         is_within_share && self.open.len() < MOST_DIALS
     }
 
     /// Whether a stranger's address may be dialed now; if so, that counts.
-    fn may_dial_stranger(&mut self, now: Instant, address: SocketAddr) -> bool {
+    fn may_dial_stranger(&mut self, now: Instant, address: SocketAddr, node: NodeId) -> bool {
         self.strangers
-            .retain(|_, at| now.saturating_duration_since(*at) < STRANGERS_REST);
-        let may = !self.strangers.contains_key(&address) && self.strangers.len() < MOST_STRANGERS;
+            .retain(|_, (at, _)| now.saturating_duration_since(*at) < STRANGERS_REST);
+        let own = self.strangers.values().filter(|(_, other)| *other == node).count();
+        let may = !self.strangers.contains_key(&address) && may_take(own, self.strangers.len(), MOST_STRANGERS);
         if may {
-            self.strangers.insert(address, now);
+            self.strangers.insert(address, (now, node));
         }
         may
     }
@@ -89,12 +101,17 @@ impl Dials {
 impl Core {
     /// Opens a connection to the first of some addresses that answers. Tells whether one is tried.
     pub(crate) fn dial(&mut self, now: Now, wish: Wish, addresses: Vec<SocketAddr>) -> bool {
+        if !self.dials.has_room(wish) {
+            return false;
+        }
         let mut rest = addresses.into_iter();
         let may_dial = |address: &SocketAddr| match wish {
             Wish::Own => true,
-            Wish::Attach { .. } => self.is_known(*address) || self.dials.may_dial_stranger(now.instant, *address),
+            Wish::Attach { node, .. } => {
+                self.is_known(*address) || self.dials.may_dial_stranger(now.instant, *address, node)
+            }
         };
-        let Some(address) = rest.find(may_dial).filter(|_| self.dials.has_room(wish)) else {
+        let Some(address) = rest.find(may_dial) else {
             return false;
         };
         self.dials.last_id += 2;

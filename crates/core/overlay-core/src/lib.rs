@@ -53,6 +53,7 @@ mod seam;
 mod serve;
 mod session;
 mod settings;
+mod share;
 mod stand_in;
 mod status;
 mod store;

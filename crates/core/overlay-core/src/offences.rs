@@ -32,9 +32,14 @@ impl Default for Offences {
 impl Offences {
     /// Counts one. Tells whether the link is to be closed.
     fn count(&mut self, now: Instant, node: NodeId) -> bool {
-        // Links are few, and so are those that offended within a minute.
         self.counts
             .retain(|_, (since, _)| now.saturating_duration_since(*since) < WITHIN);
+        if self.counts.len() >= MOST_COUNTED && !self.counts.contains_key(&node) {
+            let least = self.counts.iter().min_by_key(|(_, (_, count))| *count);
+            if let Some(least) = least.map(|(node, _)| *node) {
+                self.counts.remove(&least);
+            }
+        }
         let (_, count) = self.counts.entry(node).or_insert((now, 0));
         *count += 1;
         let is_enough = *count >= ENOUGH;
@@ -64,6 +69,9 @@ impl Core {
 /// So many in so long close the link.
 const ENOUGH: u32 = 20;
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// Nodes counted at a time; the one with the fewest goes first.
+const MOST_COUNTED: usize = 256;
 
 /// How long a node is barred the first time.
 const FIRST: Duration = Duration::from_secs(60);

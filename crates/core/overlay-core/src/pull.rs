@@ -19,6 +19,7 @@ use wire::{Body, ErrorCode, NodeId, Now, ResourceId};
 use crate::core::Core;
 use crate::serve::Asked;
 use crate::session::Errand;
+use crate::share::may_take;
 use crate::transaction::{Outcome, Purpose, Request};
 
 /// The resources that are being asked for.
@@ -48,19 +49,15 @@ impl Pulls {
         let due = |pull: &Pull| pull.due_at.values().copied().fold(pull.until, Instant::min);
         self.open.values().map(due).min()
     }
-}
 
-impl Pulls {
-    /// Whether a signer may wait for a resource: there is room for it, for those that wait for it, and in the signer's share.
+    /// Whether a signer may wait for a resource: among those that wait for it, and among all.
     fn has_room(&self, resource: ResourceId, signer: NodeId) -> bool {
         let is_of_signer = |waiting: &&Waiting| waiting.asked.signer == signer;
         let of_signer = |pull: &Pull| pull.waiting.iter().filter(is_of_signer).count();
-        let has_share = self.open.values().map(of_signer).sum::<usize>() < MOST_OF_ONE;
-        has_share
-            && match self.open.get(&resource) {
-                Some(pull) => pull.waiting.len() < MOST_WAITING && of_signer(pull) < MOST_WAITING / 4,
-                None => self.open.len() < MOST_PULLS,
-            }
+        let own = self.open.values().map(of_signer).sum();
+        let taken = self.open.values().map(|pull| pull.waiting.len()).sum();
+        let may_wait_here = |pull: &Pull| may_take(of_signer(pull), pull.waiting.len(), MOST_WAITING_FOR_ONE);
+        may_take(own, taken, MOST_WAITING) && self.open.get(&resource).is_none_or(may_wait_here)
     }
 }
 
@@ -224,14 +221,9 @@ impl Core {
     }
 }
 
-/// Resources asked for at a time; requests for further ones are left unanswered, and come again.
-const MOST_PULLS: usize = 1024;
-
-/// Requests that wait for one resource, a quarter of them of one node.
-const MOST_WAITING: usize = 64;
-
-/// Requests of one node that wait for resources.
-const MOST_OF_ONE: usize = 256;
+/// Requests that wait for their resources, and for one of them; further ones are left unanswered, and come again.
+const MOST_WAITING: usize = 4096;
+const MOST_WAITING_FOR_ONE: usize = 64;
 
 /// After so long nobody waits for the answer any more.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -22,6 +22,7 @@ use crate::keep::Walk;
 use crate::push::PushId;
 use crate::seam::{Answer, Command, CommandId, SessionEvent};
 use crate::serve::Asked;
+use crate::share::may_take;
 use crate::store::StoreId;
 
 /// What a command was sent for.
@@ -128,13 +129,13 @@ impl Session {
 
     /// Whether a signer may have one more request carried out.
     pub(crate) fn has_room(&self, signer: NodeId) -> bool {
-        // Most of the time nobody can have so many.
-        let is_within_share = || {
-            let of_signer =
-                |(_, errand): &&(Command, Errand)| errand.asked().is_some_and(|asked| asked.signer == signer);
-            self.open.values().filter(of_signer).count() < MOST_OF_ONE
-        };
-        !self.is_full() && (self.open.len() < MOST_OF_ONE || is_within_share())
+        // While half of the places are free nobody can have too many.
+        self.open.len() < MOST_COMMANDS / 2 || may_take(self.count_of(signer), self.open.len(), MOST_COMMANDS)
+    }
+
+    fn count_of(&self, signer: NodeId) -> usize {
+        let requests = self.open.values().filter_map(|(_, errand)| errand.asked());
+        requests.filter(|asked| asked.signer == signer).count()
     }
 
     /// Whether the clocks of this peer and the others contradict each other.
@@ -353,9 +354,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Commands without an answer; beyond this requests of others are left unanswered, and come again.
 const MOST_COMMANDS: usize = 4096;
-
-/// Of these, for requests that one node signed; its further ones are left unanswered.
-const MOST_OF_ONE: usize = 1024;
 
 /// How often the clocks are looked at. A link that is idle is pinged more often than that.
 const CLOCK_LOOK: Duration = Duration::from_secs(5);

@@ -303,9 +303,9 @@ fn an_edge_is_reached_beside_a_flood_of_requests_for_it() {
         let signed = net.world.packet(&hostile, id, to.clone(), &ping(9));
         net.inject(0, link, &signed);
     }
-    assert_eq!(net.nodes[0].incoming.len(), 64);
+    assert_eq!(net.nodes[0].incoming.len(), 128);
     let honest = net.call(2, to, &Body::PingReq(PingReq::default()));
-    net.eventually(1, "the honest request", |net| net.nodes[0].incoming.len() == 65);
+    net.eventually(1, "the honest request", |net| net.nodes[0].incoming.len() == 129);
     assert!(net.nodes[0].status().clients.contains(&edge.node_id()));
     assert!(!net.nodes[2].results.contains_key(&honest), "the edge has to answer");
 }
