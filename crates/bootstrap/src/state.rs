@@ -1,4 +1,4 @@
-//! What is on the disk: one record for each token, node, user, waiting message and edge.
+//! The records on the disk: one for each token, node, user, waiting message and edge.
 //!
 //! A record is a format version and JSON; byte strings are hex. The folder is readable by its owner
 //! alone, because the keys are in it.
@@ -114,7 +114,7 @@ pub(crate) struct NodeRecord {
     pub(crate) at_ms: Option<u64>,
 }
 
-/// What a node was enrolled with.
+/// The credential that a node was enrolled with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Credential {
@@ -124,7 +124,7 @@ pub(crate) enum Credential {
     Password(String),
 }
 
-/// What a node may be in the overlay; its certificate says so.
+/// The class of a node, as its certificate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum NodeClass {

@@ -131,7 +131,7 @@ async fn a_peer_that_cannot_obey_a_document_stays_up_outside_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_version_does_not_start_with_a_document_that_a_later_one_kept() {
     let mut peers = Peers::start(1).await;
-    // What is brought was read by whoever brings it.
+    // A document that is brought was read before.
     let later = peers.world.document_of_later_version();
     peers.servers[0].documents().bring(Ok(later)).await;
     peers.until(0, |state| state.document_sequence == 2).await;

@@ -104,7 +104,7 @@ impl<T: Send + 'static> Handshakes<T> {
     }
 }
 
-/// What counts as one address: with IPv6 the /64 that one host can choose its addresses from.
+/// The address that counts: with IPv6 the /64 that one host can choose its addresses from.
 #[must_use]
 pub fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

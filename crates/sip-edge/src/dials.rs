@@ -1,6 +1,6 @@
 //! Connections that this edge opens because another node asked it to.
 //!
-//! Who asks says where it listens, and nobody checks that it is there: so an AppAttach must not turn this edge against others'
+//! A node that asks says where it listens, and nobody checks that it is there: so an AppAttach must not turn this edge against others'
 //! machines. An address is dialed once a second for all who name it, and of the dials under way each node has a share.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -85,7 +85,7 @@ pub struct World<'a> {
 #[derive(Clone, PartialEq)]
 struct View {
     is_member: bool,
-    /// Who is to let it in.
+    /// The peer that is to let it in.
     admitting: Option<NodeId>,
     member: Member,
 }

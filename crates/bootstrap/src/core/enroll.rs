@@ -56,7 +56,7 @@ impl Core {
         }
     }
 
-    /// What a token covers: a peer and its edges, together or each by itself, or a user's client.
+    /// Enrolls nodes that a token covers: a peer and its edges, together or each by itself, or a user's client.
     fn enroll_by_token(
         &mut self,
         arrival: Arrival,

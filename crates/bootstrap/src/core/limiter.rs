@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(failures.windows.len(), MAX_ENTRIES);
         assert_eq!(failures.check(now, &guesser), Err(Refused::TooManyFailures));
         assert_eq!(failures.check(now, &"bob".to_owned()), Ok(()));
-        // What is over gives way first.
+        // A window that is over gives way first.
         failures.failed(now + WINDOW, "bob".to_owned());
         assert_eq!(failures.windows.len(), 1);
     }

@@ -16,7 +16,7 @@ pub(super) struct Nodes {
     by_credential: BTreeMap<Credential, Enrolled>,
 }
 
-/// What one credential enrolled.
+/// The nodes that one credential enrolled.
 #[derive(Default)]
 struct Enrolled {
     by_key: BTreeMap<KeyHash, NodeId>,
@@ -58,7 +58,7 @@ impl Nodes {
         Some((node_id, self.by_id.get(&node_id)?))
     }
 
-    /// What a credential enrolled, after this one.
+    /// The nodes that a credential enrolled, after this one.
     pub(super) fn of(&self, by: &Credential, after: Option<NodeId>) -> impl Iterator<Item = (NodeId, &NodeRecord)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = self.by_credential.get(by).map(|enrolled| &enrolled.ids);

@@ -227,7 +227,7 @@ impl TokenRecord {
     }
 }
 
-/// What is asked for, without a secret.
+/// The record of a token as it is asked for, without a secret.
 fn new_record(now_ms: u64, wanted: &proto::CreateTokenRequest) -> Result<TokenRecord, Refused> {
     let invalid = |text: String| Err(Refused::Invalid(text));
     if wanted.id.is_empty() || wanted.id.len() > MAX_ID || !wanted.id.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -244,7 +244,7 @@ fn new_record(now_ms: u64, wanted: &proto::CreateTokenRequest) -> Result<TokenRe
     }
     let uses = match (wanted.unlimited, wanted.uses) {
         (true, 0) => None,
-        // Who does not know of several uses asks for one.
+        // An older program knows of one use only, and asks for none.
         (false, 0) => Some(1),
         (false, uses) if uses <= MAX_USES => Some(uses),
         _ => return invalid(format!("a token has 1 to {MAX_USES} uses, or any number of them")),

@@ -31,7 +31,7 @@ impl Fields {
         Ok(form)
     }
 
-    /// What is asked for with them.
+    /// The request that they make.
     pub(super) fn into_form(self) -> Result<Form, Failure> {
         // RFC 6940 §11.3: how many Node-IDs are wanted; here a certificate has one.
         if self.nodeids.is_some_and(|count| count.trim() != "1") {

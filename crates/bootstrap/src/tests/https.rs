@@ -94,7 +94,7 @@ async fn form_takes_no_password_unless_the_operator_wants_it() {
     assert_eq!(answer.body, b"failed_authentication");
 }
 
-/// Whoever opens connections and says nothing: at its share, its own oldest gives way, and none of the others.
+/// An address that opens connections and says nothing loses its own oldest one at its share, and costs nobody else any.
 #[tokio::test]
 async fn one_address_takes_places_from_itself() {
     let world = World::start().await;

@@ -18,7 +18,7 @@ async fn nodes_of_before_keep_their_places() {
     let secret = world.token("old").await;
     let [peer, link, signer, phone] = [(); 4].map(|()| Key::generate().unwrap());
     let ids = [1, 2, 3].map(|octet| NodeId::from([octet; 16]));
-    let issue = |key: &Key, node_id, class, user| issued(&world, (key, node_id), class, user);
+    let issue = |key: &Key, node_id, profile, user| issued(&world, key, node_id, profile, user);
     let certificates = [
         issue(&peer, ids[0], Profile::Node, None),
         issue(&link, ids[1], Profile::Edge, None),
@@ -78,7 +78,7 @@ async fn nodes_of_before_keep_their_places() {
     );
 }
 
-fn issued(world: &World, (key, node_id): (&Key, NodeId), class: Profile, user: Option<&str>) -> Certificate {
+fn issued(world: &World, key: &Key, node_id: NodeId, profile: Profile, user: Option<&str>) -> Certificate {
     let record: ServiceRecord = state::get(&world.store, SERVICE, SERVICE_KEY).unwrap().unwrap();
     let certificate = Certificate::from_der(&record.authority_certificate.0).unwrap();
     let authority = Authority::new(Key::from_pkcs8(&record.authority_key.0).unwrap(), certificate).unwrap();
@@ -89,5 +89,5 @@ fn issued(world: &World, (key, node_id): (&Key, NodeId), class: Profile, user: O
         user,
     };
     let serial = Serial::generate().unwrap();
-    authority.issue(class, &subject, world.now_ms, serial).unwrap()
+    authority.issue(profile, &subject, world.now_ms, serial).unwrap()
 }

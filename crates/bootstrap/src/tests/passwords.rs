@@ -40,7 +40,7 @@ async fn a_password_enrolls_the_users_own_client() {
     world.pass(31 * DAY);
     let renewed = world.enroll(with(PASSWORD)).await.unwrap().client.unwrap();
     assert!(renewed.node_id == first.node_id && renewed.certificate != first.certificate);
-    // Whoever has no password any more has no more certificates.
+    // A user without a password gets no more certificates.
     let shown = Certificate::from_der(&renewed.certificate).unwrap();
     let refused = world.run(|core, now| core.renew(now, &shown, &proto::RenewRequest::default()));
     assert!(matches!(refused.await, Err(Refused::Stranger(_))));

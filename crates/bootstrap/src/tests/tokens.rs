@@ -69,7 +69,7 @@ async fn a_token_of_three_uses_enrolls_three_times_and_lists_each() {
         peers.push((enrolled.peer.unwrap().node_id, world.now_ms));
         hosts.push(host);
     }
-    // Whoever comes again gets its own answer, and takes no further use.
+    // A node that comes again gets its own answer, and takes no further use.
     let mut world = world.reopened();
     for (host, (node_id, _)) in hosts.iter().zip(&peers) {
         let again = world.enroll_from(address(77), host.clone()).await.unwrap();

@@ -151,7 +151,7 @@ fn document(configuration: &Configuration) -> Result<Document, Error> {
     })
 }
 
-/// What would change the overlay in a way that this implementation does not know. Looked at first: it may change what all the rest
+/// Refuses changes of the overlay that this implementation does not know. They are looked at first: it may change what all the rest
 /// looks like.
 fn unsupported(fields: Fields<'_>) -> Result<(), Error> {
     mandatory_extensions(fields)?;

@@ -226,7 +226,7 @@ fn verify_kinds(verifier: &Verifier, document: &Document, kinds: &[SignedKind], 
         let Some(text) = signature else { continue };
         match verify_one(verifier, raw.as_bytes(), text, &document.kind_signers, now_ms) {
             Ok(()) => {}
-            // Who signed all of it knows this algorithm, and so may the others.
+            // The signer of the whole document knows this algorithm, and so may the others.
             Err(SignatureError::Identity(
                 error @ (identity::Error::Algorithm { .. } | identity::Error::SignerIdentity { .. }),
             )) => {

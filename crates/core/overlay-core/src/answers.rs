@@ -50,7 +50,7 @@ pub(crate) struct Answers {
     /// All of them, the oldest first.
     order: VecDeque<(Instant, Key)>,
     octets: usize,
-    /// What each signer's take of them.
+    /// The octets of each signer's.
     by_signer: BTreeMap<NodeId, usize>,
 }
 

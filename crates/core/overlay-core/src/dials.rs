@@ -1,6 +1,6 @@
 //! Connections that this node opens: because it needs somebody, or because it answered an Attach.
 //!
-//! Who attaches says where it listens, and nobody checks that it is there: so an Attach must not turn this node against
+//! A node that attaches says where it listens, and nobody checks that it is there: so an Attach must not turn this node against
 //! others' machines. An address that no peer is known to listen at is dialed once a second for all who name it, and
 //! connections that others asked for leave room for those that this node needs.
 
@@ -38,7 +38,7 @@ pub(crate) enum Wish {
     Own,
     /// This node answered an Attach.
     Attach {
-        /// Who has to be there.
+        /// The node that has to be there.
         node: NodeId,
         /// Whether it may be a peer.
         is_peer: bool,

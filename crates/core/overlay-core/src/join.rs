@@ -371,7 +371,7 @@ impl Core {
         if self.joining.phase == Phase::Member {
             info!(node_id = %self.own().short(), reason = "document", "left ring");
         }
-        // Who was told to leave, or is another one, does not come back with a document.
+        // A node that was told to leave, or is another one, does not come back with a document.
         let phase = match self.joining.phase {
             stays @ (Phase::Retired | Phase::Fenced) => stays,
             _ => Phase::Outside,

@@ -26,7 +26,7 @@ pub(crate) struct Asked {
     pub(crate) signer: NodeId,
     /// The certificate that signed it.
     pub(crate) leaf: Bytes,
-    /// What that certificate entitles to; who can but store values is no node.
+    /// The class of that certificate; a signer of values is no node.
     pub(crate) class: Class,
     /// Whether it came straight from its signer, over a link bound to that Node-ID.
     pub(crate) is_direct: bool,
@@ -104,7 +104,7 @@ impl Core {
         self.counters.unverified += 1;
         debug!(transaction_id = %message.header.transaction_id, %error, "request is not signed as it must be");
         match from.filter(|from| !self.clients.is_attached(*from)) {
-            // Whoever passed it on did not look at the signature, and is not to blame.
+            // A hop that passed it on did not look at the signature, and is not to blame.
             Some(from) if error == Error::BadSignature && message.header.via_list.is_empty() => {
                 self.offended(now, from);
             }

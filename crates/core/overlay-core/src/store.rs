@@ -291,7 +291,7 @@ impl Core {
             return self.store_on(now, id);
         }
         pending.sent.insert(holder, pending.replicas.len());
-        // Whoever asked sends its request five times (RFC 6940 §6.2.1): two of them are left for another successor.
+        // The request is sent five times (RFC 6940 §6.2.1): two of them are left for another successor.
         let due_at = now.instant + 3 * self.parameters.reliability_timer;
         pending.due_at.entry(holder).or_insert(due_at);
         for replica in pending.replicas.clone() {
@@ -319,7 +319,7 @@ impl Core {
                 if *left == 0 {
                     pending.sent.remove(&holder);
                     pending.acknowledged.push(holder);
-                    // Whoever was late has lost its entry.
+                    // A successor that was late has lost its entry.
                     if pending.due_at.remove(&holder).is_some() {
                         self.marks.clear(now.instant, holder);
                     }

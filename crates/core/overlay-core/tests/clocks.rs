@@ -64,7 +64,7 @@ fn two_clocks_that_differ_decide_nothing_until_a_third_one_does() {
     let mut net = Net::ring(2);
     net.run(ROUNDS);
     net.nodes[1].ahead_ms = 10 * DAY_MS;
-    // What the other one said before is over once its link is idle.
+    // The word of the other one is over once its link is idle.
     net.eventually(30, "degraded peers", |net| {
         net.nodes
             .iter()

@@ -106,7 +106,7 @@ fn a_member_that_cannot_obey_leaves_no_hole_in_the_ring() {
     );
 }
 
-/// Whoever has the new document refuses what is said under the number of the old one, a Leave too.
+/// A peer with the new document refuses messages under the number of the old one, a Leave too.
 #[test]
 fn the_leave_goes_to_every_link_under_the_number_of_the_new_document() {
     let mut net = Net::ring(3);

@@ -335,7 +335,7 @@ fn a_link_with_wrong_signatures_of_its_own_is_closed() {
     }
 }
 
-/// Whoever attaches says where it listens. Before, each Attach dialed whatever address it named.
+/// A node that attaches says where it listens. Before, each Attach dialed whatever address it named.
 #[test]
 fn attaches_turn_no_peer_against_strangers_addresses() {
     let mut net = Net::ring(3);

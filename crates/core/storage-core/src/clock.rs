@@ -101,7 +101,7 @@ impl Clock {
         }
         self.own_ms = self.own_ms(Now { instant: since, ..now });
         self.instant = since;
-        // What the calendar shows from here on says nothing about the gap. It may only have been set.
+        // From here on the calendar says nothing about the gap. It may only have been set.
         let calendar = Mark {
             unix_ms: now.unix_ms,
             own_ms: self.own_ms(now),

@@ -24,7 +24,7 @@ impl Correction {
         if self.by > 0 && came_ms >= self.since_ms {
             return slot.expires.saturating_add_signed(self.by);
         }
-        // What came under an own time that was ahead lives no longer than what comes now.
+        // A value that came under an own time that was ahead lives no longer than one that comes now.
         let most = if slot.exists() { life.min(longest) } else { longest };
         slot.expires.min(own_ms.saturating_add(most))
     }

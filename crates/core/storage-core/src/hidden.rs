@@ -1,4 +1,4 @@
-//! What seems to have ended while the own time is in doubt: it is held, and nobody is shown it.
+//! Values that seem to have ended while the own time is in doubt: they are held, and nobody is shown them.
 //!
 //! Should the downtime turn out to have been shorter, it is there again. Until then it takes part in nothing: readers and
 //! other holders do not get it, and it counts for no limit. A value that comes for its place takes the place, unless it

@@ -3,7 +3,7 @@
 //! The node pays: certificates change, and an edge mints one for each of its users, but all of them name the one node that
 //! the enrollment service let in. Octets are those of the values and of their certificates.
 //!
-//! Whoever is at the quota keeps what it has, and may refresh or remove it; all others go on storing. Copies are taken
+//! A node at its quota keeps what it has, and may refresh or remove it; all others go on storing. Copies are taken
 //! when originals are not any more, since an owner has answered for them.
 
 use std::{collections::BTreeMap, ops::AddAssign};
@@ -117,7 +117,7 @@ impl Change<'_> {
     /// Tells why there is no room for what the record grows by.
     pub(crate) fn refusal(&self, settings: &Settings, records: &Tally, certificates: &Tally) -> Option<String> {
         let percent = |percent: u64| settings.capacity / 100 * percent;
-        // What a peer holds are the values of three owners, each of which grants the share for itself.
+        // A peer holds the values of three owners, each of which grants the share for itself.
         let shares = if self.is_copy { OWNERS } else { 1 };
         let (old, new) = self.tallies(|kind| !(self.has_writer)(kind));
         for (node, after) in &new.nodes {

@@ -23,7 +23,7 @@ fn one_signer_is_at_its_quota_and_another_stores_on() {
     assert_eq!(peer.register("honest", 0..10), 10, "of ten honest requests none fails");
     // A greedy edge cannot get round it with a new certificate for each user: all of them name it.
     assert_eq!(peer.store(0, "greedy", 20, EPOCH), TOO_LARGE);
-    // What is there may be refreshed and removed.
+    // Values that are there may be refreshed and removed.
     assert_eq!(peer.store(0, "greedy", 3, EPOCH + 1), None);
     assert_eq!(peer.remove("greedy", 3, EPOCH + 2), None);
 }
@@ -125,11 +125,15 @@ fn a_counter_that_no_owner_could_have_reached_is_cut() {
         (1, EPOCH + 50 * hour, EPOCH),
         (2, u64::MAX, EPOCH),
     ] {
-        let (body, certificates) = peer.registration((1, sent), "edge", user, (EPOCH, true));
-        let signer = peer.world.signer("peer:hostile");
-        let answer = peer
-            .rig
-            .run(apply(MessageCode::STORE_REQ, body, certificates, Some(&signer)));
+        let request = peer.request(&Registration {
+            replica: 1,
+            generation: sent,
+            edge: "edge",
+            user,
+            time: EPOCH,
+            exists: true,
+        });
+        let answer = peer.send(request, "peer:hostile");
         let Answer::Applied { body, .. } = answer else {
             panic!("{answer:?}")
         };
@@ -144,6 +148,22 @@ fn settings(capacity: u64, signer_slots: u64) -> Settings {
         signer_slots,
         ..Settings::default()
     }
+}
+
+/// A user's registration, under a certificate of its own.
+struct Registration<'a> {
+    replica: u8,
+    generation: u64,
+    edge: &'a str,
+    user: usize,
+    time: u64,
+    exists: bool,
+}
+
+/// A Store as it comes.
+struct Request {
+    body: Bytes,
+    certificates: Vec<Bytes>,
 }
 
 /// A peer's storage, and all who could store there.
@@ -165,33 +185,49 @@ impl Peer {
     }
 
     fn store(&mut self, replica: u8, edge: &str, user: usize, time: u64) -> Option<ErrorCode> {
-        let generation = (replica, replica.into());
-        let request = self.registration(generation, edge, user, (time, true));
-        self.send(request, &format!("minted:user{user}/{edge}"))
+        self.register_one(&Registration {
+            replica,
+            generation: replica.into(),
+            edge,
+            user,
+            time,
+            exists: true,
+        })
     }
 
     fn remove(&mut self, edge: &str, user: usize, time: u64) -> Option<ErrorCode> {
-        let request = self.registration((0, 0), edge, user, (time, false));
-        self.send(request, &format!("minted:user{user}/{edge}"))
+        self.register_one(&Registration {
+            replica: 0,
+            generation: 0,
+            edge,
+            user,
+            time,
+            exists: false,
+        })
     }
 
-    fn send(&mut self, (body, certificates): (Bytes, Vec<Bytes>), signer: &str) -> Option<ErrorCode> {
+    fn register_one(&mut self, registration: &Registration<'_>) -> Option<ErrorCode> {
+        let Registration { user, edge, .. } = registration;
+        let request = self.request(registration);
+        refusal(&self.send(request, &format!("minted:user{user}/{edge}")))
+    }
+
+    fn send(&mut self, request: Request, signer: &str) -> Answer {
         let signer = self.world.signer(signer);
-        refusal(
-            &self
-                .rig
-                .run(apply(MessageCode::STORE_REQ, body, certificates, Some(&signer))),
-        )
+        let Request { body, certificates } = request;
+        let store = apply(MessageCode::STORE_REQ, body, certificates, Some(&signer));
+        self.rig.run(store)
     }
 
-    /// A user's registration, under a certificate of its own.
-    fn registration(
-        &mut self,
-        (replica, generation): (u8, u64),
-        edge: &str,
-        user: usize,
-        (time, exists): (u64, bool),
-    ) -> (Bytes, Vec<Bytes>) {
+    fn request(&mut self, registration: &Registration<'_>) -> Request {
+        let &Registration {
+            replica,
+            generation,
+            edge,
+            user,
+            time,
+            exists,
+        } = registration;
         let signer = self.world.signer(&format!("minted:user{user}/{edge}"));
         let resource = ResourceId::of(user_name(&format!("user{user}")).as_bytes());
         let value = if exists {
@@ -204,8 +240,10 @@ impl Peer {
             value,
         };
         let data = signed(&signer, resource, KIND, (time, 600), value);
-        let body = store_body(resource, replica, KIND, generation, vec![data]);
-        (body, bucket(&[&signer]))
+        Request {
+            body: store_body(resource, replica, KIND, generation, vec![data]),
+            certificates: bucket(&[&signer]),
+        }
     }
 
     /// A user's note: a value of another Kind.
@@ -215,7 +253,10 @@ impl Peer {
         let resource = ResourceId::of(format!("{user}@{OVERLAY}").as_bytes());
         let value = StoredDataValue::Single(DataValue::of(Bytes::from_static(b"note")));
         let data = signed(&signer, resource, NOTE, (EPOCH, 600), value);
-        let body = store_body(resource, 0, NOTE, 0, vec![data]);
-        self.send((body, bucket(&[&signer])), &name)
+        let request = Request {
+            body: store_body(resource, 0, NOTE, 0, vec![data]),
+            certificates: bucket(&[&signer]),
+        };
+        refusal(&self.send(request, &name))
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn keep(folder: &Path, mut peer: impl Outsider, stop: Cancellat
 }
 
 async fn fetch(folder: &Path, servers: &[String]) -> Result<Brought, EnrollError> {
-    // Who runs without enrollment has nobody to ask.
+    // A peer without enrollment has nobody to ask.
     let known = PeerCredentials::load(folder, now_ms())?.ok_or(EnrollError::NoServer)?;
     newest(servers, known.root).await
 }

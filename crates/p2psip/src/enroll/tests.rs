@@ -385,7 +385,7 @@ async fn a_document_that_cannot_be_obeyed_is_a_demand_while_it_runs_and_code_2_a
     let (root, document) = document_with_ice();
     let url = impostor(&document, Arc::default()).await;
     let demand = "document 1 needs no-ice false: upgrade";
-    // Who joins.
+    // A peer that joins.
     let token = Token {
         overlay: OVERLAY.into(),
         root,
@@ -396,13 +396,13 @@ async fn a_document_that_cannot_be_obeyed_is_a_demand_while_it_runs_and_code_2_a
     let refused = peer(&folder.path().join("new"), &token).await.unwrap_err();
     assert!(refused.to_string().contains(demand), "{refused}");
     assert_eq!(Failure::from(refused).code(), ExitCode::Usage);
-    // Who starts with it.
+    // A peer that starts with it.
     let files = Files::draft(&folder.path().join("old")).unwrap();
     files.write_document(&document, root).unwrap();
     let refused = files.document(now_ms()).unwrap_err();
     assert!(refused.to_string().contains(demand), "{refused}");
     assert_eq!(Failure::from(refused).code(), ExitCode::Usage);
-    // Who is outside already.
+    // A peer that is outside already.
     let found = documents::newest(&token.servers, root).await.unwrap();
     assert_eq!(found.unwrap_err().to_string(), demand);
 }
