@@ -3,6 +3,7 @@
 //! The caller writes the batch before it answers. Memory is changed first: a batch that cannot be
 //! written ends the process, and the next one starts from the disk.
 
+mod configured;
 mod enroll;
 mod form;
 mod keys;
@@ -26,6 +27,7 @@ use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 
 use crate::error::{Refused, StartError};
+use configured::Vouchers;
 use keys::RecordKeys;
 use limiter::Failures;
 use nodes::Nodes;
@@ -37,6 +39,7 @@ use service::Service;
 use tokens::Tokens;
 use users::Users;
 
+pub(crate) use configured::Configured;
 pub(crate) use enroll::Arrival;
 pub(crate) use form::Form;
 pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
@@ -52,6 +55,7 @@ pub(crate) type Outcome<T> = Result<(T, Batch), Refused>;
 pub(crate) struct Core {
     service: Service,
     tokens: Tokens,
+    vouchers: Vouchers,
     nodes: Nodes,
     users: Users,
     edge_keys: EdgeKeys,
@@ -80,6 +84,7 @@ impl Core {
         outbox.aors().for_each(|aor| notices.want(aor));
         Ok(Core {
             tokens: Tokens::load(store)?,
+            vouchers: Vouchers::default(),
             users,
             nodes: Nodes::load(store)?,
             edge_keys: EdgeKeys::load(store)?,

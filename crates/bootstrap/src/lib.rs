@@ -17,12 +17,13 @@ mod grpc;
 mod https;
 mod server;
 mod state;
+mod tokens;
 mod users;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, User};
+pub use config::{AnyNumber, Config, Lifetime, Token, TokenClass, User, Uses};
 pub use error::{InitError, StartError};
 pub use genesis::{Genesis, OffLine, init};
 pub use server::Server;

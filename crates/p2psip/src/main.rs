@@ -28,7 +28,6 @@ mod ping;
 mod record_key;
 mod registrations;
 mod reload;
-mod secret;
 mod settings;
 mod setup;
 mod socket;

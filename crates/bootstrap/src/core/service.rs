@@ -16,7 +16,7 @@ use super::keys::RecordKeys;
 use super::outbox::Waiting;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 pub(super) struct Service {
     pub(super) document: SignedDocument,
@@ -129,6 +129,19 @@ impl Service {
         keys.write(&mut self.record);
         self.record_keys = keys;
         state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+    }
+
+    /// Makes a peer the founder, if nobody is it yet.
+    pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
+        if self.record.founder == Founder::Awaited {
+            self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
+    }
+
+    /// Whether a peer forms the ring.
+    pub(super) fn is_founder(&self, peer: NodeId) -> bool {
+        self.record.founder == Founder::Node(Octets::of(peer.as_bytes()))
     }
 
     /// Signs the Store of a user's record under a new certificate of (AOR, user signer).

@@ -56,7 +56,7 @@ impl Start<'_> {
         let stored = storage.served();
         supervisor.run(STORAGE, storage);
 
-        let member = self.member.member(self.bootstrap.is_some(), self.key_log);
+        let member = self.member.member(self.key_log);
         let upstreams = overlay::Upstreams {
             storage: Channel::direct(stored.clone(), Role::Overlay),
             bootstrap: self

@@ -8,9 +8,11 @@ mod create;
 mod doors;
 mod enrolled;
 mod place;
+mod standing;
 mod start;
 #[cfg(test)]
 mod stop;
+mod waiting;
 
 use std::path::Path;
 use std::time::Duration;

@@ -26,7 +26,7 @@ impl<'a> Start<'a> {
             settings,
             monitor,
             supervisor,
-            place: Place::at(&settings.peer.folder),
+            place: Place::of(&settings.peer),
         }
     }
 
@@ -126,9 +126,9 @@ impl<'a> Start<'a> {
     async fn overlay(&mut self, upstreams: overlay::Upstreams) -> Result<Served, Failure> {
         let config = self.settings.overlay.clone();
         let component = self.monitor.component("overlay", "");
-        let credentials = enrolled::peer(&self.place, &config.data, &component).await?;
+        let credentials = enrolled::peer(&self.place, &config, &component).await?;
         let component = self.monitor.component("overlay", &credentials.node_id().short());
-        let member = credentials.member(self.place.is_founder(), has_key_log());
+        let member = credentials.member(has_key_log());
         let server = overlay::Server::bind(config, member, upstreams, component).await?;
         let served = server.served();
         let folder = enrolled::folder(&self.settings.overlay.data);
