@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpc::{Channel, Role, Served};
-use runtime::{Component, Monitor, admin};
+use runtime::{Component, Monitor};
 use wire::NodeId;
 
 use super::ports::Ports;
@@ -48,8 +48,7 @@ impl Start<'_> {
             cache: STORAGE_CACHE,
             ..storage::Config::default()
         };
-        let pages = admin::Config { bind: self.ports.admin };
-        let pages = supervisor.pages(ADMIN, &pages, &self.monitor).await;
+        let pages = supervisor.pages(ADMIN, self.ports.admin, &self.monitor).await;
         pages.map_err(Failure::cannot_start)?;
         let component = self.monitor.component("storage", &peer_id.short());
         let storage = storage::Server::bind(config, Some(peer_id), component).await?;
@@ -61,7 +60,9 @@ impl Start<'_> {
             storage: Channel::direct(stored.clone(), Role::Overlay),
             bootstrap: self
                 .bootstrap
-                .map(|served| Channel::direct(served.clone(), Role::Overlay)),
+                .map(|served| Channel::direct(served.clone(), Role::Overlay))
+                .into_iter()
+                .collect(),
         };
         let config = overlay::Config {
             bind: vec![self.ports.reload],

@@ -188,6 +188,18 @@ impl Place {
         })
     }
 
+    /// The certificate of this place's operator, if the place has one or a site from which it follows.
+    pub(crate) fn operator(&self) -> Result<Option<ComponentIdentity>, Failure> {
+        let folder = self.folder.join(Role::Operator.name());
+        if folder.exists() {
+            return ComponentIdentity::load(&folder)
+                .map(Some)
+                .map_err(Failure::cannot_start);
+        }
+        let Some(site) = self.site()? else { return Ok(None) };
+        site.issue(Role::Operator).map(Some).map_err(Failure::internal)
+    }
+
     /// The authority of the site, if there is one.
     fn site(&self) -> Result<Option<ComponentAuthority>, Failure> {
         let Some(file) = &self.site_file else { return Ok(None) };
