@@ -126,7 +126,8 @@ fn phones(program: &Path) -> Step {
 
 /// The whole overlay in containers, whose parts fail.
 fn containers(program: &Path) -> Step {
-    end_to_end_tests("containers", program).arguments(["--test", CONTAINERS])
+    let step = end_to_end_tests("containers", program);
+    CONTAINERS.iter().fold(step, |step, test| step.arguments(["--test", test]))
 }
 
 /// One test after the other: phones listen to audio, and a busy machine would drop some; containers share the ports of the host.
@@ -199,7 +200,7 @@ fn fuzz_targets(root: &Path) -> anyhow::Result<Vec<String>> {
 
 /// The files of `tests/e2e/tests`, by what they need.
 const PHONES: [&str; 4] = ["calls", "operator", "processes", "traffic"];
-const CONTAINERS: &str = "containers";
+const CONTAINERS: [&str; 2] = ["containers", "pods"];
 
 #[cfg(test)]
 mod tests {
