@@ -127,7 +127,9 @@ fn phones(program: &Path) -> Step {
 /// The whole overlay in containers, whose parts fail.
 fn containers(program: &Path) -> Step {
     let step = end_to_end_tests("containers", program);
-    CONTAINERS.iter().fold(step, |step, test| step.arguments(["--test", test]))
+    CONTAINERS
+        .iter()
+        .fold(step, |step, test| step.arguments(["--test", test]))
 }
 
 /// One test after the other: phones listen to audio, and a busy machine would drop some; containers share the ports of the host.
