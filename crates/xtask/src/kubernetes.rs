@@ -1,6 +1,8 @@
 //! The manifests of deploy/kubernetes as a cluster gets them: rendered, valid for its version, and true to the names in them.
 
 mod names;
+mod object;
+mod pods;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -75,7 +77,10 @@ pub(crate) fn run() -> anyhow::Result<Done> {
         let text = variant.render(&programs, &folders)?;
         let path = folders.target.join(format!("kubernetes/{}.yaml", variant.name));
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-        names::check(&documents(&programs, &path)?).with_context(|| format!("rendered as {}", path.display()))?;
+        let objects = documents(&programs, &path)?;
+        names::check(&objects)
+            .and_then(|()| pods::check(&objects))
+            .with_context(|| format!("rendered as {}", path.display()))?;
         rendered.push(path);
     }
     rendered.push(folders.root.join(MANIFESTS).join("keys.yaml"));

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use super::object::{containers, list, text};
+
 /// Variables that hold addresses of Services or pods, parted by commas.
 const ADDRESSES: [&str; 5] = [
     "P2PSIP__CREATE__NODES",
@@ -23,7 +25,7 @@ pub(super) fn check(documents: &[Value]) -> anyhow::Result<()> {
         let name = text(set, "/metadata/name");
         let namespace = text(set, "/metadata/namespace");
         let pod = set.pointer("/spec/template/spec").unwrap_or(&Value::Null);
-        for container in list(pod, "/initContainers").chain(list(pod, "/containers")) {
+        for container in containers(pod) {
             let told = variables(container);
             for (variable, value) in told.iter().filter(|(variable, _)| ADDRESSES.contains(variable)) {
                 for address in value.split(',') {
@@ -104,8 +106,7 @@ fn variables(container: &Value) -> BTreeMap<&str, String> {
 
 fn config_maps(pod: &Value) -> impl Iterator<Item = &str> {
     let volumes = list(pod, "/volumes").filter_map(|volume| volume.pointer("/configMap/name")?.as_str());
-    let containers = list(pod, "/initContainers").chain(list(pod, "/containers"));
-    let environments = containers.flat_map(|container| list(container, "/envFrom"));
+    let environments = containers(pod).flat_map(|container| list(container, "/envFrom"));
     volumes.chain(environments.filter_map(|source| source.pointer("/configMapRef/name")?.as_str()))
 }
 
@@ -113,16 +114,6 @@ fn config_maps(pod: &Value) -> impl Iterator<Item = &str> {
 fn host(address: &str) -> &str {
     let address = address.trim_start_matches("https://").trim_start_matches("tcp:");
     address.split(':').next().unwrap_or_default()
-}
-
-/// The text at a JSON pointer, empty where there is none.
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The entries of the list at a JSON pointer, none where there is none.
-fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 #[cfg(test)]
