@@ -219,7 +219,7 @@ mod tests {
             .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
         names.sort();
-        let mut run = [&PHONES[..], &CONTAINERS[..]].concat();
+        let mut run = [&PHONES[..], &CONTAINERS].concat();
         run.sort_unstable();
         assert_eq!(names, run);
     }

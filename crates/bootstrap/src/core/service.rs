@@ -77,7 +77,7 @@ impl Service {
     pub(super) fn judge(&self, now_ms: u64) -> Judge<'_> {
         Judge {
             verifier: &self.verifier,
-            writer: self.user_signer,
+            writers: self.document.document().user_signers(),
             // The service is no edge.
             own: NodeId::ZERO,
             now_ms,
