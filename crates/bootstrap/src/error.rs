@@ -147,8 +147,8 @@ pub(crate) enum Refused {
     /// The token does not cover what is asked for.
     #[error("the credential does not cover {0}")]
     NotCovered(&'static str),
-    /// A node that was enrolled elsewhere, or with another key.
-    #[error("node {0} was not enrolled here with this key")]
+    /// A node whose certificate does not count, or not any more.
+    #[error("the certificate of node {0} does not count here (any more)")]
     Stranger(wire::NodeId),
     /// An edge that was left out of a rotation of the record key.
     #[error("edge {0} was left out and gets no record key any more: enroll it anew")]

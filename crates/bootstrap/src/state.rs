@@ -99,7 +99,7 @@ fn once() -> Option<u32> {
     Some(1)
 }
 
-/// A node that was enrolled here. Its place belongs to the key of its certificate: who comes again with it gets the same answer.
+/// A node that was enrolled here, or has shown its certificate. Its place belongs to the key of its certificate: who comes again with it gets the same answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
     pub(crate) by: Credential,
@@ -112,6 +112,9 @@ pub(crate) struct NodeRecord {
     pub(crate) from: Option<IpAddr>,
     /// When it was enrolled, if that was written down.
     pub(crate) at_ms: Option<u64>,
+    /// Whether another one took its place: its certificate is not renewed. Older records have no such field.
+    #[serde(default)]
+    pub(crate) retired: bool,
 }
 
 /// The credential that a node was enrolled with.
@@ -122,6 +125,8 @@ pub(crate) enum Credential {
     Token(String),
     /// The AOR of a user, whose password it was.
     Password(String),
+    /// None that is known here: it showed a certificate.
+    Certificate,
 }
 
 /// The class of a node, as its certificate says.

@@ -152,7 +152,7 @@ impl Core {
                 return Ok((self.answer(now_ms, &[known]), Batch::new()));
             }
             Some((node_id, record)) => {
-                let certificate = self.issue_again(now_ms, (node_id, &client.key), &record)?;
+                let certificate = self.issue_again(now_ms, (node_id, &client.key), &aor)?;
                 ((node_id, NodeRecord { certificate, ..record }), Batch::new())
             }
             None if self.accounts.count(now, &aor) >= A_DAY => return Err(Refused::TooFast("4 in a day")),
@@ -161,7 +161,7 @@ impl Core {
                 let node = self.new_node(arrival, &by, client, Some(&aor))?;
                 let mut batch = self.room_for(now_ms, 1)?;
                 let replaced = clients.into_iter().skip(LIVING - 1);
-                replaced.for_each(|node_id| self.nodes.forget(node_id, &mut batch));
+                replaced.for_each(|node_id| self.nodes.retire(node_id, &mut batch));
                 (node, batch)
             }
         };
@@ -208,11 +208,11 @@ impl Core {
     }
 
     /// Makes room for so many more nodes; the batch says how.
-    fn room_for(&mut self, now_ms: u64, more: usize) -> Result<Batch, Refused> {
+    pub(super) fn room_for(&mut self, now_ms: u64, more: usize) -> Result<Batch, Refused> {
         let tokens = &self.tokens;
         let is_usable = |by: &Credential| match by {
             Credential::Token(id) => tokens.is_usable(now_ms, id),
-            Credential::Password(_) => false,
+            Credential::Password(_) | Credential::Certificate => false,
         };
         let most = MAX_NODES.saturating_sub(more);
         self.nodes.shrink_to(most, now_ms, is_usable).ok_or(Refused::Full {
@@ -241,6 +241,7 @@ impl Core {
             signer: signer.transpose()?,
             from,
             at_ms: Some(now_ms),
+            retired: false,
         };
         Ok((node_id, record))
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use identity::{Certificate, Key, Use};
+use identity::{Certificate, Class, Key, Use};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
 
-use super::world::{World, request};
+use super::world::{ALICE, World, alice, request};
 use crate::error::Refused;
 
 #[tokio::test]
@@ -97,6 +97,91 @@ async fn strangers_are_not_renewed() {
     world.run(|core, _| core.revoke_token("first")).await.unwrap();
     world.pass(DAY * 40);
     assert!(renew(&mut world, &known).await.is_ok());
+}
+
+/// A service whose disk is empty, under a CA of its own.
+#[tokio::test]
+async fn any_service_renews_by_certificate_alone() {
+    let mut world = World::new().await;
+    let enrolled = enroll(&mut world).await;
+    let mut second = world.second_service().await;
+    let peer = certificate(&enrolled.peer.unwrap().certificate);
+    assert_eq!(renew(&mut second, &peer).await.unwrap(), peer, "not due");
+    second.pass(DAY * 40);
+    let renewed = renew(&mut second, &peer).await.unwrap();
+    assert_eq!(renewed.node_ids(), peer.node_ids());
+    assert_eq!(renewed.public_key(), peer.public_key());
+    assert_ne!(renewed.issuer_key_id(), peer.issuer_key_id());
+    let verifier = second.verifier();
+    let identity = verifier.verify(renewed.der(), &[], second.now_ms, Use::Node).unwrap();
+    assert_eq!(identity.class, Class::Peer);
+
+    let link = certificate(&enrolled.edges[0].link);
+    let request = proto::RenewRequest {
+        signer: request(),
+        ..proto::RenewRequest::default()
+    };
+    let answer = second.run(|core, now| core.renew(now, &link, &request)).await.unwrap();
+    let signer = certificate(&answer.signer);
+    assert!(signer.is_ca() && signer.node_ids() == link.node_ids());
+    let link = certificate(&answer.node.unwrap().certificate);
+    let identity = verifier.verify(link.der(), &[], second.now_ms, Use::Node).unwrap();
+    assert_eq!(identity.class, Class::Edge);
+
+    // What one renewed, the other does not take back, although it is not due by its own record.
+    let mut world = world.second_service().await;
+    world.pass(DAY * 5);
+    let insists = proto::RenewRequest {
+        anew: true,
+        ..proto::RenewRequest::default()
+    };
+    let newer = world.run(|core, now| core.renew(now, &peer, &insists)).await.unwrap();
+    let newer = certificate(&newer.node.unwrap().certificate);
+    assert_eq!(renew(&mut world, &newer).await.unwrap(), newer);
+}
+
+#[tokio::test]
+async fn a_banned_or_ended_certificate_is_renewed_nowhere() {
+    let mut world = World::new().await;
+    let enrolled = enroll(&mut world).await;
+    let peer = certificate(&enrolled.peer.unwrap().certificate);
+    let node_id = peer.node_ids()[0];
+    let mut late = world.second_service().await;
+    late.pass(DAY * 91);
+    assert_eq!(renew(&mut late, &peer).await, Err(Refused::Stranger(node_id)));
+    let mut banning = world.second_service().await.ban(node_id).await;
+    assert_eq!(renew(&mut banning, &peer).await, Err(Refused::Stranger(node_id)));
+}
+
+/// A client of a user who is not known here keeps its certificates; one whose user was removed does not.
+#[tokio::test]
+async fn a_client_is_renewed_unless_its_user_was_removed() {
+    let mut world = World::new().await;
+    world.put(alice()).await.unwrap();
+    let token = proto::CreateTokenRequest {
+        id: "phone".to_owned(),
+        lifetime_seconds: 3600,
+        user: ALICE.to_owned(),
+        ..Default::default()
+    };
+    let asked = proto::EnrollRequest {
+        credential: Some(Credential::Token(world.create(token).await.unwrap())),
+        client: request(),
+        ..Default::default()
+    };
+    let client = certificate(&world.enroll(asked).await.unwrap().client.unwrap().certificate);
+    let mut second = world.second_service().await;
+    second.pass(DAY * 40);
+    let renewed = renew(&mut second, &client).await.unwrap();
+    assert_eq!(renewed.user(), Some(ALICE));
+    second.put(alice()).await.unwrap();
+    let gone = proto::DeleteUserRequest {
+        aor: ALICE.to_owned(),
+        if_version: None,
+    };
+    second.run(|core, now| core.delete_user(now, &gone)).await.unwrap();
+    let refused = renew(&mut second, &renewed).await;
+    assert!(matches!(refused, Err(Refused::NotFound(_))), "{refused:?}");
 }
 
 async fn renew(world: &mut World, shown: &Certificate) -> Result<Certificate, Refused> {
