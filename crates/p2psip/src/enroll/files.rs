@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use identity::{Certificate, Key, Signer};
-use overlay_config::{Basis, SignedDocument};
+use overlay_config::{Basis, SignedDocument, is_newer};
 use runtime::{ExitCode, private};
 
 use crate::failure::Failure;
@@ -145,6 +145,23 @@ impl Files {
     pub(super) fn write_document(&self, document: &SignedDocument, root: [u8; 32]) -> Result<(), CredentialsError> {
         self.write(ROOT, wire::hex::encode(&root).as_bytes())?;
         self.write(DOCUMENT, document.xml())
+    }
+
+    /// Keeps a document if it is newer than the one that is here and believed on the same root; whoever asks services next finds
+    /// those that it names.
+    pub(super) fn take_document(&self, document: &SignedDocument, now_ms: u64) -> Result<(), CredentialsError> {
+        let (kept, root) = self.document(now_ms)?;
+        let (kept, new) = (kept.document(), document.document());
+        if new.overlay != kept.overlay || !is_newer(new.sequence, kept.sequence) {
+            return Ok(());
+        }
+        match SignedDocument::parse_and_verify(document.xml().clone(), Basis::Root(root), now_ms) {
+            Ok(document) => self.write_document(&document, root),
+            Err(error) => {
+                tracing::debug!(%error, "newer document not kept");
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn damaged(&self, name: &str, reason: &dyn std::fmt::Display) -> CredentialsError {

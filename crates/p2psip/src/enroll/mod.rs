@@ -11,6 +11,7 @@ mod credentials;
 mod documents;
 mod files;
 mod https;
+mod order;
 mod record_keys;
 mod renew;
 mod renewal;
@@ -24,8 +25,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use identity::issue::random_node_id;
 use identity::{Key, Use, Verifier};
-use overlay_config::{Basis, SignedDocument};
+use overlay_config::{Basis, Document, SignedDocument};
 use prost::Message as _;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
 use rpc::proto::bootstrap::v1::{EdgeRequest, EnrollRequest, EnrollResponse};
@@ -194,6 +196,15 @@ fn check(url: &str, document: &SignedDocument, certificate: &[u8]) -> Result<(),
         url: url.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// Tries all services that a document names, in random order: any of them can serve any node.
+async fn any<T, Attempt>(document: &Document, attempt: impl Fn(Server) -> Attempt) -> Result<T, EnrollError>
+where
+    Attempt: Future<Output = Result<T, EnrollError>>,
+{
+    let drawn = random_node_id().map_err(CredentialsError::from)?;
+    first(&order::shuffled(&document.enrollment_servers, drawn), attempt).await
 }
 
 /// Tries servers in turn. If none helps, the first one's refusal is told rather than that others were away.

@@ -14,7 +14,7 @@ use rpc::proto::bootstrap::v1::{RenewRequest, RenewResponse};
 use super::credentials::{EdgeCredentials, LINK, NEXT_SIGNER, PEER, PeerCredentials, SIGNER};
 use super::files::{Files, certificate_file, key_file};
 use super::https::Client;
-use super::{EnrollError, check, first, now_ms, request_of};
+use super::{EnrollError, any, check, now_ms, request_of};
 
 /// When certificates are renewed.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ struct Answer {
 
 async fn ask(node: &Signer, document: &Document, root: [u8; 32], request: RenewRequest) -> Result<Answer, EnrollError> {
     let (client, request) = (&Client::of(document, Some(node))?, &request);
-    first(&document.enrollment_servers, move |server| async move {
+    any(document, move |server| async move {
         let url = server.to_string();
         let answer = client
             .post(&server, "/.well-known/p2psip/renew", request.encode_to_vec())
@@ -149,7 +149,7 @@ async fn ask(node: &Signer, document: &Document, root: [u8; 32], request: RenewR
 }
 
 impl Answer {
-    /// Puts the certificate in the place of the one in force, after a look at it.
+    /// Puts the certificate in the place of the one in force, after a look at it, and the document too if it is newer.
     fn keep(&self, files: &Files, (name, in_force): (&str, &Signer)) -> Result<(), EnrollError> {
         let node = self.renewed.node.as_ref();
         let node = node.ok_or_else(|| self.unusable(&"it holds no certificate"))?;
@@ -159,7 +159,9 @@ impl Answer {
         if !is_same_key || certificate.node_ids() != [in_force.node_id()] {
             return Err(self.unusable(&"its certificate is for another key or node"));
         }
-        Ok(files.write(&certificate_file(name), certificate.der())?)
+        files.write(&certificate_file(name), certificate.der())?;
+        files.take_document(&self.document, now_ms())?;
+        Ok(())
     }
 
     fn unusable(&self, reason: &dyn std::fmt::Display) -> EnrollError {

@@ -296,7 +296,7 @@ async fn certificates_are_renewed_when_somebody_wants_it() {
 }
 
 /// A component that tells when it takes over what is in its folder.
-struct Running(tokio::sync::mpsc::Sender<NodeId>);
+struct Running(tokio::sync::mpsc::Sender<NodeId>, Option<Arc<SignedDocument>>);
 
 impl Shows for Running {
     const WHOSE: &'static str = "peer";
@@ -304,6 +304,10 @@ impl Shows for Running {
 
     async fn renew(_: &Path) -> Result<(), EnrollError> {
         Ok(())
+    }
+
+    async fn document(&self, _: Arc<SignedDocument>) -> Option<Arc<SignedDocument>> {
+        self.1.clone()
     }
 
     async fn take_over(&self, folder: &Path) -> Result<(), RenewError> {
@@ -321,7 +325,7 @@ async fn a_running_component_takes_over_what_somebody_else_has_renewed() {
     let folder = world.folder("peer");
     let node_id = peer(&folder, &world.token("one").await).await.unwrap().node_id();
     let (takes, mut taken) = tokio::sync::mpsc::channel(1);
-    let renewal = Renewal::of(folder.clone(), Running(takes));
+    let renewal = Renewal::of(folder.clone(), Running(takes, None));
     renew_now(&folder).await.unwrap();
     // From here on a minute is over as soon as there is nothing else to do.
     tokio::time::pause();
@@ -329,6 +333,42 @@ async fn a_running_component_takes_over_what_somebody_else_has_renewed() {
     renewal.shutdown(Duration::from_secs(1)).await.unwrap();
     // Once, and not again.
     assert_eq!(taken.recv().await, None);
+}
+
+/// Machine 1 is gone, and a service elsewhere has another address: the folder follows what the running component obeys.
+#[tokio::test]
+async fn services_are_looked_for_where_the_newest_document_says() {
+    let world = World::new(16).await;
+    let folder = world.folder("peer");
+    peer(&folder, &world.token("one").await).await.unwrap();
+    let mut next = world.off_line.document.document().clone();
+    next.sequence += 1;
+    next.enrollment_servers = vec!["https://127.17.0.16:1".to_owned(), world.url.clone()];
+    let next = Arc::new(SignedDocument::sign(next, &world.off_line.signer));
+    let mut foreign = next.document().clone();
+    foreign.sequence += 1;
+    foreign.overlay = "other.p2psip.test".to_owned();
+    let files = Files::of(&folder);
+    files
+        .take_document(&SignedDocument::sign(foreign, &world.off_line.signer), now_ms())
+        .unwrap();
+    assert_eq!(files.document(now_ms()).unwrap().0.document().sequence, 1);
+
+    let (takes, _taken) = tokio::sync::mpsc::channel(1);
+    let renewal = Renewal::of(folder.clone(), Running(takes, Some(Arc::clone(&next))));
+    let kept = async {
+        while files.document(now_ms()).unwrap().0 != next {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), kept).await.unwrap();
+    renewal.shutdown(Duration::from_secs(1)).await.unwrap();
+    // One of the two does not answer.
+    for _ in 0..4 {
+        renew_now(&folder).await.unwrap();
+    }
+    // The service has an older one, which replaces nothing.
+    assert_eq!(files.document(now_ms()).unwrap().0, next);
 }
 
 #[tokio::test]
@@ -438,6 +478,7 @@ struct World {
     folder: TempDir,
     server: bootstrap::Server,
     url: String,
+    off_line: bootstrap::OffLine,
 }
 
 impl World {
@@ -457,13 +498,18 @@ impl World {
             https_bind: vec![address],
             ..bootstrap::Config::default()
         };
-        bootstrap::init(&config.folder, Default::default(), &genesis)
+        let off_line = bootstrap::init(&config.folder, Default::default(), &genesis)
             .await
             .unwrap();
         let server = bootstrap::Server::bind(&config, Default::default(), Monitor::new().component("bootstrap", ""))
             .await
             .unwrap();
-        Self { folder, server, url }
+        Self {
+            folder,
+            server,
+            url,
+            off_line,
+        }
     }
 
     fn folder(&self, name: &str) -> PathBuf {
