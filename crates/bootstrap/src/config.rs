@@ -2,7 +2,9 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use identity::issue::NODE_LIFE;
 use rpc::Address;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,10 @@ pub struct Config {
     /// Whether a user's password enrolls clients of that user: 2 at a time, 4 new ones in a day. Default: no, since none of our
     /// programs needs it, and phones' passwords are weak.
     pub password_enrollment: bool,
+    /// How long certificates of nodes live, `1m` to `90d`; they are renewed after a third of it. An edge's delegated signer lives for
+    /// two thirds of it. Default: 90 days; less is for trying out renewal.
+    #[serde(with = "runtime::units::duration")]
+    pub certificate_lifetime: Duration,
     /// Users that are to exist. One that ever existed stays as an operator made it.
     pub users: Vec<User>,
     /// Where it listens for the overlay beside it and the operator, if it runs in a process of its own.
@@ -44,6 +50,7 @@ impl Default for Config {
             https_bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTPS_PORT))],
             names: Vec::new(),
             password_enrollment: false,
+            certificate_lifetime: NODE_LIFE,
             users: Vec::new(),
             listen: Address::Unix("/run/p2psip/bootstrap.sock".into()),
         }

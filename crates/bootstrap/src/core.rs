@@ -93,6 +93,11 @@ impl Core {
         })
     }
 
+    /// Lets certificates of nodes that are issued from now on live for so long.
+    pub(crate) fn let_certificates_live(&mut self, life: Duration) {
+        self.service.let_certificates_live(life);
+    }
+
     /// Lets passwords enroll users' clients, or not.
     pub(crate) fn let_passwords_enroll(&mut self, is_allowed: bool) {
         self.has_password_enrollment = is_allowed;

@@ -76,6 +76,12 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// Certificates cannot live for so long, or for so short.
+    #[error("certificates cannot live for {wanted:?} (key bootstrap.certificate_lifetime): it is from 1m to 90d")]
+    Lifetime {
+        /// What is configured.
+        wanted: std::time::Duration,
+    },
     /// A password file cannot be read.
     #[error("password file {path} of user {user} (key bootstrap.users): {source}")]
     PasswordFile {

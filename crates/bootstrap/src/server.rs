@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use identity::issue::NODE_LIFE;
 use kv::Options;
 use rpc::Served;
 use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
@@ -65,6 +66,7 @@ impl Server {
         state::migrate(&store).await?;
         let mut core = Core::load(&store, unix_ms())?;
         core.let_passwords_enroll(config.password_enrollment);
+        core.let_certificates_live(lifetime(config.certificate_lifetime)?);
         users::put(&mut core, &store, &config.users).await?;
         let overlay = core.overlay().to_owned();
         let certificates = certificates(&core, &config.names)?;
@@ -152,6 +154,14 @@ impl Server {
     }
 }
 
+/// Refuses lives that no node could keep up with, or that outlive what the overlay is made for.
+fn lifetime(wanted: Duration) -> Result<Duration, StartError> {
+    match (SHORTEST_LIFE..=NODE_LIFE).contains(&wanted) {
+        true => Ok(wanted),
+        false => Err(StartError::Lifetime { wanted }),
+    }
+}
+
 fn certificates(core: &Core, names: &[String]) -> Result<Certificates, StartError> {
     let failed = |reason: String| StartError::Certificate {
         names: names.to_vec(),
@@ -171,5 +181,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Nodes look every few seconds then.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// The name of the contract.
 const SERVICE: &str = "p2psip.bootstrap.v1.Bootstrap";

@@ -1,6 +1,7 @@
 //! The service's keys and what is made with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -113,6 +114,11 @@ impl Service {
             user,
         };
         Ok(self.authority.issue(profile, &subject, now_ms, Serial::generate()?)?)
+    }
+
+    /// Lets certificates of nodes live for so long.
+    pub(super) fn let_certificates_live(&mut self, life: Duration) {
+        self.authority.set_node_life(life);
     }
 
     /// Hashes a token's secret under a key of this service.
