@@ -27,6 +27,9 @@ pub struct Config {
     /// two thirds of it. Default: 90 days; less is for trying out renewal.
     #[serde(with = "runtime::units::duration")]
     pub certificate_lifetime: Duration,
+    /// The public half of the key that backups are sealed to, in hex. Default: the one that the overlay was made with; an overlay
+    /// from before there were backups has none.
+    pub backup_key: String,
     /// Users that are to exist. One that ever existed stays as an operator made it.
     pub users: Vec<User>,
     /// Where it listens for the overlay beside it and the operator, if it runs in a process of its own.
@@ -51,6 +54,7 @@ impl Default for Config {
             names: Vec::new(),
             password_enrollment: false,
             certificate_lifetime: NODE_LIFE,
+            backup_key: String::new(),
             users: Vec::new(),
             listen: Address::Unix("/run/p2psip/bootstrap.sock".into()),
         }

@@ -71,6 +71,9 @@ pub(crate) struct ServiceRecord {
     pub(crate) resealing: bool,
     /// Keys the hashes of tokens.
     pub(crate) token_key: Octets,
+    /// The public half of the key that backups are sealed to. Records of before there were backups have no such field.
+    #[serde(default)]
+    pub(crate) backup_key: Option<Octets>,
     /// SHA-256 of the configuration root, on which the document is believed.
     pub(crate) root: Octets,
     pub(crate) document: Octets,
@@ -205,7 +208,8 @@ pub(crate) fn open(folder: &Path, options: kv::Options) -> Result<Store, StartEr
     Ok(Store::open(folder, options)?)
 }
 
-fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {
+/// Reads the value of one record.
+pub(crate) fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {
     let damaged = |reason: String| StartError::Damaged {
         tree: tree.name(),
         key: String::from_utf8_lossy(key).into_owned(),

@@ -15,9 +15,10 @@ use wire::{Encode, NodeId, TransactionId};
 
 use super::keys::RecordKeys;
 use super::outbox::Waiting;
+use crate::backup::BackupPublicKey;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 pub(super) struct Service {
     pub(super) document: SignedDocument,
@@ -135,6 +136,15 @@ impl Service {
         keys.write(&mut self.record);
         self.record_keys = keys;
         state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+    }
+
+    /// Takes another key for backups.
+    pub(super) fn put_backup_key(&mut self, key: &BackupPublicKey, batch: &mut Batch) {
+        let key = Some(Octets::of(key.octets()));
+        if self.record.backup_key != key {
+            self.record.backup_key = key;
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
     }
 
     /// Signs the Store of a user's record under a new certificate of (AOR, user signer).

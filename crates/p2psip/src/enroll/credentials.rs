@@ -1,11 +1,12 @@
 //! What enrollment gave a node, kept in a folder of its own.
 //!
 //! ```text
-//! peer:  peer.key peer.der                                        document.xml root
+//! peer:  peer.key peer.der                                        document.xml root backup.sealed
 //! edge:  link.key link.der signer.key signer.der values.key record-keys   document.xml root
 //! ```
 //!
-//! `root` is the SHA-256 of the configuration root in hex; `document.xml` is believed on it.
+//! `root` is the SHA-256 of the configuration root in hex; `document.xml` is believed on it. `backup.sealed` is of the bootstrap services, and only
+//! the key in `off-line/` opens it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -4,9 +4,10 @@
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
 //! under the document ([`https`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
 //! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
-//! them from ending while a component runs, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
+//! them from ending while a component runs, [`backup`] keeps the bootstrap services' backup, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
 //! that a peer can obey.
 
+mod backup;
 mod credentials;
 mod documents;
 mod files;

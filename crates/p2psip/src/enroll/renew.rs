@@ -14,7 +14,7 @@ use rpc::proto::bootstrap::v1::{RenewRequest, RenewResponse};
 use super::credentials::{EdgeCredentials, LINK, NEXT_SIGNER, PEER, PeerCredentials, SIGNER};
 use super::files::{Files, certificate_file, key_file};
 use super::https::Client;
-use super::{EnrollError, any, check, now_ms, request_of};
+use super::{EnrollError, any, backup, check, now_ms, request_of};
 
 /// When certificates are renewed.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +79,9 @@ pub(super) async fn peer(folder: &Path, when: When) -> Result<Option<PeerCredent
     let request = when.request();
     let answer = ask(&known.signer, known.document.document(), known.root, request).await?;
     answer.keep(&files, (PEER, &known.signer))?;
+    if let Err(error) = backup::fetch(folder, now_ms()).await {
+        tracing::debug!(%error, "backup of the bootstrap service not fetched");
+    }
     Ok(PeerCredentials::load(folder, now_ms())?)
 }
 

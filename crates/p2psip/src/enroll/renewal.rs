@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::credentials::{EdgeCredentials, LINK, PEER, PeerCredentials, SIGNER};
 use super::files::{Files, certificate_file};
 use super::renew::{When, edge, peer};
-use super::{EnrollError, documents, now_ms, record_keys};
+use super::{EnrollError, backup, documents, now_ms, record_keys};
 
 /// The tasks that renew what one component was given, while it runs.
 #[derive(Debug)]
@@ -53,8 +53,13 @@ impl Renewal {
         };
         let mut renewal = Self::of(folder.clone(), peer);
         let stop = renewal.0.stop();
+        let to_keep = folder.clone();
         renewal.0.spawn("document of the peer", async move {
             documents::keep(&folder, documents, stop).await;
+        });
+        let stop = renewal.0.stop();
+        renewal.0.spawn("backup of the bootstrap services", async move {
+            backup::keep(&to_keep, stop).await;
         });
         renewal
     }

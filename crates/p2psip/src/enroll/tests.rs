@@ -372,6 +372,39 @@ async fn services_are_looked_for_where_the_newest_document_says() {
 }
 
 #[tokio::test]
+async fn a_peer_keeps_the_newest_backup_and_nobody_else_gets_it() {
+    let world = World::new(18).await;
+    let token = world.token("one").await;
+    let folders = [world.folder("peer"), world.folder("edge")];
+    let peer = peer(&folders[0], &token).await.unwrap();
+    let edge = edge(&folders[1], &token).await.unwrap();
+    let kept = folders[0].join(backup::FILE);
+    let first = async {
+        loop {
+            // The service writes its first in the background.
+            if let Some(header) = backup::fetch(&folders[0], now_ms()).await.unwrap() {
+                return header;
+            }
+        }
+    };
+    let header = tokio::time::timeout(Duration::from_secs(30), first).await.unwrap();
+    assert_eq!((header.overlay.as_str(), header.sequence), (OVERLAY, 1));
+    let written = fs::read(bootstrap::backup_file(&world.folder("bootstrap"))).unwrap();
+    assert_eq!(fs::read(&kept).unwrap(), written);
+    // It has it already; a damaged one is replaced.
+    assert_eq!(backup::fetch(&folders[0], now_ms()).await.unwrap(), None);
+    fs::write(&kept, "damaged").unwrap();
+    renew_now(&folders[0]).await.unwrap();
+    assert_eq!(fs::read(&kept).unwrap(), written);
+    let server = Server::of(&world.url).unwrap();
+    for shown in [None, Some(&edge.edge.link)] {
+        let client = Client::of(peer.document.document(), shown).unwrap();
+        let refused = client.get(&server, "/.well-known/p2psip/backup").await;
+        assert!(matches!(refused, Err(HttpsError::Refused { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_valid_now_is_told_with_its_file() {
     let world = World::new(10).await;
     let folder = world.folder("peer");
