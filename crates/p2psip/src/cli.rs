@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{calls, cert, config, drain, health, ping, record_key, registrations, token, users};
+use crate::{bootstrap, calls, cert, config, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -77,9 +77,9 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users
+    /// Run only the bootstrap service: enrollment and users; or restore it from a backup
     #[command(after_help = RUN_EXAMPLES)]
-    Bootstrap(Run),
+    Bootstrap(bootstrap::Arguments),
     /// Show whether a peer is ready, its Neighbors, its fingers and its storage
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
