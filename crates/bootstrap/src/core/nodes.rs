@@ -77,8 +77,11 @@ impl Nodes {
         self.get(node_id).filter(|record| record.class == NodeClass::Edge)
     }
 
-    /// Remembers a node: a new one, or a known one with the next certificates for its key.
+    /// Remembers a node: a new one, or a known one with the next certificates for its key, perhaps by another credential.
     pub(super) fn put(&mut self, node_id: NodeId, key: &PublicKey, record: NodeRecord, batch: &mut Batch) {
+        if let Some(before) = self.by_id.get(&node_id).map(|before| before.by.clone()) {
+            self.forget_credential(&before, node_id);
+        }
         state::put(batch, NODES, node_id.as_bytes(), &record);
         self.insert(node_id, KeyHash::of(key.spki()), record);
     }

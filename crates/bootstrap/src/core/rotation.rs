@@ -212,6 +212,10 @@ impl Core {
         !is_banned && !self.edge_keys.is_left_out(node_id.as_bytes()) && is_living(edge, now_ms)
     }
 
+    pub(super) fn is_left_out(&self, node_id: NodeId) -> bool {
+        self.edge_keys.is_left_out(node_id.as_bytes())
+    }
+
     /// The Node-ID of an edge that was enrolled here.
     fn edge(&self, node_id: &[u8]) -> Result<NodeId, Refused> {
         let node_id = NodeId::try_from(node_id).map_err(|_| Refused::Invalid("a Node-ID has 16 octets".to_owned()))?;

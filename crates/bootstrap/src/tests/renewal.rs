@@ -184,6 +184,51 @@ async fn a_client_is_renewed_unless_its_user_was_removed() {
     assert!(matches!(refused, Err(Refused::NotFound(_))), "{refused:?}");
 }
 
+/// A peer that was off for longer than its certificate lived comes back with a token, and its data are its own still.
+#[tokio::test]
+async fn who_comes_too_late_keeps_its_node_id_with_a_new_token() {
+    let mut world = World::new().await;
+    let secret = world.token("first").await;
+    let keys = [(); 3].map(|()| Key::generate().unwrap());
+    let asked = |secret: &str, ended: &[u8], keys: &[Key; 3]| proto::EnrollRequest {
+        credential: Some(Credential::Token(secret.to_owned())),
+        peer: keys[0].request().unwrap().into(),
+        edges: vec![proto::EdgeRequest {
+            link: keys[1].request().unwrap().into(),
+            signer: keys[2].request().unwrap().into(),
+        }],
+        ended: ended.to_vec().into(),
+        ..Default::default()
+    };
+    let first = world.enroll(asked(&secret, &[], &keys)).await.unwrap();
+    let peer = first.peer.unwrap();
+    world.pass(DAY * 100);
+    // Here, and at a service that never heard of it.
+    let second = world.second_service().await;
+    for mut world in [world, second] {
+        let secret = world.token("second").await;
+        let again = world.enroll(asked(&secret, &peer.certificate, &keys)).await.unwrap();
+        let renewed = again.peer.unwrap();
+        assert_eq!(renewed.node_id, peer.node_id);
+        let verifier = world.verifier();
+        verifier
+            .verify(&renewed.certificate, &[], world.now_ms, Use::Node)
+            .unwrap();
+        // The place is taken; the answer comes again to the same keys and nobody else.
+        let mut world = world.reopened();
+        let lost = world.enroll(asked(&secret, &peer.certificate, &keys)).await.unwrap();
+        assert_eq!(lost.peer.unwrap(), renewed);
+        let others = [(); 3].map(|()| Key::generate().unwrap());
+        let stolen = world.enroll(asked(&secret, &peer.certificate, &others)).await;
+        assert!(matches!(stolen, Err(Refused::Invalid(_))), "{stolen:?}");
+        let node_id = certificate(&peer.certificate).node_ids()[0];
+        let mut world = world.ban(node_id).await;
+        let secret = world.token("third").await;
+        let banned = world.enroll(asked(&secret, &peer.certificate, &keys)).await;
+        assert_eq!(banned, Err(Refused::Stranger(node_id)));
+    }
+}
+
 async fn renew(world: &mut World, shown: &Certificate) -> Result<Certificate, Refused> {
     let request = proto::RenewRequest::default();
     let answer = world.run(|core, now| core.renew(now, shown, &request)).await?;
