@@ -243,7 +243,8 @@ Examples:
   ssh sip1.example.org p2psip -q token create | p2psip join --token-file -
   p2psip join p2psip1.uqxr… --address sip2.example.org --data ~/p2psip
 
-A join that was interrupted continues when it is repeated with the same token and folder.";
+A join that was interrupted continues when it is repeated with the same token and folder. A host that was off until its certificates
+ended joins again with a new token and its old folder: it keeps its Node-ID, its data and its settings.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

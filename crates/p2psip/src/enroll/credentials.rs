@@ -33,8 +33,6 @@ pub(crate) struct PeerCredentials {
 #[derive(Debug)]
 pub(crate) struct EdgeCredentials {
     pub(crate) document: Arc<SignedDocument>,
-    /// SHA-256 of the configuration root.
-    pub(crate) root: [u8; 32],
     pub(crate) edge: sip_edge::Credentials,
 }
 
@@ -75,14 +73,14 @@ impl EdgeCredentials {
         if !files.exist() {
             return Ok(None);
         }
-        let (document, root) = files.document(now_ms)?;
+        let (document, _) = files.document(now_ms)?;
         let edge = sip_edge::Credentials {
             link: files.signer(LINK, now_ms)?,
             delegated: delegated(&files, now_ms)?,
             values: files.key(VALUES)?,
             record_keys: record_keys(&files)?,
         };
-        Ok(Some(Self { document, root, edge }))
+        Ok(Some(Self { document, edge }))
     }
 
     pub(crate) fn node_id(&self) -> NodeId {

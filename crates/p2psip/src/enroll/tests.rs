@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use identity::Sign as _;
 use identity::issue::{Profile, Serial, Subject, configuration_root, enrollment_ca};
 use overlay_config::{Demand, Document, Genesis};
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
@@ -405,13 +406,73 @@ async fn a_peer_keeps_the_newest_backup_and_nobody_else_gets_it() {
 }
 
 #[tokio::test]
+async fn a_node_that_comes_too_late_keeps_its_node_id_with_a_new_token() {
+    let (world, other) = (World::new(19).await, World::new(20).await);
+    let folders = [world.folder("peer"), world.folder("edge")];
+    let token = world.token("one").await;
+    let known_peer = peer(&folders[0], &token).await.unwrap();
+    let known_edge = edge(&folders[1], &token).await.unwrap();
+    let token = world.token("two").await;
+    // Whether they have ended makes no difference to the service.
+    let late_peer = late::peer(&folders[0], &token).await.unwrap();
+    let late_edge = late::edge(&folders[1], &token).await.unwrap();
+    assert_eq!(late_peer.node_id(), known_peer.node_id());
+    assert_eq!(late_edge.node_id(), known_edge.node_id());
+    assert_ne!(late_peer.signer.certificates(), known_peer.signer.certificates());
+    let key = |edge: &EdgeCredentials| edge.edge.delegated.certificate().public_key().to_vec();
+    assert_ne!(key(&late_edge), key(&known_edge));
+    let foreign = late::peer(&folders[0], &other.token("one").await).await.unwrap_err();
+    assert!(matches!(foreign, EnrollError::ElsewhereAlready { .. }), "{foreign}");
+}
+
+#[tokio::test]
+async fn an_edge_whose_signer_has_ended_and_a_document_that_has_are_mended_without_a_token() {
+    let world = World::new(21).await;
+    let folder = world.folder("edge");
+    let known = edge(&folder, &world.token("one").await).await.unwrap();
+    let files = Files::of(&folder);
+    // The signer's certificate as it would be after 61 days, under whatever CA.
+    let authority = enrollment_ca(&Key::generate().unwrap(), 0, Serial::generate().unwrap()).unwrap();
+    let subject = Subject {
+        key: &known.edge.delegated.key().public(),
+        node_id: known.node_id(),
+        overlay: OVERLAY,
+        user: None,
+    };
+    let ended = authority
+        .issue(Profile::DelegatedSigner, &subject, 0, Serial::generate().unwrap())
+        .unwrap();
+    files.write("signer.der", ended.der()).unwrap();
+    let found = EdgeCredentials::load(&folder, now_ms()).unwrap_err();
+    assert!(matches!(found, CredentialsError::Ended { .. }), "{found}");
+    let mut over = world.off_line.document.document().clone();
+    over.expiration_ms = Some(now_ms() - 1);
+    let over = SignedDocument::sign(over, &world.off_line.signer);
+    files.write("document.xml", over.xml()).unwrap();
+    let found = EdgeCredentials::load(&folder, now_ms()).unwrap_err();
+    assert!(found.is_over() && found.to_string().contains("document.xml"), "{found}");
+    mend(&folder).await.unwrap();
+    let mended = EdgeCredentials::load(&folder, now_ms()).unwrap().unwrap();
+    assert_eq!(mended.node_id(), known.node_id());
+    assert_eq!(mended.document.xml(), world.off_line.document.xml());
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_valid_now_is_told_with_its_file() {
     let world = World::new(10).await;
     let folder = world.folder("peer");
     peer(&folder, &world.token("one").await).await.unwrap();
     let late = PeerCredentials::load(&folder, now_ms() + 91 * DAY_MS).unwrap_err();
     assert!(late.to_string().contains("peer.der"), "{late}");
+    assert!(late.to_string().contains("p2psip join --token-file"), "{late}");
     assert_eq!(Failure::from(late).code(), ExitCode::Credentials);
+    // A clock that is an hour or two days behind does no harm: certificates begin before they are issued.
+    for behind_ms in [3_600_000, 2 * DAY_MS] {
+        assert!(PeerCredentials::load(&folder, now_ms() - behind_ms).is_ok());
+    }
+    let early = PeerCredentials::load(&folder, now_ms() - 3 * DAY_MS).unwrap_err();
+    assert!(early.to_string().contains("clock"), "{early}");
+    assert_eq!(Failure::from(early).code(), ExitCode::Credentials);
 }
 
 /// A peer that is outside and stays so; it tells what it was brought.

@@ -43,17 +43,43 @@ impl Enrollment<'_> {
         enroll: impl AsyncFn(&Path, &Token) -> Result<T, EnrollError>,
     ) -> Result<T, Failure> {
         let folder = folder(self.data);
-        if let Some(credentials) = load(&folder, now_ms())? {
-            return Ok(credentials);
+        if let Err(over) = load(&folder, now_ms())
+            && over.is_over()
+            && let Err(failure) = self.patiently(async || enroll::mend(&folder).await).await
+        {
+            // What is said below is what can be done about it.
+            warn!(reason = %failure, "what has ended is not renewed without a token");
         }
-        let token = self.token().await?;
+        let ended = match load(&folder, now_ms()) {
+            Ok(Some(credentials)) => return Ok(credentials),
+            Ok(None) => None,
+            // A new token may be there already.
+            Err(error @ CredentialsError::Ended { .. }) => {
+                warn!(reason = %error, "tried with the token of this peer");
+                Some(error)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let enrolled = match self.token().await {
+            Ok(token) => self.patiently(async || enroll(&folder, &token).await).await,
+            Err(failure) => Err(failure),
+        };
+        match (enrolled, ended) {
+            (Ok(credentials), _) => {
+                info!(folder = %folder.display(), "enrolled");
+                Ok(credentials)
+            }
+            (Err(_), Some(ended)) => Err(ended.into()),
+            (Err(failure), None) => Err(failure),
+        }
+    }
+
+    /// Tries again while no enrollment server answers.
+    async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, EnrollError>) -> Result<T, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let failure = match enroll(&folder, &token).await {
-                Ok(credentials) => {
-                    info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
-                    return Ok(credentials);
-                }
+            let failure = match attempt().await {
+                Ok(done) => return Ok(done),
                 Err(error) => Failure::from(error),
             };
             if !matches!(failure.code(), ExitCode::Unreachable | ExitCode::Timeout) {
