@@ -277,7 +277,7 @@ impl Driver {
                 Ok(())
             }
             Command::FetchRecordKeys(shown, request, reply) => {
-                let outcome = self.core.fetch_record_keys(&shown, &request);
+                let outcome = self.core.fetch_record_keys(now_ms, &shown, &request);
                 self.finish("fetch record keys", outcome, reply).await
             }
             Command::Attach(open, down, reply) => {

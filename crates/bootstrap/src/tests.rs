@@ -1,5 +1,6 @@
 //! The service as an operator, a new node and an overlay see it.
 
+mod backup;
 mod configured;
 mod enrollment;
 mod feed;

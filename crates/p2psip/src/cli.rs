@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{calls, cert, config, drain, health, ping, record_key, registrations, token, users};
+use crate::{bootstrap, calls, cert, config, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -77,10 +77,10 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users
+    /// Run only the bootstrap service: enrollment and users; or restore it from a backup
     #[command(after_help = RUN_EXAMPLES)]
-    Bootstrap(Run),
-    /// Make the folder in which the components of one peer find their certificates, as an init container does
+    Bootstrap(bootstrap::Arguments),
+    /// Make the certificates of one peer's components, as an init container does
     #[command(after_help = PLACE_EXAMPLES)]
     Place(Run),
     /// Show whether a peer is ready, its Neighbors, its fingers and its storage
@@ -246,7 +246,8 @@ Examples:
   ssh sip1.example.org p2psip -q token create | p2psip join --token-file -
   p2psip join p2psip1.uqxr… --address sip2.example.org --data ~/p2psip
 
-A join that was interrupted continues when it is repeated with the same token and folder.";
+A join that was interrupted continues when it is repeated with the same token and folder. A host that was off until its certificates
+ended joins again with a new token and its old folder: it keeps its Node-ID, its data and its settings.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

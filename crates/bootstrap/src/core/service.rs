@@ -1,6 +1,7 @@
 //! The service's keys and what is made with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use wire::{Encode, NodeId, TransactionId};
 
 use super::keys::RecordKeys;
 use super::outbox::Waiting;
+use crate::backup::BackupPublicKey;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
 use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
@@ -115,6 +117,11 @@ impl Service {
         Ok(self.authority.issue(profile, &subject, now_ms, Serial::generate()?)?)
     }
 
+    /// Lets certificates of nodes live for so long.
+    pub(super) fn let_certificates_live(&mut self, life: Duration) {
+        self.authority.set_node_life(life);
+    }
+
     /// Hashes a token's secret under a key of this service.
     pub(super) fn token_hash(&self, secret: &str) -> Vec<u8> {
         hmac::sign(&self.token_key, secret.as_bytes()).as_ref().to_vec()
@@ -135,6 +142,15 @@ impl Service {
     pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
         if self.record.founder == Founder::Awaited {
             self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
+    }
+
+    /// Takes another key for backups.
+    pub(super) fn put_backup_key(&mut self, key: &BackupPublicKey, batch: &mut Batch) {
+        let key = Some(Octets::of(key.octets()));
+        if self.record.backup_key != key {
+            self.record.backup_key = key;
             state::put(batch, SERVICE, SERVICE_KEY, &self.record);
         }
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use identity::issue::{Serial, enrollment_ca};
 use identity::{Key, Signer, Trust, Verifier};
 use kv::{Batch, Durability, Options, Store};
 use overlay_config::{BootstrapNode, Document, SignedDocument};
@@ -92,6 +93,33 @@ impl World {
         state::put(&mut batch, SERVICE, SERVICE_KEY, &record);
         self.store.apply(batch).await.unwrap();
         self.reopened()
+    }
+
+    /// Another service of the same overlay: its disk is empty, its CA its own, and the document names both CAs.
+    pub(super) async fn second_service(&self) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let store = state::open(folder.path(), OPTIONS).unwrap();
+        let key = Key::generate().unwrap();
+        let authority = enrollment_ca(&key, self.now_ms, Serial::generate().unwrap()).unwrap();
+        let mut document = self.document.clone();
+        document.root_certs.push(authority.certificate().clone());
+        document.sequence += 1;
+        let mut record: ServiceRecord = state::get(&self.store, SERVICE, SERVICE_KEY).unwrap().unwrap();
+        record.authority_key = Octets::of(key.pkcs8());
+        record.authority_certificate = Octets::of(authority.certificate().der());
+        record.document = Octets::of(SignedDocument::sign(document.clone(), &self.signer).xml());
+        let mut batch = Batch::new();
+        state::put(&mut batch, SERVICE, SERVICE_KEY, &record);
+        store.apply(batch).await.unwrap();
+        World {
+            core: Core::load(&store, self.now_ms).unwrap(),
+            store,
+            now: self.now,
+            now_ms: self.now_ms,
+            document,
+            signer: self.signer.clone(),
+            folder,
+        }
     }
 
     /// Runs an operation and writes what it changed.

@@ -1,4 +1,4 @@
-//! `init` and `join`: a data folder and a configuration file for a peer of this host.
+//! `init`, `join` and `bootstrap restore`: a data folder and a configuration file for a peer of this host.
 //!
 //! ```text
 //! DIR/p2psip.toml          configuration: where everything is, and at which address others reach this host
@@ -12,6 +12,9 @@ mod address;
 mod file;
 mod init;
 mod join;
+mod restore;
+mod service;
 
 pub(crate) use self::init::{Init, init};
 pub(crate) use self::join::{Join, join};
+pub(crate) use self::restore::{Restore, restore};
