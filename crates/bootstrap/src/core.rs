@@ -4,6 +4,7 @@
 //! written ends the process, and the next one starts from the disk.
 
 mod enroll;
+mod feeds;
 mod form;
 mod keys;
 mod limiter;
@@ -38,6 +39,7 @@ use tokens::Tokens;
 use users::Users;
 
 pub(crate) use enroll::Arrival;
+pub(crate) use feeds::{Attached, Change, Feeds, Verdict, WINDOW};
 pub(crate) use form::Form;
 pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
 pub(crate) use outbox::Waiting;
@@ -205,7 +207,12 @@ impl Core {
         self.notices.expire(now);
     }
 
-    /// The overlay is gone, and with it the answers to requests.
+    /// Another overlay is asked from now on, also what the one before it has not answered.
+    pub(crate) fn overlay_changed(&mut self) {
+        self.notices.ask_again();
+    }
+
+    /// No overlay is there, and with the last one went the answers to requests.
     pub(crate) fn overlay_lost(&mut self) {
         self.notices.cut_off();
     }

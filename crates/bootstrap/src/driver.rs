@@ -1,8 +1,9 @@
 //! The one task that owns the state: it decides, writes, and only then answers.
 
 mod due;
+mod feeding;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,13 @@ use bytes::Bytes;
 use identity::{Certificate, Key};
 use kv::{Batch, FlushError, Full, Store};
 use rpc::proto::bootstrap::v1 as proto;
-use rpc::proto::bootstrap::v1::feed_response::Item;
 use runtime::{Component, Pulse, State, clock};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::{error, info, warn};
-use wire::{Encode, ErrorCode};
+use tracing::{error, info};
 
-use crate::core::{
-    ASKS, Answer, Arrival, Core, FIRST_ASK, Form, Outcome, PATIENCE, Phase, TokenCursor, TokenPage, UserPage,
-};
+use crate::core::{ASKS, Arrival, Core, Feeds, Form, Outcome, Phase, TokenCursor, TokenPage, UserPage, WINDOW};
 
 /// Where an answer goes; nobody may be waiting any more.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
@@ -51,7 +48,7 @@ pub(crate) enum Command {
         proto::FetchRecordKeysRequest,
         Reply<proto::FetchRecordKeysResponse>,
     ),
-    /// A stream of the overlay begins; its number is the answer.
+    /// A stream of an overlay begins; its number is the answer.
     Attach(proto::FeedOpen, Down, Reply<u64>),
     Acknowledge {
         feed: u64,
@@ -102,29 +99,12 @@ pub(crate) struct Driver {
     stop: CancellationToken,
     pulse: Pulse,
     component: Component,
-    feed: Option<Feed>,
-    feeds: u64,
-    retry: Duration,
+    feeds: Feeds,
+    /// The overlays' streams by their numbers.
+    downs: BTreeMap<u64, Down>,
     /// How far the rotation of the record key is, and when to look at it.
     rotation: Phase,
     rotate_at: Instant,
-}
-
-/// The overlay's stream.
-struct Feed {
-    number: u64,
-    down: Down,
-    /// Everything up to this id was sent.
-    sent: u64,
-    in_flight: BTreeSet<u64>,
-    /// Refused items and when they are tried again.
-    refused: BTreeMap<u64, Retry>,
-}
-
-struct Retry {
-    at: Instant,
-    /// The overlay has a later storage_time: the same message would be refused again.
-    is_outdated: bool,
 }
 
 impl Driver {
@@ -141,9 +121,8 @@ impl Driver {
             stop,
             pulse: component.pulse(),
             component,
-            feed: None,
-            feeds: 0,
-            retry,
+            feeds: Feeds::new(retry),
+            downs: BTreeMap::new(),
             rotation: Phase::Settled,
             rotate_at: clock::now(),
         }
@@ -162,12 +141,7 @@ impl Driver {
         self.tell_health(room.borrow_and_update().as_ref());
         let mut full_until = refresh_at;
         loop {
-            let retry_at = self
-                .feed
-                .as_ref()
-                .and_then(|feed| feed.refused.values().map(|retry| retry.at).min());
-            let asks_due = self.core.asks_due();
-            let wake = [retry_at, asks_due, Some(self.rotate_at)]
+            let wake = [self.feeds.next_timeout(), self.core.asks_due(), Some(self.rotate_at)]
                 .into_iter()
                 .flatten()
                 .fold(refresh_at, Instant::min);
@@ -274,14 +248,12 @@ impl Driver {
                 self.finish("fetch record keys", outcome, reply).await
             }
             Command::Attach(open, down, reply) => {
-                let _ = reply.send(Ok(self.attach(&open, down)));
+                let _ = reply.send(self.attach(&open, down));
                 Ok(())
             }
             Command::Acknowledge { feed, acknowledge } => self.acknowledge(feed, acknowledge).await,
             Command::Detach(number) => {
-                if self.feed.take_if(|feed| feed.number == number).is_some() {
-                    self.core.overlay_lost();
-                }
+                self.detach(number);
                 Ok(())
             }
         }
@@ -312,127 +284,6 @@ impl Driver {
             self.store.apply(batch).await
         }
     }
-
-    fn attach(&mut self, open: &proto::FeedOpen, down: Down) -> u64 {
-        self.feeds += 1;
-        let number = self.feeds;
-        if let Some(old) = self.feed.take() {
-            // When its queue is full, it ends by its receiver being gone.
-            let _ = old.down.try_send(Err(Status::aborted("a newer stream was opened")));
-            self.core.overlay_lost();
-        }
-        let (sequence, xml) = self.core.document();
-        let known = u16::try_from(open.document_sequence).ok();
-        if known.is_none_or(|known| overlay_config::is_newer(sequence, known)) {
-            let _ = down.try_send(Ok(proto::FeedResponse {
-                id: DOCUMENT,
-                item: Some(Item::Document(xml)),
-            }));
-        }
-        info!(feed = number, "overlay is fed");
-        self.feed = Some(Feed {
-            number,
-            down,
-            sent: 0,
-            in_flight: BTreeSet::new(),
-            refused: BTreeMap::new(),
-        });
-        number
-    }
-
-    async fn acknowledge(&mut self, number: u64, acknowledge: proto::Acknowledge) -> Result<(), FlushError> {
-        let Some(feed) = self.feed.as_mut().filter(|feed| feed.number == number) else {
-            return Ok(());
-        };
-        let proto::Acknowledge {
-            id,
-            refusal,
-            contents,
-            certificates,
-        } = acknowledge;
-        if id >= FIRST_ASK {
-            let answer = refusal.is_none().then_some(Answer { contents, certificates });
-            self.core.asked(unix_ms(), id, answer.as_ref());
-            return Ok(());
-        }
-        if !feed.in_flight.remove(&id) {
-            return Ok(());
-        }
-        match refusal {
-            None => {
-                let batch = self.core.acknowledged(id);
-                if self.rotation == Phase::Resealing {
-                    // There is room for the next record, or it was the last.
-                    self.rotate_at = clock::now();
-                }
-                self.write(batch).await
-            }
-            Some(refusal) => {
-                let is_outdated = refusal.code == u32::from(ErrorCode::DataTooOld.number());
-                warn!(item = id, code = refusal.code, "overlay refused to store a user record");
-                feed.refused.insert(
-                    id,
-                    Retry {
-                        at: clock::now() + self.retry,
-                        is_outdated,
-                    },
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Sends what waits, as far as the window allows.
-    fn pump(&mut self) {
-        let Some(feed) = &mut self.feed else { return };
-        while feed.in_flight.len() < WINDOW {
-            let Some((id, waiting)) = self.core.waiting(feed.sent) else {
-                return;
-            };
-            feed.sent = id;
-            if feed.in_flight.contains(&id) || feed.refused.contains_key(&id) {
-                continue;
-            }
-            let store = proto::SignedStore {
-                transaction_id: waiting.transaction_id.0,
-                contents: waiting.contents.clone(),
-                security_block: waiting.security_block.clone(),
-            };
-            if feed
-                .down
-                .try_send(Ok(proto::FeedResponse {
-                    id,
-                    item: Some(Item::Store(store)),
-                }))
-                .is_err()
-            {
-                // The stream has ended; the next one starts from the front.
-                self.feed = None;
-                self.core.overlay_lost();
-                return;
-            }
-            feed.in_flight.insert(id);
-        }
-    }
-
-    /// Sends the requests that tell edges of changes.
-    fn pump_asks(&mut self) {
-        while let Some(feed) = &self.feed {
-            let Some((id, ask)) = self.core.next_ask(clock::now()) else {
-                return;
-            };
-            let ask = proto::Ask {
-                destinations: ask.destinations.iter().map(Encode::to_bytes).collect(),
-                contents: ask.contents,
-                timeout_ms: u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX),
-            };
-            let item = Some(Item::Ask(ask));
-            if feed.down.try_send(Ok(proto::FeedResponse { id, item })).is_err() {
-                self.feed = None;
-                self.core.overlay_lost();
-            }
-        }
-    }
 }
 
 fn arrival(now_ms: u64, from: Option<IpAddr>) -> Arrival {
@@ -450,12 +301,8 @@ pub(crate) fn unix_ms() -> u64 {
 
 /// Commands that wait; when it is full, callers wait under their deadlines.
 pub(crate) const COMMANDS: usize = 64;
-/// Items that the overlay has not acknowledged: enough to keep its stores busy.
-pub(crate) const WINDOW: usize = 32;
 /// The queue of a stream holds a window, the requests under way, the document and the reason of its end.
 pub(crate) const DOWN: usize = WINDOW + ASKS + 2;
-/// The id of the document's item; those of the outbox start at 1.
-const DOCUMENT: u64 = 0;
 /// How soon it is tried again to do what is due, while the disk is full.
 const FULL_AGAIN: Duration = Duration::from_secs(10);
 /// What the overlay refuses is seldom better at once.
