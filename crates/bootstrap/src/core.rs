@@ -13,6 +13,7 @@ mod notices;
 mod outbox;
 mod pace;
 mod renew;
+mod replica;
 mod rotation;
 mod service;
 mod tokens;
@@ -27,12 +28,14 @@ use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 
 use crate::error::{Refused, StartError};
+use crate::genesis::random_octets;
 use keys::RecordKeys;
 use limiter::Failures;
 use nodes::Nodes;
 use notices::Notices;
 use outbox::Outbox;
 use pace::Pace;
+use replica::Log;
 use rotation::EdgeKeys;
 use service::Service;
 use tokens::Tokens;
@@ -43,6 +46,7 @@ pub(crate) use feeds::{Attached, Change, Feeds, Verdict, WINDOW};
 pub(crate) use form::Form;
 pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
 pub(crate) use outbox::Waiting;
+pub(crate) use replica::CatchUp;
 pub(crate) use rotation::Phase;
 pub(crate) use tokens::{Cursor as TokenCursor, TokenPage};
 pub(crate) use users::UserPage;
@@ -59,6 +63,7 @@ pub(crate) struct Core {
     edge_keys: EdgeKeys,
     outbox: Outbox,
     notices: Notices,
+    log: Log,
     /// Wrong passwords, by the user that they were tried for.
     wrong_names: Failures<String>,
     /// Wrong tokens and passwords, by the address that they came from.
@@ -87,12 +92,18 @@ impl Core {
             edge_keys: EdgeKeys::load(store)?,
             outbox,
             notices,
+            log: Log::load(store, random_octets().map_err(StartError::service)?)?,
             wrong_names: Failures::default(),
             wrong_addresses: Failures::default(),
             accounts: Pace::new(A_DAY),
             has_password_enrollment: false,
             service,
         })
+    }
+
+    /// Notes for other services what is to be written.
+    pub(crate) fn note(&mut self, batch: &Batch) {
+        self.log.note(batch);
     }
 
     /// Lets passwords enroll users' clients, or not.

@@ -244,7 +244,7 @@ impl Driver {
                 Ok(())
             }
             Command::FetchRecordKeys(shown, request, reply) => {
-                let outcome = self.core.fetch_record_keys(&shown, &request);
+                let outcome = self.core.fetch_record_keys(now_ms, &shown, &request);
                 self.finish("fetch record keys", outcome, reply).await
             }
             Command::Attach(open, down, reply) => {
@@ -277,12 +277,12 @@ impl Driver {
         Ok(())
     }
 
-    async fn write(&self, batch: Batch) -> Result<(), FlushError> {
+    async fn write(&mut self, batch: Batch) -> Result<(), FlushError> {
         if batch.is_empty() {
-            Ok(())
-        } else {
-            self.store.apply(batch).await
+            return Ok(());
         }
+        self.core.note(&batch);
+        self.store.apply(batch).await
     }
 }
 

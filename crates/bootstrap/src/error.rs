@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tonic::Status;
 
+use crate::state::SERVICE;
+
 /// Why a new overlay was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -115,6 +117,17 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl StartError {
+    /// The record of the service itself is damaged.
+    pub(crate) fn service(reason: impl std::fmt::Display) -> StartError {
+        StartError::Damaged {
+            tree: SERVICE.name(),
+            key: "service".to_owned(),
+            reason: reason.to_string(),
+        }
+    }
 }
 
 impl From<kv::OpenError> for StartError {

@@ -10,4 +10,4 @@ mod renewal;
 mod rotation;
 mod tokens;
 mod users;
-mod world;
+pub(crate) mod world;

@@ -22,6 +22,7 @@ use wire::{NodeId, ResourceId};
 
 use super::keys::RecordKeys;
 use super::nodes::{is_for, is_living};
+use super::replica::Join as _;
 use super::{Core, Outcome};
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
@@ -52,6 +53,11 @@ impl EdgeKeys {
 
     fn is_left_out(&self, node_id: &[u8]) -> bool {
         self.by_node.get(node_id).is_some_and(|edge| edge.left_out)
+    }
+
+    /// Takes what another service knows of an edge.
+    pub(super) fn merge(&mut self, node_id: NodeId, come: &EdgeKeysRecord, batch: &mut Batch) {
+        self.change(node_id.as_bytes(), batch, |known| known.join(come));
     }
 
     fn change(&mut self, node_id: &[u8], batch: &mut Batch, change: impl FnOnce(&mut EdgeKeysRecord)) {
@@ -125,6 +131,7 @@ impl Core {
     /// An edge reports which keys it holds, and gets those that it lacks.
     pub(crate) fn fetch_record_keys(
         &mut self,
+        now_ms: u64,
         shown: &Certificate,
         request: &proto::FetchRecordKeysRequest,
     ) -> Outcome<proto::FetchRecordKeysResponse> {
@@ -151,7 +158,7 @@ impl Core {
             lacking: lacking.map(record_key).collect(),
         };
         self.edge_keys
-            .change(node_id.as_bytes(), &mut batch, |edge| edge.held = held);
+            .change(node_id.as_bytes(), &mut batch, |edge| edge.report(now_ms, held));
         Ok((answer, batch))
     }
 
@@ -217,6 +224,16 @@ impl Core {
         match self.nodes.edge(node_id) {
             Some(_) => Ok(node_id),
             None => Err(Refused::NotFound(format!("edge {node_id}"))),
+        }
+    }
+}
+
+impl EdgeKeysRecord {
+    /// Later than what any service had heard, whatever its clock said.
+    fn report(&mut self, now_ms: u64, held: Vec<u32>) {
+        if self.held != held {
+            self.held = held;
+            self.at_ms = now_ms.max(self.at_ms.saturating_add(1));
         }
     }
 }
