@@ -3,6 +3,7 @@
 //! The caller writes the batch before it answers. Memory is changed first: a batch that cannot be
 //! written ends the process, and the next one starts from the disk.
 
+mod configured;
 mod enroll;
 mod feeds;
 mod form;
@@ -29,18 +30,20 @@ use rpc::proto::bootstrap::v1 as proto;
 
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
+use configured::Vouchers;
 use keys::RecordKeys;
 use limiter::Failures;
 use nodes::Nodes;
 use notices::Notices;
 use outbox::Outbox;
 use pace::Pace;
-use replica::Log;
+use replica::{Log, Others};
 use rotation::EdgeKeys;
 use service::Service;
 use tokens::Tokens;
 use users::Users;
 
+pub(crate) use configured::Configured;
 pub(crate) use enroll::Arrival;
 pub(crate) use feeds::{Attached, Change, Feeds, Verdict, WINDOW};
 pub(crate) use form::Form;
@@ -58,12 +61,14 @@ pub(crate) type Outcome<T> = Result<(T, Batch), Refused>;
 pub(crate) struct Core {
     service: Service,
     tokens: Tokens,
+    vouchers: Vouchers,
     nodes: Nodes,
     users: Users,
     edge_keys: EdgeKeys,
     outbox: Outbox,
     notices: Notices,
     log: Log,
+    others: Others,
     /// Wrong passwords, by the user that they were tried for.
     wrong_names: Failures<String>,
     /// Wrong tokens and passwords, by the address that they came from.
@@ -87,11 +92,13 @@ impl Core {
         outbox.aors().for_each(|aor| notices.want(aor));
         Ok(Core {
             tokens: Tokens::load(store)?,
+            vouchers: Vouchers::default(),
             users,
             nodes: Nodes::load(store)?,
             edge_keys: EdgeKeys::load(store)?,
             outbox,
             notices,
+            others: Others::default(),
             log: Log::load(store, random_octets().map_err(StartError::service)?)?,
             wrong_names: Failures::default(),
             wrong_addresses: Failures::default(),

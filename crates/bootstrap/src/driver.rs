@@ -1,5 +1,6 @@
 //! The one task that owns the state: it decides, writes, and only then answers.
 
+mod command;
 mod due;
 mod feeding;
 
@@ -7,87 +8,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use identity::{Certificate, Key};
 use kv::{Batch, FlushError, Full, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use runtime::{Component, Pulse, State, clock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{error, info};
 
-use crate::core::{ASKS, Arrival, Core, Feeds, Form, Outcome, Phase, TokenCursor, TokenPage, UserPage, WINDOW};
+use crate::core::{ASKS, Arrival, Core, Feeds, Outcome, Phase, WINDOW};
 
-/// Where an answer goes; nobody may be waiting any more.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
-
-/// What the driver is asked to do.
-pub(crate) enum Command {
-    /// A request and where it came from; an operator's comes from nowhere.
-    Enroll(Box<proto::EnrollRequest>, Option<IpAddr>, Reply<proto::EnrollResponse>),
-    /// The form of RFC 6940 §11.3, and where it came from; the answer is a certificate.
-    EnrollByForm(Form, IpAddr, Reply<Bytes>),
-    /// The certificate that a node showed, verified, and what it asks for.
-    Renew(Certificate, Box<proto::RenewRequest>, Reply<proto::RenewResponse>),
-    /// A key and a certificate of the enrollment server, for these hosts.
-    Server(Vec<String>, Reply<(Key, Certificate)>),
-    /// The document.
-    Document(Reply<Bytes>),
-    PutUser(Box<proto::PutUserRequest>, Reply<proto::PutUserResponse>),
-    DeleteUser(proto::DeleteUserRequest, Reply<proto::DeleteUserResponse>),
-    ListUsers(proto::ListUsersRequest, Option<String>, Reply<UserPage>),
-    CreateToken(proto::CreateTokenRequest, Reply<proto::CreateTokenResponse>),
-    RevokeToken(proto::RevokeTokenRequest, Reply<proto::RevokeTokenResponse>),
-    ListTokens(Option<TokenCursor>, Reply<TokenPage>),
-    RotateRecordKey(proto::RotateRecordKeyRequest, Reply<proto::RotateRecordKeyResponse>),
-    RecordKeys(Reply<proto::RecordKeysResponse>),
-    /// The certificate that an edge showed, verified, and which record keys it holds.
-    FetchRecordKeys(
-        Certificate,
-        proto::FetchRecordKeysRequest,
-        Reply<proto::FetchRecordKeysResponse>,
-    ),
-    /// A stream of an overlay begins; its number is the answer.
-    Attach(proto::FeedOpen, Down, Reply<u64>),
-    Acknowledge {
-        feed: u64,
-        acknowledge: proto::Acknowledge,
-    },
-    Detach(u64),
-}
-
-impl Command {
-    /// Answers a command that would need the disk with the reason why it is not carried out; the others come back. What is
-    /// decided changes the memory first, so it is refused before.
-    fn refused(self, full: &Full) -> Option<Command> {
-        fn refuse<T>(reply: Reply<T>, full: &Full) -> Option<Command> {
-            // Who asked may have left.
-            let _ = reply.send(Err(Status::unavailable(full.to_string())));
-            None
-        }
-        match self {
-            Command::Enroll(_, _, reply) => refuse(reply, full),
-            Command::EnrollByForm(_, _, reply) => refuse(reply, full),
-            Command::Renew(_, _, reply) => refuse(reply, full),
-            Command::PutUser(_, reply) => refuse(reply, full),
-            Command::DeleteUser(_, reply) => refuse(reply, full),
-            Command::CreateToken(_, reply) => refuse(reply, full),
-            Command::RevokeToken(_, reply) => refuse(reply, full),
-            Command::RotateRecordKey(_, reply) => refuse(reply, full),
-            command @ (Command::Server(..)
-            | Command::Document(_)
-            | Command::ListUsers(..)
-            | Command::ListTokens(..)
-            | Command::RecordKeys(_)
-            // Edges say which keys they hold, which is a few octets.
-            | Command::FetchRecordKeys(..)
-            | Command::Attach(..)
-            | Command::Acknowledge { .. }
-            | Command::Detach(_)) => Some(command),
-        }
-    }
-}
+pub(crate) use command::{Command, Reply};
 
 /// Items on their way to the overlay.
 pub(crate) type Down = mpsc::Sender<Result<proto::FeedResponse, Status>>;
@@ -181,13 +112,11 @@ impl Driver {
 
     async fn handle(&mut self, command: Command) -> Result<(), FlushError> {
         let now_ms = unix_ms();
-        let command = match self.store.room().full() {
-            Some(full) => match command.refused(&full) {
-                Some(command) => command,
-                None => return Ok(()),
-            },
-            None => command,
-        };
+        // What is decided changes the memory first, so it is refused before.
+        if let Some(full) = self.store.room().full().filter(|_| command.is_change()) {
+            command.refuse(Status::unavailable(full.to_string()));
+            return Ok(());
+        }
         match command {
             Command::Enroll(request, from, reply) => {
                 let outcome = self.core.enroll(arrival(now_ms, from), &request);
@@ -196,6 +125,10 @@ impl Driver {
             Command::EnrollByForm(form, from, reply) => {
                 let outcome = self.core.enroll_by_form(arrival(now_ms, Some(from)), &form);
                 self.finish("enroll by form", outcome, reply).await
+            }
+            Command::Vouch(request, reply) => {
+                let _ = reply.send(self.core.vouch(now_ms, &request).map_err(Status::from));
+                Ok(())
             }
             Command::Renew(shown, request, reply) => {
                 let outcome = self.core.renew(now_ms, &shown, &request);
@@ -246,6 +179,27 @@ impl Driver {
             Command::FetchRecordKeys(shown, request, reply) => {
                 let outcome = self.core.fetch_record_keys(now_ms, &shown, &request);
                 self.finish("fetch record keys", outcome, reply).await
+            }
+            Command::OtherServices(reply) => {
+                let _ = reply.send(Ok(self.core.other_services()));
+                Ok(())
+            }
+            Command::Trust(reply) => {
+                let _ = reply.send(Ok(self.core.verifier().trust()));
+                Ok(())
+            }
+            Command::Replicate(request, reply) => {
+                let changes = self.core.changes(&self.store, &request);
+                let _ = reply.send(changes.map_err(|error| Status::unavailable(error.to_string())));
+                Ok(())
+            }
+            Command::Merge(url, answer, reply) => {
+                let batch = self.core.merge(now_ms, &answer.changes);
+                self.core.heard_of(url, &answer);
+                self.rotate_at = clock::now();
+                self.write(batch).await?;
+                let _ = reply.send(Ok(()));
+                Ok(())
             }
             Command::Attach(open, down, reply) => {
                 let _ = reply.send(self.attach(&open, down));

@@ -96,6 +96,14 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// A token of the configuration cannot be one.
+    #[error("token {id} (key bootstrap.tokens): {reason}")]
+    Token {
+        /// Its id.
+        id: String,
+        /// Why not.
+        reason: String,
+    },
     /// No overlay was made here.
     #[error(
         "folder {folder} holds no bootstrap service: make an overlay first, or restore the folder of one from a backup"
@@ -169,6 +177,12 @@ pub(crate) enum Refused {
     /// A rotation of the record key to another version goes on.
     #[error("a rotation of the record key to version {0} goes on")]
     Rotating(u32),
+    /// Another service rotates the record key.
+    #[error(
+        "the record key is rotated at {0}, the first service of the document: type it there, or take that service out of the \
+         document if it is gone"
+    )]
+    NotFirst(String),
     /// There is no such thing.
     #[error("there is no {0}")]
     NotFound(String),
@@ -202,7 +216,7 @@ impl From<Refused> for Status {
             Refused::Credential | Refused::NoPasswords => Status::unauthenticated(text),
             Refused::TooManyFailures | Refused::TooFast(_) | Refused::Full { .. } => Status::resource_exhausted(text),
             Refused::Stranger(_) | Refused::LeftOut(_) => Status::permission_denied(text),
-            Refused::NotCovered(_) | Refused::Rotating(_) => Status::failed_precondition(text),
+            Refused::NotCovered(_) | Refused::Rotating(_) | Refused::NotFirst(_) => Status::failed_precondition(text),
             Refused::NotFound(_) => Status::not_found(text),
             Refused::Exists(_) => Status::already_exists(text),
             Refused::Version { .. } => Status::aborted(text),

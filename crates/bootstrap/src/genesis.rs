@@ -12,7 +12,7 @@ use overlay_config::{BootstrapNode, Document, SignedDocument};
 use runtime::private;
 
 use crate::error::{InitError, StartError};
-use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 /// What a new overlay is to be.
 #[derive(Debug, Clone)]
@@ -128,6 +128,7 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
         token_key: Octets::of(new_secret()?),
         root: Octets::of(root.certificate().hash()),
         document: Octets::of(document.xml()),
+        founder: Founder::Awaited,
     };
     Ok((OffLine { root, signer, document }, record))
 }

@@ -12,18 +12,20 @@ mod config;
 mod core;
 mod driver;
 mod error;
+mod exchange;
 mod genesis;
 mod grpc;
 mod https;
 mod newcomer;
 mod server;
 mod state;
+mod tokens;
 mod users;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, User};
+pub use config::{AnyNumber, Config, Lifetime, Token, TokenClass, User, Uses};
 pub use error::{InitError, StartError};
 pub use genesis::{Genesis, OffLine, init};
 pub use newcomer::{Existing, Newcomer, make};

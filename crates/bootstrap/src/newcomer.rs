@@ -1,5 +1,7 @@
 //! A further bootstrap service for an overlay that has one: its own keys, and nothing yet of what all services have.
 
+mod waiting;
+
 use std::path::Path;
 
 use bytes::Bytes;
@@ -11,7 +13,9 @@ use wire::NodeId;
 
 use crate::error::{InitError, StartError};
 use crate::genesis::{new_key, new_node_id, new_serial};
-use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+
+pub(crate) use waiting::become_one;
 
 /// What the overlay's next document must name, so that the service is one of the overlay.
 #[derive(Debug, Clone)]
@@ -75,6 +79,7 @@ fn record(authority: &Authority, root: [u8; 32], document: &SignedDocument) -> R
         token_key: Octets::default(),
         root: Octets::of(root),
         document: Octets::of(document.xml()),
+        founder: Founder::Elsewhere,
     })
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use kv::{Batch, Store, Tree};
+use overlay_config::{Basis, SignedDocument};
 use runtime::private;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -81,9 +82,42 @@ pub(crate) struct ServiceRecord {
     /// SHA-256 of the configuration root, on which the document is believed.
     pub(crate) root: Octets,
     pub(crate) document: Octets,
+    #[serde(default)]
+    pub(crate) founder: Founder,
+}
+
+/// The peer that forms the ring.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Founder {
+    /// There is one since before it was written down, or at another service: nobody here is ever to be it.
+    #[default]
+    Elsewhere,
+    /// Nobody yet.
+    Awaited,
+    /// The Node-ID of a peer that was enrolled here.
+    Node(Octets),
 }
 
 impl ServiceRecord {
+    /// Reads that of the service in a store.
+    pub(crate) fn of(store: &Store) -> Result<ServiceRecord, StartError> {
+        get(store, SERVICE, SERVICE_KEY)?.ok_or_else(|| StartError::Empty {
+            folder: store.folder().to_path_buf(),
+        })
+    }
+
+    /// Reads the document, which must be one of the root.
+    pub(crate) fn document(&self, now_ms: u64) -> Result<SignedDocument, StartError> {
+        let root: [u8; 32] = self.root.0.as_slice().try_into().map_err(StartError::service)?;
+        let xml = Bytes::copy_from_slice(&self.document.0);
+        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
+        document.map_err(|error| match error {
+            overlay_config::Error::CannotObey(demand) => StartError::Document(demand),
+            other => StartError::service(other),
+        })
+    }
+
     /// Whether it is a new service's, which has nothing of the others yet.
     pub(crate) fn is_waiting(&self) -> bool {
         self.record_keys.is_empty()
@@ -107,6 +141,12 @@ pub(crate) struct TokenRecord {
     #[serde(default = "once")]
     pub(crate) uses: Option<u32>,
     pub(crate) revoked: bool,
+    /// Whether the configuration named it. Records that were written before that was possible have no such field, nor the next.
+    #[serde(default)]
+    pub(crate) configured: bool,
+    /// Whether it was revoked because the configuration names it no more.
+    #[serde(default)]
+    pub(crate) dropped: bool,
 }
 
 fn once() -> Option<u32> {

@@ -6,6 +6,7 @@
 mod catch_up;
 mod join;
 mod log;
+mod others;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use log::Key;
 pub(crate) use catch_up::CatchUp;
 pub(super) use join::{Join, joined};
 pub(super) use log::Log;
+pub(super) use others::Others;
 
 impl Core {
     /// What changed here since another service asked last, oldest first, as much as fits into one answer.
@@ -54,11 +56,11 @@ impl Core {
         for (number, key) in self.log.after(&request.log, request.next) {
             if let Some(change) = self.change(store, key)? {
                 let size = change.key.len() + change.record.len() + OVERHEAD;
-                if size > room {
+                if size > room && !answer.changes.is_empty() {
                     answer.has_more = true;
                     return Ok(answer);
                 }
-                room -= size;
+                room = room.saturating_sub(size);
                 answer.changes.push(change);
             }
             answer.next = number;

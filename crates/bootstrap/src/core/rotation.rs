@@ -78,6 +78,9 @@ impl Core {
     ) -> Outcome<proto::RotateRecordKeyResponse> {
         let left_out: Result<Vec<NodeId>, Refused> = request.without.iter().map(|id| self.edge(id)).collect();
         let (left_out, mut batch) = (left_out?, Batch::new());
+        if let Some(url) = self.rotated_by() {
+            return Err(Refused::NotFirst(url));
+        }
         let keys = self.service.record_keys();
         let newest = keys.newest().version();
         match keys {
@@ -102,6 +105,9 @@ impl Core {
     /// Does what is next; the answer tells how far the rotation is then.
     pub(crate) fn advance_rotation(&mut self, now_ms: u64) -> (Phase, Batch) {
         let mut batch = Batch::new();
+        if self.rotated_by().is_some() || self.service_behind().is_some() {
+            return (self.phase(), batch);
+        }
         match self.service.record_keys() {
             RecordKeys::HandingOut { old, new } if self.behind(now_ms).next().is_none() => {
                 let (old, new) = (old.clone(), new.clone());

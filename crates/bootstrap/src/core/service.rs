@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use bytes::Bytes;
 use identity::issue::{Authority, Profile, Serial, Subject};
 use identity::{Certificate, Key, PublicKey, Signer, Verifier};
 use kv::{Batch, Store};
-use overlay_config::{Basis, SignedDocument};
+use overlay_config::SignedDocument;
 use usage::sip::Judge;
 use usage::user::Record;
 use wire::{Encode, NodeId, TransactionId};
@@ -17,7 +16,7 @@ use super::outbox::Waiting;
 use super::replica::joined;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord, SharedRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord, SharedRecord};
 
 pub(super) struct Service {
     pub(super) document: SignedDocument,
@@ -35,16 +34,9 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn load(store: &Store, now_ms: u64) -> Result<Service, StartError> {
-        let record: ServiceRecord = state::get(store, SERVICE, SERVICE_KEY)?.ok_or_else(|| StartError::Empty {
-            folder: store.folder().to_path_buf(),
-        })?;
+        let record = ServiceRecord::of(store)?;
         let root: [u8; 32] = record.root.0.as_slice().try_into().map_err(StartError::service)?;
-        let xml = Bytes::copy_from_slice(&record.document.0);
-        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
-        let document = document.map_err(|error| match error {
-            overlay_config::Error::CannotObey(demand) => StartError::Document(demand),
-            other => StartError::service(other),
-        })?;
+        let document = record.document(now_ms)?;
         let certificate = Certificate::from_der(&record.authority_certificate.0).map_err(StartError::service)?;
         let authority_key = Key::from_pkcs8(&record.authority_key.0).map_err(StartError::service)?;
         Ok(Service {
@@ -78,7 +70,7 @@ impl Service {
     pub(super) fn judge(&self, now_ms: u64) -> Judge<'_> {
         Judge {
             verifier: &self.verifier,
-            writer: self.user_signer,
+            writers: self.document.document().user_signers(),
             // The service is no edge.
             own: NodeId::ZERO,
             now_ms,
@@ -132,6 +124,11 @@ impl Service {
         state::put(batch, SERVICE, SERVICE_KEY, &self.record);
     }
 
+    /// By which the document tells it from other services.
+    pub(super) fn authority_hash(&self) -> [u8; 32] {
+        self.authority.certificate().hash()
+    }
+
     /// The Node-ID of its user signer, by which its records are told from those of other services.
     pub(super) fn writer(&self) -> Octets {
         self.record.user_signer.clone()
@@ -157,6 +154,19 @@ impl Service {
         self.record.token_key = shared.token_key;
         self.put_record_keys(record_keys, batch);
         Ok(())
+    }
+
+    /// Makes a peer the founder, if nobody is it yet.
+    pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
+        if self.record.founder == Founder::Awaited {
+            self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
+    }
+
+    /// Whether a peer forms the ring.
+    pub(super) fn is_founder(&self, peer: NodeId) -> bool {
+        self.record.founder == Founder::Node(Octets::of(peer.as_bytes()))
     }
 
     /// Signs the Store of a user's record under a new certificate of (AOR, user signer).

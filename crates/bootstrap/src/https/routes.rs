@@ -3,9 +3,11 @@
 //! ```text
 //! GET  /.well-known/reload-config        the signed document (RFC 6940 §11.2)
 //! POST /enroll                           a form with a certificate request (RFC 6940 §11.3)
+//! POST /.well-known/p2psip/vouch         VouchRequest -> VouchResponse: the configuration root, to those who share a secret
 //! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: all that a token covers
 //! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
 //! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
+//! POST /.well-known/p2psip/replicate     ReplicateRequest -> ReplicateResponse, of another service that shows its certificate
 //! ```
 
 use std::sync::Arc;
@@ -20,11 +22,14 @@ use axum::{Extension, Router};
 use identity::{Certificate, Use, Verifier};
 use prost::Message;
 use rpc::proto::bootstrap::v1 as proto;
+use rustls::pki_types::UnixTime;
 use tonic::{Code, Status};
 
 use super::Client;
 use super::form::Fields;
+use super::services::check_service;
 use crate::driver::{Command, unix_ms};
+use crate::exchange::REPLICATE;
 use crate::grpc::Handler;
 
 #[derive(Clone, FromRef)]
@@ -37,9 +42,11 @@ pub(super) fn router(handler: Handler, verifier: Arc<Verifier>) -> Router {
     Router::new()
         .route("/.well-known/reload-config", get(document))
         .route("/enroll", post(enroll_by_form))
+        .route("/.well-known/p2psip/vouch", post(vouch))
         .route("/.well-known/p2psip/enroll", post(enroll))
         .route("/.well-known/p2psip/renew", post(renew))
         .route("/.well-known/p2psip/record-keys", post(record_keys))
+        .route(REPLICATE, post(replicate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Service { handler, verifier })
 }
@@ -75,6 +82,12 @@ async fn enroll(
     Ok(answer(PROTOBUF, enrolled.encode_to_vec()))
 }
 
+async fn vouch(State(handler): State<Handler>, body: Bytes) -> Result<Response, Failure> {
+    let request = proto::VouchRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let vouched = handler.ask(|reply| Command::Vouch(request, reply)).await?;
+    Ok(answer(PROTOBUF, vouched.encode_to_vec()))
+}
+
 async fn renew(State(service): State<Service>, client: Extension<Client>, body: Bytes) -> Result<Response, Failure> {
     let shown = service.shown(&client)?;
     let request = proto::RenewRequest::decode(body).map_err(|_| Failure::BadRequest)?;
@@ -97,6 +110,18 @@ async fn record_keys(
         .ask(|reply| Command::FetchRecordKeys(shown, request, reply))
         .await?;
     Ok(answer(PROTOBUF, fetched.encode_to_vec()))
+}
+
+async fn replicate(
+    State(service): State<Service>,
+    client: Extension<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let leaf = client.leaf.as_ref().ok_or(Failure::NotAuthenticated)?;
+    check_service(&service.verifier.trust(), leaf, UnixTime::now()).map_err(|_| Failure::NotAuthenticated)?;
+    let request = proto::ReplicateRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let changes = service.handler.ask(|reply| Command::Replicate(request, reply)).await?;
+    Ok(answer(PROTOBUF, changes.encode_to_vec()))
 }
 
 impl Service {

@@ -15,6 +15,7 @@ use tonic::Code;
 use wire::{Encode as _, FetchAns, MessageContents};
 
 use super::world::{ALICE, OPTIONS, alice, make_overlay};
+use crate::server::Pauses;
 use crate::{Config, Server, StartError};
 
 pub(super) type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
@@ -342,7 +343,11 @@ pub(super) async fn bind(folder: &Path) -> Result<Server, StartError> {
         https_bind: Vec::new(),
         ..Config::default()
     };
-    Server::bind_with(&config, OPTIONS, component(), Duration::from_millis(10)).await
+    let pauses = Pauses {
+        retry: Duration::from_millis(10),
+        ..Pauses::default()
+    };
+    Server::bind_with(&config, OPTIONS, component(), pauses).await
 }
 
 pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use identity::{Key, Signer, Trust, Verifier};
 use kv::{Batch, Durability, Options, Store};
-use overlay_config::{BootstrapNode, Document, SignedDocument};
+use overlay_config::{BootstrapNode, Document, Service, SignedDocument};
 use rpc::proto::bootstrap::v1 as proto;
 use tempfile::TempDir;
 
@@ -14,7 +14,7 @@ use crate::core::{Arrival, CatchUp, Core};
 use crate::driver::unix_ms;
 use crate::error::Refused;
 use crate::state::{Octets, SERVICE, SERVICE_KEY, ServiceRecord};
-use crate::{Existing, Genesis, OffLine, init, make, state};
+use crate::{Existing, Genesis, Newcomer, OffLine, init, make, state};
 
 pub(crate) const OVERLAY: &str = "overlay.example.org";
 pub(crate) const ALICE: &str = "alice@overlay.example.org";
@@ -100,8 +100,7 @@ impl World {
             now_ms: self.now_ms,
         };
         let made = make(folder.path(), OPTIONS, &existing).await.unwrap();
-        self.document.root_certs.push(made.authority);
-        self.document.sequence += 1;
+        name_service(&mut self.document, &made, "https://127.8.36.2:8443");
         let signed = SignedDocument::sign(self.document.clone(), &self.signer);
         let store = state::open(folder.path(), OPTIONS).unwrap();
         for store in [&self.store, &store] {
@@ -221,7 +220,25 @@ impl World {
     }
 }
 
-async fn put_document(store: &Store, signed: &SignedDocument) {
+/// The next document names a further service.
+pub(crate) fn name_service(document: &mut Document, made: &Newcomer, url: &str) {
+    document.services = document.bootstrap_services();
+    document.services.push(Service {
+        url: url.to_owned(),
+        authority: made.authority.hash(),
+        writer: made.writer,
+    });
+    document.enrollment_servers.push(url.to_owned());
+    document.root_certs.push(made.authority.clone());
+    let users = document
+        .kinds
+        .iter_mut()
+        .find(|kind| kind.id == wire::KindId::P2PSIP_USER);
+    users.unwrap().writers.push(made.writer);
+    document.sequence += 1;
+}
+
+pub(crate) async fn put_document(store: &Store, signed: &SignedDocument) {
     let mut record: ServiceRecord = state::get(store, SERVICE, SERVICE_KEY).unwrap().unwrap();
     record.document = Octets::of(signed.xml());
     let mut batch = Batch::new();
@@ -230,13 +247,18 @@ async fn put_document(store: &Store, signed: &SignedDocument) {
 }
 
 pub(crate) async fn make_overlay(folder: &Path) -> OffLine {
+    make_overlay_at(folder, "https://127.0.0.1:8443/enroll").await
+}
+
+/// An overlay whose first service has this URL.
+pub(crate) async fn make_overlay_at(folder: &Path, url: &str) -> OffLine {
     let genesis = Genesis {
         overlay: OVERLAY.to_owned(),
         bootstrap_nodes: vec![BootstrapNode {
             host: "127.0.0.1".to_owned(),
             port: 6084,
         }],
-        enrollment_servers: vec!["https://127.0.0.1:8443/enroll".to_owned()],
+        enrollment_servers: vec![url.to_owned()],
         off_line: None,
         now_ms: unix_ms(),
     };

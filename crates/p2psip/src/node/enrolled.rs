@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runtime::{Component, ExitCode};
-use tracing::{info, warn};
+use tracing::info;
 
-use super::place::{Place, waiting};
+use super::place::{Invitation, Place};
+use super::standing;
+use super::waiting::Waiting;
 use crate::enroll::{self, CredentialsError, EdgeCredentials, EnrollError, PeerCredentials, Token, now_ms};
 use crate::failure::Failure;
 
@@ -16,9 +18,24 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
 }
 
 /// The credentials of a peer.
-pub(crate) async fn peer(place: &Place, data: &Path, component: &Component) -> Result<PeerCredentials, Failure> {
-    Enrollment { place, data, component }
-        .result(PeerCredentials::load, enroll::peer)
+pub(crate) async fn peer(
+    place: &Place,
+    config: &overlay::Config,
+    component: &Component,
+) -> Result<PeerCredentials, Failure> {
+    let enrollment = Enrollment {
+        place,
+        data: &config.data,
+        component,
+    };
+    let is_designated = place.is_founder();
+    enrollment
+        .result(PeerCredentials::load, async |folder, token| {
+            enroll::peer_that_may_found(folder, token, async |nodes| {
+                is_designated || standing::is_one_of(nodes, config).await
+            })
+            .await
+        })
         .await
 }
 
@@ -46,33 +63,37 @@ impl Enrollment<'_> {
         if let Some(credentials) = load(&folder, now_ms())? {
             return Ok(credentials);
         }
-        let token = self.token().await?;
+        let invitation = self.place.invitation(|| self.component.clone()).await?;
+        let mut waiting = Waiting::default();
         let mut pause = FIRST_PAUSE;
         loop {
-            let failure = match enroll(&folder, &token).await {
-                Ok(credentials) => {
-                    info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
-                    return Ok(credentials);
-                }
+            let enrolled = async {
+                let token = invitation.token().await?;
+                let credentials = enroll(&folder, &token).await?;
+                info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
+                Ok::<_, EnrollError>(credentials)
+            };
+            let failure = match enrolled.await {
+                Ok(credentials) => return Ok(credentials),
                 Err(error) => Failure::from(error),
             };
             if !matches!(failure.code(), ExitCode::Unreachable | ExitCode::Timeout) {
                 return Err(failure);
             }
-            warn!(reason = %failure, "not enrolled yet");
-            self.component.tell(waiting(format!("not enrolled yet: {failure}")));
+            waiting.tell(self.component, format!("not enrolled yet: {failure}"));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
 
-    async fn token(&self) -> Result<Token, Failure> {
-        let text = self.place.token(|| self.component.clone()).await?;
-        let text = text.ok_or_else(|| {
-            let message = "this node is not enrolled and has no token: `p2psip join TOKEN` brings it into an overlay";
-            Failure::new(ExitCode::Credentials, anyhow::anyhow!(message))
-        })?;
-        text.parse().map_err(|error| Failure::new(ExitCode::Credentials, error))
+impl Invitation {
+    /// The token, completed by a server that knows its secret where that is all there is.
+    async fn token(&self) -> Result<Token, EnrollError> {
+        match self {
+            Self::Token(token) => Ok(token.clone()),
+            Self::Secret { secret, servers } => enroll::vouched(servers, secret).await,
+        }
     }
 }
 

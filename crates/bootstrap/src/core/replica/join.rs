@@ -50,25 +50,33 @@ fn version(record: &Octets) -> u64 {
     Record::from_bytes(&record.0.clone().into()).map_or(0, |record| record.public().version)
 }
 
-/// Of two tokens that were given one id apart from each other, the older one is that of the id. Revoked is final for both.
+/// Of two tokens that were given one id, the later one is that of the id. Revoked is final for a token. Whether a configuration
+/// names it is each service's own.
 impl Join for TokenRecord {
     fn join(&mut self, other: &Self) {
+        let identity = |token: &TokenRecord| (token.created_ms, token.secret_hash.clone());
         let revoked = self.revoked || other.revoked;
-        let order = |token: &TokenRecord| {
-            let is_older = std::cmp::Reverse((token.created_ms, token.secret_hash.clone()));
-            let covers = (token.uses.is_none(), token.uses, token.peer, token.edges);
+        let is_same = identity(self) == identity(other);
+        let covers = |token: &TokenRecord| {
             (
-                is_older,
-                token.expires_ms,
-                token.lifetime_seconds,
-                covers,
+                token.uses.is_none(),
+                token.uses,
+                token.peer,
+                token.edges,
                 token.user.clone(),
             )
         };
+        let order = |token: &TokenRecord| (identity(token), token.expires_ms, token.lifetime_seconds, covers(token));
         if order(self) < order(other) {
-            *self = other.clone();
+            *self = TokenRecord {
+                configured: self.configured,
+                dropped: self.dropped,
+                ..other.clone()
+            };
         }
-        self.revoked = revoked;
+        if is_same {
+            self.revoked = revoked;
+        }
     }
 }
 

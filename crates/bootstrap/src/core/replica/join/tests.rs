@@ -91,6 +91,8 @@ fn tokens() -> impl Strategy<Value = TokenRecord> {
                 edges,
                 user: None,
                 uses,
+                configured: false,
+                dropped: false,
                 revoked,
             },
         )
@@ -205,10 +207,18 @@ fn revoked_is_final() {
         edges: 0,
         user: None,
         uses: Some(1),
+        configured: false,
+        dropped: false,
         revoked,
     };
     assert!(joined(Some(&token(true, 1)), token(false, 2)).unwrap() == token(true, 2));
     assert!(joined(Some(&token(true, 2)), token(false, 1)).is_none());
+    // Another one of the same id is another.
+    let later = TokenRecord {
+        created_ms: 2,
+        ..token(false, 3)
+    };
+    assert!(joined(Some(&token(true, 1)), later.clone()).unwrap() == later);
 }
 
 const START_MS: u64 = 1_800_000_000_000;
