@@ -11,6 +11,7 @@ mod config;
 mod connect;
 mod decode;
 mod dev;
+mod document;
 mod drain;
 mod enroll;
 mod failure;
