@@ -198,7 +198,7 @@ impl Core {
 
     /// Signs again what was signed long ago, so that it never expires in the overlay.
     pub(crate) fn refresh(&mut self, now_ms: u64) -> Outcome<usize> {
-        let due = self.users.due(now_ms, &self.outbox);
+        let due = self.users.due(now_ms, &self.writers(), &self.outbox);
         let mut batch = Batch::new();
         for aor in &due {
             self.publish(now_ms, aor, &mut batch)?;

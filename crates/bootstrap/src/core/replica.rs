@@ -50,6 +50,8 @@ impl Core {
             } else {
                 0
             },
+            record_keys: self.service.record_keys().versions(),
+            resealing: matches!(self.service.record_keys(), RecordKeys::Resealing { .. }),
             ..Default::default()
         };
         let mut room = MAX_CHANGES;

@@ -159,12 +159,13 @@ impl Users {
         self.by_aor.get(aor).map_or(0, User::version)
     }
 
-    /// Users whose last signature is old, unless a newer one already waits. What another service signed, and nobody stored since,
-    /// is due too: that service may be gone.
-    pub(super) fn due(&self, now_ms: u64, outbox: &Outbox) -> Vec<String> {
+    /// Users whose last signature is old, unless a newer one already waits. What a service signed that is none of these writers, or
+    /// that nobody stored since, is due too: that service is gone.
+    pub(super) fn due(&self, now_ms: u64, writers: &[NodeId], outbox: &Outbox) -> Vec<String> {
+        let is_gone = |writer: &Octets| !writers.iter().any(|known| known.as_bytes().as_slice() == writer.0);
         let is_due = |user: &User| {
-            let is_kept = user.record.public().state != State::Removed && is_old(now_ms, user.signed_ms);
-            is_kept || user.is_left_behind(now_ms)
+            let is_old = is_old(now_ms, user.signed_ms) || user.writer.as_ref().is_some_and(is_gone);
+            (user.record.public().state != State::Removed && is_old) || user.is_left_behind(now_ms)
         };
         let due = self
             .by_aor

@@ -40,7 +40,8 @@ impl Driver {
     }
 }
 
-const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+/// How soon it is seen that a service has left whose records are to be signed anew.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// How soon it is seen that the last edge has reported, or that the certificate of one that had not has ended.
 const ROTATE_EVERY: Duration = Duration::from_secs(1);
 /// More may be due than was signed in one batch.

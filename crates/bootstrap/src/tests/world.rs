@@ -11,7 +11,7 @@ use overlay_config::{BootstrapNode, Document, Service, SignedDocument};
 use rpc::proto::bootstrap::v1 as proto;
 use tempfile::TempDir;
 
-use crate::core::{Arrival, CatchUp, Core};
+use crate::core::{Arrival, CatchUp, Core, Phase};
 use crate::driver::unix_ms;
 use crate::error::Refused;
 use crate::state::{Octets, SERVICE, SERVICE_KEY, ServiceRecord};
@@ -85,6 +85,11 @@ impl World {
     /// The service gets a document that bans a node.
     pub(crate) async fn ban(mut self, node_id: wire::NodeId) -> World {
         self.document.bad_nodes.insert(node_id);
+        self.with_next_document().await
+    }
+
+    /// The service gets the document as it is now, with the next sequence number.
+    pub(crate) async fn with_next_document(mut self) -> World {
         self.document.sequence += 1;
         let signed = SignedDocument::sign(self.document.clone(), &self.signer);
         put_document(&self.store, &signed).await;
@@ -158,12 +163,25 @@ impl World {
         }
     }
 
+    /// Brings a rotation of the record key on.
+    pub(crate) async fn advance(&mut self) -> Phase {
+        self.run(|core, now| Ok(core.advance_rotation(now))).await.unwrap()
+    }
+
+    /// Its own URL: the document names it and at most one other service.
+    fn url(&self) -> String {
+        let others = self.core.other_services();
+        let mut urls = self.document.enrollment_servers.iter();
+        urls.find(|url| !others.contains(url)).unwrap().clone()
+    }
+
     /// Takes everything that another service has.
     pub(crate) async fn pull(&mut self, other: &World) {
         let mut request = proto::ReplicateRequest::default();
         loop {
             let answer = other.core.changes(&other.store, &request).unwrap();
             let batch = self.core.merge(self.now_ms, &answer.changes);
+            self.core.heard_of(other.url(), &answer);
             self.core.note(&batch);
             self.store.apply(batch).await.unwrap();
             if !answer.has_more {

@@ -24,7 +24,8 @@ pub(in crate::core) fn joined<T: Join>(known: Option<&T>, come: T) -> Option<T> 
     (both != *known).then_some(both)
 }
 
-/// The higher version counts, of one version the later storage_time, and then the lower writer, as for who reads the overlay.
+/// The higher version counts, and of one version the later storage_time, as for who reads the overlay. Within one millisecond the
+/// lower writer does, until one of them signs again.
 impl Join for UserRecord {
     fn join(&mut self, other: &Self) {
         let published = self.published.max(other.published);

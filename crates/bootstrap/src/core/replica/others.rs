@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use overlay_config::Service;
 use rpc::proto::bootstrap::v1 as proto;
+use wire::NodeId;
 
 use crate::core::Core;
 use crate::core::keys::RecordKeys;
@@ -20,17 +22,23 @@ pub(in crate::core) struct Others {
 }
 
 impl Core {
-    /// The URLs of the other services that the document names.
+    /// The URLs of the other services that are there.
     pub(crate) fn other_services(&self) -> Vec<String> {
-        let services = self.service.document.document().bootstrap_services();
         let own = self.service.authority_hash();
-        let others = services.into_iter().filter(|service| service.authority != own);
-        // One that has left is named as long as what it issued and signed counts, but nobody is there.
-        let urls = &self.service.document.document().enrollment_servers;
-        others
-            .map(|service| service.url)
-            .filter(|url| urls.contains(url))
-            .collect()
+        let others = self.services().filter(|service| service.authority != own);
+        others.map(|service| service.url).collect()
+    }
+
+    /// Who signs users' records: what a service signed that has left, another one signs anew.
+    pub(in crate::core) fn writers(&self) -> Vec<NodeId> {
+        self.services().map(|service| service.writer).collect()
+    }
+
+    /// The services of the document. One that has left is named as long as what it issued and signed counts, but nobody is there.
+    fn services(&self) -> impl Iterator<Item = Service> {
+        let document = self.service.document.document();
+        let is_there = |service: &Service| document.enrollment_servers.contains(&service.url);
+        document.bootstrap_services().into_iter().filter(is_there)
     }
 
     /// Notes how far another service is, if there is nothing more to be asked there.
@@ -44,9 +52,7 @@ impl Core {
 
     /// The service that rotates the record key, if it is another one: the first that is there.
     pub(in crate::core) fn rotated_by(&self) -> Option<String> {
-        let services = self.service.document.document().bootstrap_services();
-        let urls = &self.service.document.document().enrollment_servers;
-        let first = services.into_iter().find(|service| urls.contains(&service.url))?;
+        let first = self.services().next()?;
         (first.authority != self.service.authority_hash()).then_some(first.url)
     }
 

@@ -1,7 +1,7 @@
 use identity::Certificate;
 use rpc::proto::bootstrap::v1 as proto;
 
-use crate::core::Core;
+use crate::core::{Core, Phase};
 use crate::error::Refused;
 use crate::tests::world::{ALICE, World, alice, nodes};
 
@@ -119,6 +119,48 @@ async fn what_another_signed_is_signed_here_only_if_it_is_gone() {
     // The other hears of that, and has nothing to do for a week.
     second.pass(std::time::Duration::from_secs(600));
     assert_eq!(due(&mut second), 0);
+}
+
+#[tokio::test]
+async fn what_a_service_signed_that_has_left_is_signed_anew() {
+    let (mut first, mut second) = two().await;
+    second.put(renamed("Alice")).await.unwrap();
+    first.pull(&second).await;
+    first.document.enrollment_servers.pop();
+    let mut first = first.with_next_document().await;
+    assert_eq!(first.core.refresh(first.now_ms).unwrap().0, 1);
+    assert_eq!(first.core.refresh(first.now_ms).unwrap().0, 0);
+}
+
+#[tokio::test]
+async fn a_rotation_takes_each_step_with_the_other_service() {
+    let (mut first, mut second) = two().await;
+    let rotate = |target| proto::RotateRecordKeyRequest {
+        target,
+        without: Vec::new(),
+    };
+    let refused = second.run(|core, _| core.rotate_record_key(&rotate(2))).await;
+    assert!(matches!(refused, Err(Refused::NotFirst(_))), "{refused:?}");
+    first.run(|core, _| core.rotate_record_key(&rotate(2))).await.unwrap();
+    for expected in [Phase::HandingOut, Phase::Resealing] {
+        // Not before the other one has taken the step before.
+        assert_eq!(first.advance().await, expected);
+        second.pull(&first).await;
+        assert_eq!(second.advance().await, expected);
+        first.pull(&second).await;
+        first.advance().await;
+    }
+    // A change there comes with a record under the new key.
+    second.put(renamed("Alice")).await.unwrap();
+    first.pull(&second).await;
+    let left = |world: &World| world.core.record_keys(world.now_ms).records_left;
+    assert_eq!(left(&first), 1);
+    let (id, _) = second.core.waiting(0).unwrap();
+    second.run(|core, _| Ok(((), core.acknowledged(id)))).await.unwrap();
+    exchange(&mut first, &mut second).await;
+    assert_eq!((left(&first), first.advance().await), (0, Phase::Settled));
+    second.pull(&first).await;
+    assert_eq!(second.core.record_keys(second.now_ms).versions, [2]);
 }
 
 #[tokio::test]
