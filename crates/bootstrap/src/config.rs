@@ -1,6 +1,7 @@
 //! Settings of the component.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub struct Config {
     pub backup_key: String,
     /// Users that are to exist. One that ever existed stays as an operator made it.
     pub users: Vec<User>,
+    /// Enrollment tokens whose secrets are in files, such as hosts that are all started from one template share. One that is not
+    /// named any more can be used no more. Default: none.
+    pub tokens: Vec<Token>,
     /// Where it listens for the overlay beside it and the operator, if it runs in a process of its own.
     pub listen: Address,
 }
@@ -46,6 +50,90 @@ pub struct User {
     pub password_file: PathBuf,
 }
 
+/// An enrollment token that is given by configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// What it is listed and revoked by.
+    pub id: String,
+    /// File with the secret on its only line; at least 32 characters.
+    pub secret_file: PathBuf,
+    /// What each use enrolls. Default: a peer.
+    #[serde(default)]
+    pub class: TokenClass,
+    /// How often it can be used. Default: any number of times, 20 in an hour.
+    #[serde(default)]
+    pub uses: Uses,
+    /// How long it can be used, from its first start on. Default: for ever.
+    #[serde(default)]
+    pub lifetime: Lifetime,
+}
+
+/// What one use of a token enrolls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenClass {
+    /// A peer with its edges.
+    #[default]
+    Peer,
+    /// An edge alone.
+    Edge,
+}
+
+/// How often a token can be used: a number, or `unlimited`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Uses {
+    /// So often.
+    Times(NonZeroU32),
+    /// Any number of times.
+    Any(AnyNumber),
+}
+
+/// The word for any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnyNumber {
+    /// `unlimited`
+    #[serde(rename = "unlimited")]
+    Unlimited,
+}
+
+/// How long a token can be used: a duration with its unit, or `never`, which is when it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lifetime(pub Option<Duration>);
+
+impl Default for Uses {
+    fn default() -> Self {
+        Self::Any(AnyNumber::Unlimited)
+    }
+}
+
+impl std::str::FromStr for Lifetime {
+    type Err = runtime::units::UnitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "never" => Ok(Self(None)),
+            text => runtime::units::parse_duration(text).map(Some).map(Self),
+        }
+    }
+}
+
+impl TryFrom<String> for Lifetime {
+    type Error = runtime::units::UnitError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Lifetime> for String {
+    fn from(Lifetime(lifetime): Lifetime) -> String {
+        lifetime.map_or_else(|| "never".to_owned(), runtime::units::format_duration)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -56,6 +144,7 @@ impl Default for Config {
             certificate_lifetime: NODE_LIFE,
             backup_key: String::new(),
             users: Vec::new(),
+            tokens: Vec::new(),
             listen: Address::Unix("/run/p2psip/bootstrap.sock".into()),
         }
     }

@@ -3,6 +3,7 @@
 //! The caller writes the batch before it answers. Memory is changed first: a batch that cannot be
 //! written ends the process, and the next one starts from the disk.
 
+mod configured;
 mod enroll;
 mod form;
 mod keys;
@@ -27,6 +28,7 @@ use rpc::proto::bootstrap::v1 as proto;
 
 use crate::backup::BackupPublicKey;
 use crate::error::{Refused, StartError};
+use configured::Vouchers;
 use keys::RecordKeys;
 use limiter::Failures;
 use nodes::Nodes;
@@ -38,6 +40,7 @@ use service::Service;
 use tokens::Tokens;
 use users::Users;
 
+pub(crate) use configured::Configured;
 pub(crate) use enroll::Arrival;
 pub(crate) use form::Form;
 pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
@@ -53,6 +56,7 @@ pub(crate) type Outcome<T> = Result<(T, Batch), Refused>;
 pub(crate) struct Core {
     service: Service,
     tokens: Tokens,
+    vouchers: Vouchers,
     nodes: Nodes,
     users: Users,
     edge_keys: EdgeKeys,
@@ -81,6 +85,7 @@ impl Core {
         outbox.aors().for_each(|aor| notices.want(aor));
         Ok(Core {
             tokens: Tokens::load(store)?,
+            vouchers: Vouchers::default(),
             users,
             nodes: Nodes::load(store)?,
             edge_keys: EdgeKeys::load(store)?,

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Enroll(Box<proto::EnrollRequest>, Option<IpAddr>, Reply<proto::EnrollResponse>),
     /// The form of RFC 6940 §11.3, and where it came from; the answer is a certificate.
     EnrollByForm(Form, IpAddr, Reply<Bytes>),
+    /// A host that shares a secret wants to know the configuration root.
+    Vouch(proto::VouchRequest, Reply<proto::VouchResponse>),
     /// The certificate that a node showed, verified, and what it asks for.
     Renew(Certificate, Box<proto::RenewRequest>, Reply<proto::RenewResponse>),
     /// A key and a certificate of the enrollment server, for these hosts.
@@ -79,6 +81,7 @@ impl Command {
             Command::RevokeToken(_, reply) => refuse(reply, full),
             Command::RotateRecordKey(_, reply) => refuse(reply, full),
             command @ (Command::Server(..)
+            | Command::Vouch(..)
             | Command::Document(_)
             | Command::ListUsers(..)
             | Command::ListTokens(..)
@@ -222,6 +225,10 @@ impl Driver {
             Command::EnrollByForm(form, from, reply) => {
                 let outcome = self.core.enroll_by_form(arrival(now_ms, Some(from)), &form);
                 self.finish("enroll by form", outcome, reply).await
+            }
+            Command::Vouch(request, reply) => {
+                let _ = reply.send(self.core.vouch(now_ms, &request).map_err(Status::from));
+                Ok(())
             }
             Command::Renew(shown, request, reply) => {
                 let outcome = self.core.renew(now_ms, &shown, &request);

@@ -177,6 +177,14 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// A token of the configuration cannot be one.
+    #[error("token {id} (key bootstrap.tokens): {reason}")]
+    Token {
+        /// Its id.
+        id: String,
+        /// Why not.
+        reason: String,
+    },
     /// No overlay was made here.
     #[error(
         "folder {folder} holds no bootstrap service: make an overlay first, or restore the folder of one from a backup"

@@ -13,7 +13,7 @@ use runtime::private;
 
 use crate::backup::BackupKey;
 use crate::error::{InitError, StartError};
-use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 /// What a new overlay is to be.
 #[derive(Debug, Clone)]
@@ -134,6 +134,7 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
         backup_key: Some(Octets::of(backup.public().octets())),
         root: Octets::of(root.certificate().hash()),
         document: Octets::of(document.xml()),
+        founder: Founder::Awaited,
     };
     let off_line = OffLine {
         root,

@@ -20,13 +20,14 @@ mod off_line;
 mod restore;
 mod server;
 mod state;
+mod tokens;
 mod users;
 
 #[cfg(test)]
 mod tests;
 
 pub use backup::{BackupError, BackupKey, Header as BackupHeader, MAX_BACKUP, Sealed as SealedBackup, backup_file};
-pub use config::{Config, User};
+pub use config::{AnyNumber, Config, Lifetime, Token, TokenClass, User, Uses};
 pub use error::{InitError, RestoreError, StartError};
 pub use genesis::{Genesis, OffLine, init};
 pub use restore::{Restore, restore};

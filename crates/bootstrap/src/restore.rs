@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use identity::issue::enrollment_ca;
 use kv::{Batch, Options};
-use overlay_config::{Basis, BootstrapNode, Document, SignedDocument, is_newer};
+use overlay_config::{Basis, BootstrapNode, Document, Service, SignedDocument, is_newer};
 use runtime::private;
 use wire::{KindId, NodeId};
 
 use crate::backup::{Contents, Sealed};
 use crate::error::{RestoreError, StartError};
 use crate::genesis::{OffLine, new_key, new_node_id, new_serial};
-use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 /// What a service is restored from, and where it will be.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Restore {
     pub server: String,
     /// The peer beside it, through which others join.
     pub node: BootstrapNode,
+    /// Whether no peer of the overlay is left, so that the first one to come forms the ring.
+    pub is_alone: bool,
     /// The time in Unix milliseconds.
     pub now_ms: u64,
 }
@@ -92,6 +94,13 @@ fn make(off_line: &OffLine, contents: &Contents, restore: &Restore) -> Result<Ma
     let (user_key, user_signer) = (new_key()?, new_node_id()?);
     let mut document = next(newest.document(), restore);
     document.root_certs.push(authority.certificate().clone());
+    // The lost ones stay named: what they issued and signed counts still.
+    document.services = newest.document().bootstrap_services();
+    document.services.push(Service {
+        url: restore.server.clone(),
+        authority: authority.certificate().hash(),
+        writer: user_signer,
+    });
     add_writer(&mut document, user_signer);
     // What no node could read is found out now.
     let document = Document::from_xml(&document.to_xml())?;
@@ -107,6 +116,10 @@ fn make(off_line: &OffLine, contents: &Contents, restore: &Restore) -> Result<Ma
         token_key: contents.token_key.clone(),
         backup_key: Some(Octets::of(off_line.backup.public().octets())),
         root: Octets::of(root),
+        founder: match restore.is_alone {
+            true => Founder::Awaited,
+            false => Founder::Elsewhere,
+        },
         document: Octets::of(document.xml()),
     };
     Ok(Made { record, document })
@@ -149,7 +162,9 @@ fn next(newest: &Document, restore: &Restore) -> Document {
 fn add_writer(document: &mut Document, writer: NodeId) {
     let users = document.kinds.iter_mut().find(|kind| kind.id == KindId::P2PSIP_USER);
     if let Some(users) = users {
-        users.writer = Some(writer);
+        users.writers.push(writer);
+        // Each writes a record of its own.
+        users.max_count = users.max_count.max(MAX_WRITERS);
     }
 }
 
@@ -168,3 +183,6 @@ fn draft_of(folder: &Path) -> Result<PathBuf, RestoreError> {
     private::make_folder(&draft).map_err(failed)?;
     Ok(draft)
 }
+
+/// Records of one user, each by another service.
+const MAX_WRITERS: u32 = 8;

@@ -20,7 +20,7 @@ use crate::driver::{COMMANDS, Driver, RETRY, unix_ms};
 use crate::error::StartError;
 use crate::grpc::Handler;
 use crate::https::{self, Certificates, Https, Listener};
-use crate::{state, users};
+use crate::{state, tokens, users};
 
 /// The running bootstrap service.
 pub struct Server {
@@ -74,6 +74,7 @@ impl Server {
                 .await?;
         }
         users::put(&mut core, &store, &config.users).await?;
+        tokens::put(&mut core, &store, &config.tokens).await?;
         let overlay = core.overlay().to_owned();
         let certificates = certificates(&core, &config.names)?;
         let (commands, queue) = mpsc::channel(COMMANDS);

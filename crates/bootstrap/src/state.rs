@@ -77,6 +77,21 @@ pub(crate) struct ServiceRecord {
     /// SHA-256 of the configuration root, on which the document is believed.
     pub(crate) root: Octets,
     pub(crate) document: Octets,
+    #[serde(default)]
+    pub(crate) founder: Founder,
+}
+
+/// The peer that forms the ring.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Founder {
+    /// There is one since before it was written down, or at another service: nobody here is ever to be it.
+    #[default]
+    Elsewhere,
+    /// Nobody yet.
+    Awaited,
+    /// The Node-ID of a peer that was enrolled here.
+    Node(Octets),
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -96,6 +111,12 @@ pub(crate) struct TokenRecord {
     #[serde(default = "once")]
     pub(crate) uses: Option<u32>,
     pub(crate) revoked: bool,
+    /// Whether the configuration named it. Records that were written before that was possible have no such field, nor the next.
+    #[serde(default)]
+    pub(crate) configured: bool,
+    /// Whether it was revoked because the configuration names it no more.
+    #[serde(default)]
+    pub(crate) dropped: bool,
 }
 
 fn once() -> Option<u32> {

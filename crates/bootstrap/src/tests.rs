@@ -1,6 +1,7 @@
 //! The service as an operator, a new node and an overlay see it.
 
 mod backup;
+mod configured;
 mod enrollment;
 mod feed;
 mod https;

@@ -32,8 +32,10 @@ pub struct Config {
     pub listen: Address,
     /// Where its storage is, if it runs in a process of its own.
     pub storage: Address,
-    /// Where the bootstrap service of this peer is, if it has one and runs in a process of its own.
-    pub bootstrap: Option<Address>,
+    /// Where the bootstrap services of this site are, if it has any in processes of their own. This overlay attaches to each, and
+    /// each stores users through one of the overlays that are attached to it.
+    #[serde(with = "runtime::list")]
+    pub bootstrap: Vec<Address>,
 }
 
 impl Default for Config {
@@ -45,7 +47,7 @@ impl Default for Config {
             neighbors: 8,
             listen: Address::Unix("/run/p2psip/overlay.sock".into()),
             storage: Address::Unix("/run/p2psip/storage.sock".into()),
-            bootstrap: None,
+            bootstrap: Vec::new(),
         }
     }
 }
@@ -74,8 +76,8 @@ pub struct Member {
 pub struct Upstreams {
     /// Its storage.
     pub storage: rpc::Channel,
-    /// The bootstrap service beside it, if there is one.
-    pub bootstrap: Option<rpc::Channel>,
+    /// The bootstrap services of its site.
+    pub bootstrap: Vec<rpc::Channel>,
 }
 
 // RFC 6940 §14.2.

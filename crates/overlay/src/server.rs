@@ -176,10 +176,10 @@ impl Server {
             "own addresses",
             addresses::watch(published, requests.clone(), stop.clone()),
         );
-        if let Some(bootstrap) = upstreams.bootstrap {
+        for bootstrap in upstreams.bootstrap {
             tasks.spawn(
                 "bootstrap feed",
-                feed::keep(bootstrap, requests.clone(), watched.clone(), stop),
+                feed::keep(bootstrap, requests.clone(), watched.clone(), stop.clone()),
             );
         }
         Ok(Self {

@@ -77,9 +77,12 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users; or restore it from a backup
+    /// Run only the bootstrap service: enrollment and users; or restore one
     #[command(after_help = RUN_EXAMPLES)]
     Bootstrap(bootstrap::Arguments),
+    /// Make the certificates of one peer's components, as an init container does
+    #[command(after_help = PLACE_EXAMPLES)]
+    Place(Run),
     /// Show whether a peer is ready, its Neighbors, its fingers and its storage
     #[command(after_help = STATUS_EXAMPLES)]
     Status,
@@ -307,9 +310,19 @@ Examples:
 New registrations and calls get 503, what is under way goes on, calls that stand are not touched. The edge drains until it is
 started anew; meanwhile `p2psip health` and the page /readyz say so.";
 
+const PLACE_EXAMPLES: &str = "\
+Examples:
+  P2PSIP__PEER__FOLDER=/place P2PSIP__PEER__SITE_FILE=/secrets/site p2psip place
+
+Each component gets a folder of its own, so that a container sees its own certificate and no other. Without a site (key
+peer.site_file) the certificates are under an authority of this peer alone. A folder that is there already stays as it is.
+
+Components that run in one process, or that reach each other by Unix sockets, need none of this.";
+
 const HEALTH_EXAMPLES: &str = "\
 Examples:
-  p2psip health
+  p2psip health                                        whatever runs on this host or in this container
+  p2psip health sip-edge                               the edge of a pod, in which other components run too
   p2psip health --address http://127.0.0.1:9100
   p2psip health --address unix:/run/p2psip/storage.sock --service p2psip.storage.v1.Storage
   p2psip health --address unix:/run/p2psip/peer.sock --service p2psip.sip_edge.v1.SipEdge

@@ -1,5 +1,6 @@
 //! The way to the peer that a command asks.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use tonic::{Response, Status, Streaming};
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::node::Place;
+use crate::settings::Settings;
 use crate::{settings, socket};
 
 /// A peer, and how its address was written.
@@ -26,18 +29,17 @@ impl Peer {
     pub(crate) fn of(global: &Global, serves: Role) -> Result<Self, Failure> {
         let address = match &global.peer {
             Some(address) => address.clone(),
-            None => Address::Unix(socket()?),
+            None => found(serves)?,
         };
-        let identity = global.identity.as_deref().map(ComponentIdentity::load).transpose();
-        let identity = identity.map_err(|error| Failure::new(ExitCode::Credentials, error))?;
-        let channel = match (&address, &identity) {
-            (Address::Tcp { .. }, None) => {
-                let message =
-                    format!("{address}: TCP needs a certificate: name its folder with --identity, as PEER/operator");
-                return Err(Failure::usage(message));
+        let identity = match (&address, &global.identity) {
+            (_, Some(folder)) => {
+                let identity = ComponentIdentity::load(folder);
+                Some(identity.map_err(|error| Failure::new(ExitCode::Credentials, error))?)
             }
-            _ => Channel::connect(&address, serves, identity.as_ref()).map_err(Failure::internal)?,
+            (Address::Tcp { .. }, None) => Some(own_identity(&address)?),
+            (Address::Unix(_), None) => None,
         };
+        let channel = Channel::connect(&address, serves, identity.as_ref()).map_err(Failure::internal)?;
         let channel = channel.with_default_deadline(global.timeout);
         let name = address.to_string();
         Ok(Self { channel, name, serves })
@@ -80,17 +82,50 @@ impl Peer {
     }
 }
 
-/// The socket to ask when none is named: that of a running `dev`, or of the peer of this host, by its package or by `init` or `join`.
-fn socket() -> Result<PathBuf, Failure> {
+/// The address to ask when none is named: the socket of a running `dev`, or of the peer of this host, by its package or by `init` or
+/// `join`; else that at which this host's or container's settings let the component listen.
+fn found(serves: Role) -> Result<Address, Failure> {
     let services = [
         settings::Peer::default().socket,
         PathBuf::from(settings::DATA).join(settings::SOCKET),
     ];
     let running = socket::find(socket::DEV, &socket::folders());
-    let found = running.or_else(|| services.into_iter().find(|place| place.exists()));
-    found.ok_or_else(|| {
-        Failure::usage(
+    if let Some(socket) = running.or_else(|| services.into_iter().find(|place| place.exists())) {
+        return Ok(Address::Unix(socket));
+    }
+    match listens(&Settings::load(None)?, serves) {
+        Address::Unix(path) if !path.exists() => Err(Failure::usage(
             "which peer? none runs at the usual places: give --peer unix:PATH, as `dev`, `init` and `join` print it",
-        )
+        )),
+        Address::Tcp { host, port } => Ok(Address::Tcp {
+            host: match host.parse::<IpAddr>() {
+                Ok(IpAddr::V4(all)) if all.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+                // A wildcard of IPv6 takes IPv4 too, and not every host has an IPv6 loopback.
+                Ok(IpAddr::V6(all)) if all.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+                _ => host,
+            },
+            port,
+        }),
+        socket @ Address::Unix(_) => Ok(socket),
+    }
+}
+
+fn listens(settings: &Settings, serves: Role) -> Address {
+    match serves {
+        Role::Overlay | Role::Operator => &settings.overlay.listen,
+        Role::Storage => &settings.storage.listen,
+        Role::SipEdge => &settings.sip_edge.listen,
+        Role::Bootstrap => &settings.bootstrap.listen,
+    }
+    .clone()
+}
+
+/// The operator's certificate for components of this host or container, where none is named.
+fn own_identity(address: &Address) -> Result<ComponentIdentity, Failure> {
+    let own = Place::of(&Settings::load(None)?.peer).operator()?;
+    own.ok_or_else(|| {
+        Failure::usage(format!(
+            "{address}: TCP needs a certificate: name its folder with --identity, as PEER/operator"
+        ))
     })
 }

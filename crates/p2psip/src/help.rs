@@ -17,7 +17,7 @@ const GROUPS: [Group; 5] = [
     ("Look into the overlay", &["status", "lookup", "ping", "wire"]),
     (
         "Operate",
-        &["health", "drain", "cert", "record-key", "config", "completion"],
+        &["health", "drain", "cert", "record-key", "config", "place", "completion"],
     ),
 ];
 

@@ -49,7 +49,7 @@ pub(crate) struct Lookup<'a> {
     timeout: Duration,
     overlay: String,
     verifier: Verifier,
-    writer: NodeId,
+    writers: Vec<NodeId>,
 }
 
 impl<'a> Lookup<'a> {
@@ -69,7 +69,7 @@ impl<'a> Lookup<'a> {
             timeout,
             overlay: document.overlay.clone(),
             verifier: Verifier::new(document.trust()),
-            writer: document.user_signer().unwrap_or(NodeId::ZERO),
+            writers: document.user_signers().to_vec(),
         }
     }
 
@@ -101,7 +101,7 @@ impl<'a> Lookup<'a> {
             .map_err(|error| Failure::internal(anyhow::Error::new(error).context("the answer")))?;
         let judge = Judge {
             verifier: &self.verifier,
-            writer: self.writer,
+            writers: &self.writers,
             own: NodeId::ZERO,
             now_ms: now_ms(),
         };

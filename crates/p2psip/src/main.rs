@@ -29,7 +29,6 @@ mod ping;
 mod record_key;
 mod registrations;
 mod reload;
-mod secret;
 mod settings;
 mod setup;
 mod socket;
@@ -75,6 +74,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Overlay(arguments) => node::run(Part::Overlay, arguments.config.as_deref(), &cli.global),
         Command::Storage(arguments) => node::run(Part::Storage, arguments.config.as_deref(), &cli.global),
         Command::SipEdge(arguments) => node::run(Part::SipEdge, arguments.config.as_deref(), &cli.global),
+        Command::Place(arguments) => node::make_place(arguments.config.as_deref(), printer),
         Command::Bootstrap(arguments) => bootstrap::run(&arguments, &cli.global, printer),
         Command::Status => asynchronously(&cli.global, status::run(&cli.global, printer)),
         Command::Lookup { aors } => asynchronously(&cli.global, lookup::run(&aors, &cli.global, printer)),

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use runtime::secret;
 
 use crate::failure::Failure;
-use crate::{secret, terminal};
+use crate::terminal;
 
 /// Where to read a password.
 #[derive(Debug, Args)]

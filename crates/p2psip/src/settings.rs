@@ -41,6 +41,16 @@ pub(crate) struct Peer {
     pub(crate) folder: PathBuf,
     /// The operator's socket of `p2psip peer`, which runs all components in one process.
     pub(crate) socket: PathBuf,
+    /// File with the token for this peer's enrollment, if the folder holds none; or with the bare secret of a token that the
+    /// bootstrap service has by its configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// URLs of enrollment servers, where the token is a bare secret.
+    #[serde(with = "runtime::list")]
+    pub(crate) servers: Vec<String>,
+    /// File with the secret of a site, whose components believe each other's certificates over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) site_file: Option<PathBuf>,
 }
 
 impl Default for Peer {
@@ -48,6 +58,9 @@ impl Default for Peer {
         Self {
             folder: PathBuf::from("/var/lib/p2psip/peer"),
             socket: PathBuf::from("/run/p2psip/peer.sock"),
+            token_file: None,
+            servers: Vec::new(),
+            site_file: None,
         }
     }
 }

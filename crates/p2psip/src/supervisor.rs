@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use runtime::{Monitor, admin};
@@ -91,10 +92,10 @@ impl Supervisor {
     pub(crate) async fn pages(
         &mut self,
         name: &str,
-        config: &admin::Config,
+        address: SocketAddr,
         monitor: &Monitor,
     ) -> Result<(), admin::BindError> {
-        let pages = admin::Server::bind(config, monitor.clone()).await?;
+        let pages = admin::Server::bind(address, monitor.clone()).await?;
         self.run(name, pages);
         self.monitors.push(monitor.clone());
         Ok(())
@@ -312,10 +313,8 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_ready_when_the_first_component_ends() {
         let (monitor, mut supervisor) = (Monitor::new(), Supervisor::default());
-        let config = admin::Config {
-            bind: "127.0.0.1:0".parse().unwrap(),
-        };
-        supervisor.pages("pages", &config, &monitor).await.unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        supervisor.pages("pages", address, &monitor).await.unwrap();
         monitor.component("edge", "").tell(runtime::State::ready());
         assert!(monitor.readiness().ready);
         let seen = Arc::default();

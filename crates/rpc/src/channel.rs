@@ -13,10 +13,11 @@ use tracing::Instrument as _;
 
 use crate::body::ChannelBody;
 use crate::deadline::{self, Unbounded};
+use crate::dial::Servers;
 use crate::direct::Direct;
 use crate::role::Role;
 use crate::served::Served;
-use crate::{Address, ComponentIdentity, tcp, trace, unix};
+use crate::{Address, ComponentIdentity, trace};
 
 /// A way to another component; clones share it. Generated clients take it as it is.
 #[derive(Clone)]
@@ -55,15 +56,24 @@ impl Channel {
         server: Role,
         identity: Option<&ComponentIdentity>,
     ) -> Result<Self, ConnectError> {
-        match (address, identity) {
-            (Address::Unix(path), _) => Ok(Self::new(unix::connect(path))),
-            (Address::Tcp { host, port }, Some(identity)) => {
-                Ok(Self::new(tcp::connect(host, *port, server, identity.clone())))
-            }
-            (Address::Tcp { .. }, None) => Err(ConnectError {
-                address: address.clone(),
-            }),
-        }
+        Self::connect_any(std::slice::from_ref(address), server, identity)
+    }
+
+    /// A channel to one of several servers that are alike, in the order of preference; as [`connect`](Self::connect) otherwise. It
+    /// stays with one until that is gone, and then goes to the next.
+    ///
+    /// # Errors
+    /// When an address is TCP and there is no identity to show.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect_any(
+        addresses: &[Address],
+        server: Role,
+        identity: Option<&ComponentIdentity>,
+    ) -> Result<Self, ConnectError> {
+        let servers = Servers::at(addresses, server, identity).map_err(|address| ConnectError { address })?;
+        Ok(Self::new(servers.wiring()))
     }
 
     /// The same channel with another deadline for calls that name none (5 s otherwise).

@@ -24,21 +24,14 @@ use crate::served::Served;
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub(crate) fn wiring<S, F>(address: Address, connect: impl Fn() -> F + Clone + Send + 'static) -> Wiring
+pub(crate) fn wiring<S, F>(connect: impl Fn() -> F + Clone + Send + 'static) -> Wiring
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = io::Result<S>> + Send + 'static,
+    F: Future<Output = Result<S, ConnectFailure>> + Send + 'static,
 {
     let connector = service_fn(move |_| {
-        let address = address.clone();
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, connect());
-        async move {
-            let late = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer to a connect"));
-            let stream = connecting.await.unwrap_or_else(late);
-            stream
-                .map(TokioIo::new)
-                .map_err(|source| ConnectFailure { address, source })
-        }
+        let connecting = connect();
+        async move { connecting.await.map(TokioIo::new) }
     });
     // The authority goes nowhere: it is what HTTP/2 demands.
     let channel = Endpoint::from_static("http://localhost")
@@ -52,9 +45,26 @@ where
 /// No connection came about, with the address in front of the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}: {source}")]
-struct ConnectFailure {
-    address: Address,
+pub(crate) struct ConnectFailure {
+    address: String,
     source: io::Error,
+}
+
+impl ConnectFailure {
+    pub(crate) fn at(address: &Address, source: io::Error) -> Self {
+        Self {
+            address: address.to_string(),
+            source,
+        }
+    }
+
+    /// No address was named, or its name leads nowhere.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            address: "no address".to_owned(),
+            source: io::ErrorKind::AddrNotAvailable.into(),
+        }
+    }
 }
 
 /// The server's end: serves connections until the server is closed. New ones are refused from the moment it drains.
@@ -135,8 +145,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
 /// A peer that was stopped still has a kernel that takes our octets; only pings tell.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
-/// Name, TCP and TLS together. A stopped server is connected to by its kernel and never shakes hands.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// For the last frames to reach callers before connections are dropped.
 const LAST_FRAMES: Duration = Duration::from_millis(500);
 /// Out of descriptors, most likely: to accept again at once would only burn time.

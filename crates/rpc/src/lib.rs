@@ -20,6 +20,7 @@ mod body;
 mod channel;
 mod credentials;
 mod deadline;
+mod dial;
 mod direct;
 mod duplex;
 mod http2;

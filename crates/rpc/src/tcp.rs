@@ -11,8 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::channel::Wiring;
-use crate::http2::{self, ACCEPT_PAUSE, Accepted};
+use crate::http2::{ACCEPT_PAUSE, Accepted};
 use crate::other::OtherComponent;
 use crate::role::{Caller, Role};
 use crate::{Address, ComponentIdentity, tls};
@@ -107,22 +106,13 @@ async fn shake(stream: TcpStream, identity: &ComponentIdentity) -> io::Result<Ac
 }
 
 /// The client's end; the server must prove that it plays `role`.
-pub(crate) fn connect(host: &str, port: u16, role: Role, identity: ComponentIdentity) -> Wiring {
-    let host: Arc<str> = host.into();
-    let address = Address::Tcp {
-        host: host.to_string(),
-        port,
-    };
-    http2::wiring(address, move || dial(Arc::clone(&host), port, role, identity.clone()))
-}
-
-async fn dial(
-    host: Arc<str>,
+pub(crate) async fn dial(
+    host: &str,
     port: u16,
     role: Role,
-    identity: ComponentIdentity,
+    identity: &ComponentIdentity,
 ) -> io::Result<BufReader<client::TlsStream<TcpStream>>> {
-    let stream = TcpStream::connect((&*host, port)).await?;
+    let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let credentials = identity.current().await;
     let name = ServerName::try_from(role.server_name()).map_err(io::Error::other)?;

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::Address;
-use crate::channel::Wiring;
-use crate::http2::{self, ACCEPT_PAUSE, Accepted};
+use crate::http2::{ACCEPT_PAUSE, Accepted};
 use crate::listener::BindError;
 use crate::role::Caller;
 
@@ -113,10 +112,4 @@ fn remove_stale(path: &Path, address: &Address) -> Result<(), BindError> {
             address: address.clone(),
         }),
     }
-}
-
-/// The client's end.
-pub(crate) fn connect(path: &Path) -> Wiring {
-    let path = path.to_owned();
-    http2::wiring(Address::Unix(path.clone()), move || UnixStream::connect(path.clone()))
 }

@@ -362,6 +362,36 @@ async fn a_missing_server_is_unavailable_and_named() {
 }
 
 #[tokio::test]
+async fn a_channel_goes_to_the_next_server_when_one_is_gone() {
+    let authority = ComponentAuthority::of_site("one site").unwrap();
+    let mut addresses = Vec::new();
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        let (served, _) = served();
+        let identity = authority.issue(Role::Overlay).unwrap();
+        let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap(), Some(&identity))
+            .await
+            .unwrap();
+        addresses.push(listener.address().clone());
+        servers.push((served.clone(), tokio::spawn(served.serve(listener))));
+    }
+    let identity = authority.issue(Role::SipEdge).unwrap();
+    let channel = Channel::connect_any(&addresses, Role::Overlay, Some(&identity)).unwrap();
+    let mut client = OverlayClient::new(channel);
+    client.call(call("echo")).await.unwrap();
+    for index in [0, 1] {
+        let (served, task) = servers.remove(0);
+        served.close(Duration::ZERO).await;
+        task.await.unwrap().unwrap();
+        let asked = p2psip_rpc::retry(Deadline::after(Duration::from_secs(5)), |deadline| {
+            let mut client = client.clone();
+            async move { client.call(deadline.pass(call("echo"), Duration::ZERO)).await }
+        });
+        assert_eq!(asked.await.is_ok(), index == 0);
+    }
+}
+
+#[tokio::test]
 async fn a_restarted_server_is_found_again() {
     for mut wired in [Wired::unix().await, Wired::tcp(Role::SipEdge).await] {
         wired.client.call(call("echo")).await.unwrap();

@@ -159,6 +159,19 @@ async fn an_authority_is_exchanged_while_both_are_believed() {
     server.ask(Role::Overlay, &edge).await.unwrap();
 }
 
+#[tokio::test]
+async fn components_that_know_the_secret_of_a_site_believe_each_other() {
+    let site = |secret: &str, role| ComponentAuthority::of_site(secret).unwrap().issue(role).unwrap();
+    let server = Running::start(&site("the secret of one site", Role::Overlay)).await;
+    // Another process, which shares nothing but the secret.
+    let edge = site("the secret of one site", Role::SipEdge);
+    assert!(server.ask(Role::Overlay, &edge).await.is_ok());
+    let stranger = site("the secret of another", Role::SipEdge);
+    assert!(server.ask(Role::Overlay, &stranger).await.is_err());
+    // A role is proven as in one peer.
+    assert!(server.ask(Role::Storage, &edge).await.is_err());
+}
+
 /// A server with nothing but the health service.
 struct Running {
     address: Address,

@@ -27,18 +27,20 @@ use crate::monitor::Monitor;
 use crate::tasks::{Failure, Tasks};
 
 /// The section `[admin]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address of `/livez`, `/readyz` and `/metrics`. Default: port 9090 on all addresses.
-    pub bind: SocketAddr,
+    /// Address of `/livez`, `/readyz` and `/metrics`. Default: the port of what runs, on all addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind: Option<SocketAddr>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)),
-        }
+impl Config {
+    /// The address, which has the port `default` where none is configured.
+    #[must_use]
+    pub fn address(&self, default: u16) -> SocketAddr {
+        self.bind
+            .unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, default)))
     }
 }
 
@@ -51,7 +53,9 @@ pub struct Server {
 
 /// The address cannot be listened at.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen at {address} for /livez, /readyz and /metrics (key admin.bind): {source}")]
+#[error(
+    "cannot listen at {address} for /livez, /readyz and /metrics (key admin.bind): {source}; processes on one host or in one pod need a port each"
+)]
 pub struct BindError {
     address: SocketAddr,
     source: std::io::Error,
@@ -65,12 +69,9 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropping it starts nothing.
-    pub async fn bind(config: &Config, monitor: Monitor) -> Result<Self, BindError> {
-        let failed = |source| BindError {
-            address: config.bind,
-            source,
-        };
-        let listener = Listener::bind(config.bind, Families::Both).map_err(|error| failed(error.source))?;
+    pub async fn bind(address: SocketAddr, monitor: Monitor) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, source };
+        let listener = Listener::bind(address, Families::Both).map_err(|error| failed(error.source))?;
         let address = listener.address().map_err(failed)?;
         let mut tasks = Tasks::new();
         let stop = tasks.stop();
@@ -212,8 +213,6 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 /// Prometheus' own text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-const PORT: u16 = 9090;
 
 /// Connections at the same time; further ones are dropped. A probe and a few scrapers need one each.
 const CONNECTIONS: usize = 32;

@@ -15,6 +15,7 @@ pub mod metrics;
 mod monitor;
 pub mod private;
 mod pulse;
+pub mod secret;
 mod seldom;
 pub mod signal;
 mod tasks;

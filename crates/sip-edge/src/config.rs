@@ -45,8 +45,10 @@ pub struct Config {
     pub data: PathBuf,
     /// Where it listens for the operator, if it runs in a process of its own.
     pub listen: Address,
-    /// Where its overlay is, if it runs in a process of its own.
-    pub overlay: Address,
+    /// Where its overlay is, if that runs in a process of its own; or several of one site, in the order of preference: it attaches
+    /// to one, and to the next when that is gone.
+    #[serde(with = "runtime::list")]
+    pub overlay: Vec<Address>,
 }
 
 /// A digest algorithm (RFC 8760).
@@ -100,7 +102,7 @@ impl Default for Config {
             key_log: false,
             data: PathBuf::from("/var/lib/p2psip/sip-edge"),
             listen: Address::Unix("/run/p2psip/sip-edge.sock".into()),
-            overlay: Address::Unix("/run/p2psip/overlay.sock".into()),
+            overlay: vec![Address::Unix("/run/p2psip/overlay.sock".into())],
         }
     }
 }

@@ -110,7 +110,7 @@ impl Peer {
         let storage = start_storage(&folder.join("storage")).await?;
         let upstreams = overlay::Upstreams {
             storage: Channel::direct(storage.served(), Role::Overlay),
-            bootstrap: None,
+            bootstrap: Vec::new(),
         };
         let config = overlay::Config {
             bind: vec!["127.0.0.1:0".parse()?],

@@ -15,6 +15,7 @@ mod dev;
 pub mod load;
 mod namespace;
 pub mod phone;
+mod pods;
 pub mod sipp;
 pub mod tone;
 
@@ -22,6 +23,7 @@ pub use agent::Agent;
 pub use compose::Compose;
 pub use dev::Dev;
 pub use namespace::Namespace;
+pub use pods::{PODS_DOMAIN, Pods};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

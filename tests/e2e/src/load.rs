@@ -144,8 +144,14 @@ impl Crew {
         began.elapsed()
     }
 
-    /// Starts registrations at 5 and calls at 2 a second. `broken` is the peer with which something happens.
-    pub fn load(&self, broken: Option<u16>) -> Load {
+    /// Starts registrations at 5 and calls at 2 a second, from each of these peers in turn. `broken` is the one with which something
+    /// happens.
+    ///
+    /// # Panics
+    /// Without a peer.
+    pub fn load(&self, peers: &[u16], broken: Option<u16>) -> Load {
+        assert!(!peers.is_empty(), "nowhere to call from");
+        let peers = peers.to_vec();
         let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Tally::default())));
         let registered = Arc::new(self.registered());
         let job = |what: &'static str, period, work: Work| {
@@ -184,8 +190,9 @@ impl Crew {
         let caller = self.caller.clone();
         let calling = Arc::new(move |n: u32| {
             let callee = &registered[n as usize % registered.len()];
-            // Each time another peer than the callee's.
-            let from = (callee.peer + (n / 5 % 4) as u16) % 5 + 1;
+            // Each time another peer than the callee's, where there is one.
+            let others: Vec<u16> = peers.iter().copied().filter(|peer| *peer != callee.peer).collect();
+            let from = *others.get(n as usize / 5 % others.len().max(1)).unwrap_or(&callee.peer);
             Beat {
                 peers: vec![from, callee.peer],
                 who: callee.aor.clone(),

@@ -146,7 +146,7 @@ impl Overlay {
 
     /// Breaks something while phones are busy, waits until it is whole again, and checks that nobody was lost.
     fn after(&self, what: &str, broken: Option<u16>, fault: impl FnOnce(&Compose)) {
-        let load = self.crew.load(broken);
+        let load = self.crew.load(&PEERS, broken);
         fault(&self.compose);
         are_ready(&self.compose, Duration::from_secs(90));
         let took = self.crew.reach_all(&PEERS, REACH);
@@ -169,7 +169,7 @@ impl Overlay {
     /// One peer after the other, each only when the last one is ready again.
     fn rolling_restart(&self) {
         for peer in PEERS {
-            let load = self.crew.load(Some(peer));
+            let load = self.crew.load(&PEERS, Some(peer));
             self.compose.restart(&services_of(peer).each_ref().map(String::as_str));
             are_ready(&self.compose, Duration::from_secs(90));
             let tally = load.end();

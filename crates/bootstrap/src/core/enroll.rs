@@ -33,7 +33,11 @@ pub(crate) struct Arrival {
 }
 
 /// The public keys of one request, in the order in which it is answered.
-struct Keys(Vec<NodeKeys>);
+struct Keys {
+    nodes: Vec<NodeKeys>,
+    /// Whether the peer among them may form the ring.
+    may_found: bool,
+}
 
 /// Those of one node.
 struct NodeKeys {
@@ -94,7 +98,7 @@ impl Core {
     fn keep_place(&self, now_ms: u64, ended: &[u8], keys: &mut Keys) -> Result<(), Refused> {
         let ended = Certificate::from_der(ended).map_err(|error| Refused::Invalid(error.to_string()))?;
         let shown = self.shown(now_ms.min(ended.not_after_ms()), &ended)?;
-        let of_key = keys.0.iter_mut().find(|node| node.key.spki() == shown.key.spki());
+        let of_key = keys.nodes.iter_mut().find(|node| node.key.spki() == shown.key.spki());
         match of_key {
             Some(node) if node.class == shown.record.class => node.kept = Some(shown.node_id),
             _ => {
@@ -114,7 +118,7 @@ impl Core {
         let Arrival { now, now_ms, .. } = arrival;
         let by = Credential::Token(token.id.clone());
         let (mut nodes, mut new) = (Vec::new(), Vec::new());
-        for node in &keys.0 {
+        for node in &keys.nodes {
             match self.nodes.of_key(&by, &node.key) {
                 // The answer was lost: the same keys get it again.
                 Some((node_id, known)) if known.class == node.class && node.has_signer_of(known) => {
@@ -139,6 +143,9 @@ impl Core {
         let issued = issued?;
         let mut batch = self.room_for(now_ms, new.len())?;
         for (node, (node_id, record)) in new.iter().zip(issued) {
+            if record.class == NodeClass::Peer && keys.may_found {
+                self.service.found(node_id, &mut batch);
+            }
             self.nodes.put(node_id, &node.key, record.clone(), &mut batch);
             nodes.push((node_id, record));
         }
@@ -162,7 +169,7 @@ impl Core {
         let aor = self.check_password(now, from, password)?;
         self.users.check_client(&aor)?;
         let keys = Keys::read(request)?;
-        let [client] = keys.0.as_slice() else {
+        let [client] = keys.nodes.as_slice() else {
             return Err(Refused::Invalid("a password enrolls one client".to_owned()));
         };
         let by = Credential::Password(aor.clone());
@@ -276,8 +283,10 @@ impl Core {
     fn answer(&self, now_ms: u64, nodes: &[(NodeId, NodeRecord)]) -> proto::EnrollResponse {
         let of = |class| nodes.iter().filter(move |(_, record)| record.class == class);
         let edges: Vec<_> = of(NodeClass::Edge).collect();
+        let peer = of(NodeClass::Peer).next();
         proto::EnrollResponse {
-            peer: of(NodeClass::Peer).next().map(enrolled),
+            founder: peer.is_some_and(|(node_id, _)| self.service.is_founder(*node_id)),
+            peer: peer.map(enrolled),
             edges: edges.iter().copied().map(enrolled_edge).collect(),
             client: of(NodeClass::Client).next().map(enrolled),
             document: self.service.document.xml().clone(),
@@ -310,9 +319,12 @@ impl Keys {
             .chain(request.edges.iter().map(edge))
             .chain(single(NodeClass::Client, "client", &request.client))
             .collect();
-        let keys = Keys(nodes?);
+        let keys = Keys {
+            nodes: nodes?,
+            may_found: request.bootstrap_node,
+        };
         let all = || {
-            keys.0
+            keys.nodes
                 .iter()
                 .flat_map(|node| std::iter::once(&node.key).chain(&node.signer))
         };
@@ -325,12 +337,16 @@ impl Keys {
     }
 
     fn count(&self, class: NodeClass) -> usize {
-        self.0.iter().filter(|node| node.class == class).count()
+        self.nodes.iter().filter(|node| node.class == class).count()
     }
 
     /// Nodes as they were asked for.
     fn in_order(&self, mut nodes: Vec<(NodeId, NodeRecord)>) -> Vec<(NodeId, NodeRecord)> {
-        nodes.sort_by_key(|(_, record)| self.0.iter().position(|node| is_for(&record.certificate, &node.key)));
+        nodes.sort_by_key(|(_, record)| {
+            self.nodes
+                .iter()
+                .position(|node| is_for(&record.certificate, &node.key))
+        });
         nodes
     }
 }

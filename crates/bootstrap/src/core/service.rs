@@ -18,7 +18,7 @@ use super::outbox::Waiting;
 use crate::backup::BackupPublicKey;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 pub(super) struct Service {
     pub(super) document: SignedDocument,
@@ -79,7 +79,7 @@ impl Service {
     pub(super) fn judge(&self, now_ms: u64) -> Judge<'_> {
         Judge {
             verifier: &self.verifier,
-            writer: self.user_signer,
+            writers: self.document.document().user_signers(),
             // The service is no edge.
             own: NodeId::ZERO,
             now_ms,
@@ -145,6 +145,19 @@ impl Service {
             self.record.backup_key = key;
             state::put(batch, SERVICE, SERVICE_KEY, &self.record);
         }
+    }
+
+    /// Makes a peer the founder, if nobody is it yet.
+    pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
+        if self.record.founder == Founder::Awaited {
+            self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
+    }
+
+    /// Whether a peer forms the ring.
+    pub(super) fn is_founder(&self, peer: NodeId) -> bool {
+        self.record.founder == Founder::Node(Octets::of(peer.as_bytes()))
     }
 
     /// Signs the Store of a user's record under a new certificate of (AOR, user signer).

@@ -11,6 +11,7 @@ use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use wire::NodeId;
 
+use super::configured::Configured;
 use super::nodes::Nodes;
 use super::pace::Pace;
 use super::service::Service;
@@ -82,10 +83,59 @@ impl Tokens {
             ..record
         };
         let answer = created(service, secret, record.expires_ms);
-        state::put(&mut batch, TOKENS, id.as_bytes(), &record);
-        self.by_secret.insert(record.secret_hash.0.clone(), id.clone());
-        self.by_id.insert(id.clone(), record);
+        self.put(id, record, &mut batch);
         Ok((answer, batch))
+    }
+
+    /// Puts a token whose secret is given. It is as it was unless it is asked for in other words or with another secret.
+    pub(super) fn configure(
+        &mut self,
+        service: &Service,
+        now_ms: u64,
+        token: &Configured,
+        batch: &mut Batch,
+    ) -> Result<(), Refused> {
+        let record = TokenRecord {
+            secret_hash: Octets(service.token_hash(&token.secret)),
+            configured: true,
+            ..new_record(now_ms, &token.wanted)?
+        };
+        let id = &token.wanted.id;
+        if self
+            .by_secret
+            .get(&record.secret_hash.0)
+            .is_some_and(|other| other != id)
+        {
+            return Err(Refused::Invalid("another token has the same secret".to_owned()));
+        }
+        if let Some(known) = self.by_id.get(id) {
+            if !known.configured {
+                return Err(Refused::Exists(id.clone()));
+            }
+            if known.is_as(&record) && known.secret_hash == record.secret_hash && !known.dropped {
+                return Ok(());
+            }
+            self.by_secret.remove(&known.secret_hash.0);
+        }
+        self.put(id, record, batch);
+        Ok(())
+    }
+
+    /// Ends the tokens of the configuration that it does not name any more.
+    pub(super) fn revoke_configured(&mut self, is_named: impl Fn(&str) -> bool, batch: &mut Batch) {
+        for (id, record) in &mut self.by_id {
+            if record.configured && !record.revoked && !is_named(id) {
+                record.revoked = true;
+                record.dropped = true;
+                state::put(batch, TOKENS, id.as_bytes(), record);
+            }
+        }
+    }
+
+    fn put(&mut self, id: &str, record: TokenRecord, batch: &mut Batch) {
+        state::put(batch, TOKENS, id.as_bytes(), &record);
+        self.by_secret.insert(record.secret_hash.0.clone(), id.to_owned());
+        self.by_id.insert(id.to_owned(), record);
     }
 
     pub(super) fn revoke(&mut self, id: &str) -> Outcome<proto::RevokeTokenResponse> {
@@ -233,9 +283,11 @@ fn new_record(now_ms: u64, wanted: &proto::CreateTokenRequest) -> Result<TokenRe
     if wanted.id.is_empty() || wanted.id.len() > MAX_ID || !wanted.id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return invalid(format!("a token's id is 1 to {MAX_ID} printable ASCII characters"));
     }
-    if wanted.lifetime_seconds == 0 || wanted.lifetime_seconds > MAX_LIFETIME {
-        return invalid(format!("a token lives 1 to {MAX_LIFETIME} seconds"));
-    }
+    let expires_ms = match (wanted.unending, wanted.lifetime_seconds) {
+        (true, 0) => NEVER,
+        (false, seconds @ 1..=MAX_LIFETIME) => now_ms.saturating_add(seconds.saturating_mul(1000)),
+        _ => return invalid(format!("a token lives 1 to {MAX_LIFETIME} seconds, or for ever")),
+    };
     let (has_nodes, has_user) = (wanted.peer || wanted.edges > 0, !wanted.user.is_empty());
     if has_nodes == has_user || wanted.edges > MAX_EDGES {
         return invalid(format!(
@@ -253,19 +305,21 @@ fn new_record(now_ms: u64, wanted: &proto::CreateTokenRequest) -> Result<TokenRe
         secret_hash: Octets::default(),
         lifetime_seconds: wanted.lifetime_seconds,
         created_ms: now_ms,
-        expires_ms: now_ms.saturating_add(wanted.lifetime_seconds.saturating_mul(1000)),
+        expires_ms,
         peer: wanted.peer,
         edges: wanted.edges,
         user: has_user.then(|| wanted.user.clone()),
         uses,
         revoked: false,
+        configured: false,
+        dropped: false,
     })
 }
 
-fn created(service: &Service, secret: String, expires_unix_ms: u64) -> proto::CreateTokenResponse {
+fn created(service: &Service, secret: String, expires_ms: u64) -> proto::CreateTokenResponse {
     proto::CreateTokenResponse {
         secret,
-        expires_unix_ms,
+        expires_unix_ms: end_of(expires_ms),
         overlay: service.overlay().to_owned(),
         root: Bytes::copy_from_slice(service.root()),
         servers: service.document.document().enrollment_servers.clone(),
@@ -281,7 +335,7 @@ fn listed(id: &str, record: &TokenRecord, enrolled: &[(NodeId, &NodeRecord)]) ->
         uses: record.uses.unwrap_or(0),
         unlimited: record.uses.is_none(),
         created_unix_ms: record.created_ms,
-        expires_unix_ms: record.expires_ms,
+        expires_unix_ms: end_of(record.expires_ms),
         enrolled: enrolled
             .iter()
             .map(|(node_id, node)| listed_node(*node_id, node))
@@ -305,10 +359,17 @@ fn listed_node(node_id: NodeId, node: &NodeRecord) -> proto::TokenUse {
     }
 }
 
+/// The end of a token in the contract, where 0 is never.
+fn end_of(expires_ms: u64) -> u64 {
+    if expires_ms == NEVER { 0 } else { expires_ms }
+}
+
 fn bytes_of(node_id: NodeId) -> Bytes {
     Bytes::copy_from_slice(node_id.as_bytes())
 }
 
+/// The end of a token that has none.
+const NEVER: u64 = u64::MAX;
 const MAX_ID: usize = 64;
 /// 90 days.
 const MAX_LIFETIME: u64 = 90 * 24 * 3600;

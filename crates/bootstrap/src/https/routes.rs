@@ -3,6 +3,7 @@
 //! ```text
 //! GET  /.well-known/reload-config        the signed document (RFC 6940 §11.2)
 //! POST /enroll                           a form with a certificate request (RFC 6940 §11.3)
+//! POST /.well-known/p2psip/vouch         VouchRequest -> VouchResponse: the configuration root, to those who share a secret
 //! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: all that a token covers
 //! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
 //! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
@@ -40,6 +41,7 @@ pub(super) fn router(handler: Handler, verifier: Arc<Verifier>, backup: backup::
     Router::new()
         .route("/.well-known/reload-config", get(document))
         .route("/enroll", post(enroll_by_form))
+        .route("/.well-known/p2psip/vouch", post(vouch))
         .route("/.well-known/p2psip/enroll", post(enroll))
         .route("/.well-known/p2psip/renew", post(renew))
         .route("/.well-known/p2psip/record-keys", post(record_keys))
@@ -81,6 +83,12 @@ async fn enroll(
         .ask(|reply| Command::Enroll(Box::new(request), Some(client.from), reply))
         .await?;
     Ok(answer(PROTOBUF, enrolled.encode_to_vec()))
+}
+
+async fn vouch(State(handler): State<Handler>, body: Bytes) -> Result<Response, Failure> {
+    let request = proto::VouchRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let vouched = handler.ask(|reply| Command::Vouch(request, reply)).await?;
+    Ok(answer(PROTOBUF, vouched.encode_to_vec()))
 }
 
 async fn renew(State(service): State<Service>, client: Extension<Client>, body: Bytes) -> Result<Response, Failure> {

@@ -210,6 +210,7 @@ impl Lost {
                 host: "new.example.org".to_owned(),
                 port: 6084,
             },
+            is_alone: false,
             now_ms: unix_ms(),
         }
     }

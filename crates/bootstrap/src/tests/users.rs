@@ -199,7 +199,7 @@ async fn store_message_satisfies_every_check_of_the_overlay() {
     let verify = |use_| verify_message(&verifier, OVERLAY, transaction, &waiting.contents, &security, now, use_);
     let identity = verify(Use::UserNodeStore).unwrap();
     assert_eq!(identity.user.as_deref(), Some(ALICE));
-    assert_eq!(Some(identity.node_id()), world.document.user_signer());
+    assert_eq!([identity.node_id()], world.document.user_signers());
     // It is good for this and nothing else.
     assert!(verify(Use::Node).is_err());
 

@@ -21,6 +21,7 @@ mod sort;
 mod tests;
 mod trust;
 mod verifier;
+mod voucher;
 
 pub use certificate::{Certificate, CertificateError};
 pub use class::Class;
@@ -31,3 +32,4 @@ pub use sign::{Sign, Signer, bucket, sign_blob, sign_message, sign_value, verify
 pub use sort::Sort;
 pub use trust::Trust;
 pub use verifier::{Identity, Use, Verifier};
+pub use voucher::{Root, SHORTEST_SECRET, Voucher, draw_nonce};

@@ -51,8 +51,21 @@ pub struct Document {
     pub mandatory_extensions: BTreeSet<String>,
     /// Tells whether edges may have delegated signers (extension).
     pub delegated_signers: bool,
+    /// Which URL, enrollment CA and writer belong together (extension). A document of one service need not say it.
+    pub services: Vec<Service>,
     /// The Kinds.
     pub kinds: Vec<KindDefinition>,
+}
+
+/// One bootstrap service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its URL, among the `enrollment-server`s as long as it is there.
+    pub url: String,
+    /// SHA-256 of the certificate of its enrollment CA, which is a `root-cert`.
+    pub authority: [u8; 32],
+    /// The writer of the user records that it signs.
+    pub writer: NodeId,
 }
 
 /// The address of a peer through which one joins.
@@ -120,6 +133,7 @@ impl Document {
             bad_nodes: BTreeSet::new(),
             mandatory_extensions: BTreeSet::from([NAMESPACE.to_owned()]),
             delegated_signers: true,
+            services: Vec::new(),
             kinds: vec![sip_registration(), user_record(genesis.user_signer), probe()],
         }
     }
@@ -171,10 +185,28 @@ impl Document {
         move |kind: KindId| models.get(&kind).copied()
     }
 
-    /// Returns the Node-ID that writes user records.
+    /// Returns the Node-IDs that write user records, in order of precedence.
     #[must_use]
-    pub fn user_signer(&self) -> Option<NodeId> {
-        self.kind(KindId::P2PSIP_USER).and_then(|kind| kind.writer)
+    pub fn user_signers(&self) -> &[NodeId] {
+        self.kind(KindId::P2PSIP_USER).map_or(&[], |kind| &kind.writers)
+    }
+
+    /// Returns the bootstrap services: those that it tells of, or the one that a document of one service means.
+    #[must_use]
+    pub fn bootstrap_services(&self) -> Vec<Service> {
+        if !self.services.is_empty() {
+            return self.services.clone();
+        }
+        let url = self.enrollment_servers.first().cloned();
+        // The configuration root issues signers of documents and no nodes.
+        let authority = self.root_certs.iter().find(|ca| ca.path_length() == Some(1));
+        let service = |((url, authority), writer): ((String, &Certificate), &NodeId)| Service {
+            url,
+            authority: authority.hash(),
+            writer: *writer,
+        };
+        let parts = url.zip(authority).zip(self.user_signers().first());
+        parts.map(service).into_iter().collect()
     }
 }
 
@@ -190,7 +222,7 @@ fn sip_registration() -> KindDefinition {
         max_size: 512,
         max_node_multiple: None,
         longest_lifetime: Some(3600),
-        writer: None,
+        writers: Vec::new(),
         domain_restriction: Some(Domains::Overlay),
     }
 }
@@ -205,7 +237,7 @@ fn user_record(writer: NodeId) -> KindDefinition {
         max_size: 1024,
         max_node_multiple: None,
         longest_lifetime: Some(50 * 24 * 3600),
-        writer: Some(writer),
+        writers: vec![writer],
         domain_restriction: None,
     }
 }
@@ -221,7 +253,7 @@ fn probe() -> KindDefinition {
         max_size: 32,
         max_node_multiple: Some(16),
         longest_lifetime: Some(120),
-        writer: None,
+        writers: Vec::new(),
         domain_restriction: None,
     }
 }

@@ -35,8 +35,9 @@ pub struct KindDefinition {
     pub max_node_multiple: Option<u32>,
     /// The longest lifetime of a value in seconds (extension).
     pub longest_lifetime: Option<u32>,
-    /// The only dictionary key and signer that is allowed (extension).
-    pub writer: Option<NodeId>,
+    /// The only signers that are allowed, each under a dictionary key of its own, in order of precedence; empty for any
+    /// (extension).
+    pub writers: Vec<NodeId>,
     /// The domains that user names may have, if restricted (RFC 7904 §3.4).
     pub domain_restriction: Option<Domains>,
 }

@@ -18,7 +18,7 @@ mod tree;
 mod value;
 mod write;
 
-pub use document::{BootstrapNode, Chord, Document, Genesis, NAMESPACE};
+pub use document::{BootstrapNode, Chord, Document, Genesis, NAMESPACE, Service};
 pub use error::{Demand, Error, SignatureError};
 pub use kind::{AccessPolicy, KindDefinition};
 pub use signed::{Basis, MAX_DOCUMENT, SignedDocument, is_newer};

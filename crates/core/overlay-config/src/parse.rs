@@ -3,6 +3,7 @@
 mod configuration;
 mod kinds;
 mod known;
+mod services;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -147,6 +148,7 @@ fn document(configuration: &Configuration) -> Result<Document, Error> {
         }
         .one("delegated-signers")?
         .is_some(),
+        services: services::services(element)?,
         kinds: Vec::new(),
     })
 }

@@ -68,10 +68,6 @@ impl<'a> Fields<'a> {
     pub(crate) fn boolean(self, name: &'a str) -> Result<Option<bool>, Error> {
         self.text(name)?.map(|text| boolean(name, text)).transpose()
     }
-
-    pub(crate) fn node_id(self, name: &'a str) -> Result<Option<NodeId>, Error> {
-        self.text(name)?.map(|text| node_id(name, text)).transpose()
-    }
 }
 
 /// xsd:int and its kin, within a range.

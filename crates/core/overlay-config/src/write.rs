@@ -95,6 +95,14 @@ fn parameters(lines: &mut Lines<'_>, document: &Document) {
     if document.delegated_signers {
         lines.line("<p2psip:delegated-signers/>");
     }
+    for service in &document.services {
+        lines.line(&format!(
+            "<p2psip:service url=\"{}\" authority=\"{}\" writer=\"{}\"/>",
+            escape(&service.url),
+            wire::hex::encode(&service.authority),
+            service.writer
+        ));
+    }
 }
 
 fn kinds(lines: &mut Lines<'_>, document: &Document, sign: &dyn Fn(&str) -> Option<String>) {
@@ -137,7 +145,7 @@ fn kind(kind: &KindDefinition) -> String {
     if let Some(seconds) = kind.longest_lifetime {
         lines.element("p2psip:longest-lifetime", seconds);
     }
-    if let Some(writer) = kind.writer {
+    for writer in &kind.writers {
         lines.element("p2psip:writer", writer);
     }
     match &kind.domain_restriction {

@@ -109,7 +109,7 @@ fn rules(overlay: &str, definition: &KindDefinition) -> (KindId, Kind) {
         longest: definition
             .longest_lifetime
             .map(|seconds| Duration::from_secs(seconds.into())),
-        writer: definition.writer,
+        writers: definition.writers.clone(),
         domains: definition.domain_restriction.clone().map(|allowed| UserDomains {
             allowed,
             overlay: overlay.to_owned(),

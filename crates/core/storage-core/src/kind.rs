@@ -16,8 +16,8 @@ pub(crate) struct Kind {
     pub(crate) max_size: usize,
     /// Longest life of a value, if the document says one.
     pub(crate) longest: Option<Duration>,
-    /// The only dictionary key and signer allowed, if the document names one.
-    pub(crate) writer: Option<NodeId>,
+    /// The only signers allowed, each under a dictionary key of its own, if the document names any.
+    pub(crate) writers: Vec<NodeId>,
     /// The domains of its users, if the document restricts them.
     pub(crate) domains: Option<UserDomains>,
 }
@@ -102,9 +102,8 @@ impl Kind {
                 (1..=most).any(|i| ResourceId::of(&[node.as_bytes().as_slice(), &[i]].concat()) == resource)
             }),
         };
-        let by_writer = self
-            .writer
-            .is_none_or(|writer| signer.is_node(&writer) && key() == Some(writer));
+        let is_written_by = |writer: &NodeId| signer.is_node(writer) && key() == Some(*writer);
+        let by_writer = self.writers.is_empty() || self.writers.iter().any(is_written_by);
         // RFC 7904 §3.3: whoever issued the certificate, an AOR of another domain is not stored.
         let by_domain = self
             .domains

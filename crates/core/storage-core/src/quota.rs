@@ -38,7 +38,7 @@ pub(crate) struct Change<'a> {
     pub(crate) new: &'a Record,
     /// Tells who pays for a value.
     pub(crate) payer: &'a dyn Fn(&Slot) -> NodeId,
-    /// Kinds whose one writer the document names: it may write for everybody.
+    /// Kinds whose writers the document names: they may write for everybody.
     pub(crate) has_writer: &'a dyn Fn(KindId) -> bool,
     /// It brings values, not only removals.
     pub(crate) brings_values: bool,

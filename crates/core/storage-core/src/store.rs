@@ -94,7 +94,13 @@ pub(crate) fn store(
         old: whole,
         new: &store.record,
         payer: &|slot| state.payer(slot, &came.fresh),
-        has_writer: &|id| context.in_force.kinds.get(id).is_some_and(|kind| kind.writer.is_some()),
+        has_writer: &|id| {
+            context
+                .in_force
+                .kinds
+                .get(id)
+                .is_some_and(|kind| !kind.writers.is_empty())
+        },
         brings_values,
         is_copy: !matches!(sender, Sender::Original { .. }),
     };

@@ -110,7 +110,7 @@ fn the_writer_that_the_document_names_has_no_quota() {
         .iter_mut()
         .find(|kind| kind.id == KIND)
         .expect("it is there");
-    kind.writer = Some(node_id("service"));
+    kind.writers = vec![node_id("service")];
     let rig = Rig::with(&world, settings(1 << 30, 3));
     let mut peer = Peer { world, rig };
     assert_eq!(peer.register("service", 0..10), 10);

@@ -113,7 +113,10 @@ impl Peers {
         };
         let storage = Channel::direct(self.storages[index].served(), Role::Overlay);
         let bootstrap = (index == 0).then(|| Channel::direct(self.feed.served(), Role::Overlay));
-        let upstreams = Upstreams { storage, bootstrap };
+        let upstreams = Upstreams {
+            storage,
+            bootstrap: bootstrap.into_iter().collect(),
+        };
         let component = Monitor::new().component("overlay", &format!("peer {index}"));
         Server::bind(config, member, upstreams, component).await
     }

@@ -88,7 +88,7 @@ impl Overlay {
         for number in numbers {
             progress(format!("peer {number} of {} starts", kept.peers));
             let place = folder.peer(number);
-            let (member, edge) = enrolled(&place, &bootstrap).await?;
+            let (member, edge) = enrolled(&place, &bootstrap, number == FIRST).await?;
             let start = Start {
                 number,
                 ports: Ports::of(bind, number),
@@ -225,7 +225,11 @@ async fn make_if_new(folder: &Folder, kept: &mut Kept) -> Result<(), Failure> {
 }
 
 /// What a peer and its edge are. At its first start each enrolls as on a host of its own: over HTTPS, with one token for both.
-async fn enrolled(folder: &Path, bootstrap: &Channel) -> Result<(PeerCredentials, EdgeCredentials), Failure> {
+async fn enrolled(
+    folder: &Path,
+    bootstrap: &Channel,
+    is_first: bool,
+) -> Result<(PeerCredentials, EdgeCredentials), Failure> {
     let (peer, edge) = (peer_folder(folder), edge_folder(folder));
     if let (Some(peer), Some(edge)) = (
         PeerCredentials::load(&peer, now_ms())?,
@@ -234,7 +238,8 @@ async fn enrolled(folder: &Path, bootstrap: &Channel) -> Result<(PeerCredentials
         return Ok((peer, edge));
     }
     let token = token(bootstrap).await?;
-    Ok((enroll::peer(&peer, &token).await?, enroll::edge(&edge, &token).await?))
+    let peer = enroll::peer_that_may_found(&peer, &token, async |_| is_first).await?;
+    Ok((peer, enroll::edge(&edge, &token).await?))
 }
 
 /// A token of its own for each attempt; one that a crash left behind ends by itself.

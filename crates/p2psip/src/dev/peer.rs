@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpc::{Channel, Role, Served};
-use runtime::{Component, Monitor, admin};
+use runtime::{Component, Monitor};
 use wire::NodeId;
 
 use super::ports::Ports;
@@ -48,20 +48,21 @@ impl Start<'_> {
             cache: STORAGE_CACHE,
             ..storage::Config::default()
         };
-        let pages = admin::Config { bind: self.ports.admin };
-        let pages = supervisor.pages(ADMIN, &pages, &self.monitor).await;
+        let pages = supervisor.pages(ADMIN, self.ports.admin, &self.monitor).await;
         pages.map_err(Failure::cannot_start)?;
         let component = self.monitor.component("storage", &peer_id.short());
         let storage = storage::Server::bind(config, Some(peer_id), component).await?;
         let stored = storage.served();
         supervisor.run(STORAGE, storage);
 
-        let member = self.member.member(self.bootstrap.is_some(), self.key_log);
+        let member = self.member.member(self.key_log);
         let upstreams = overlay::Upstreams {
             storage: Channel::direct(stored.clone(), Role::Overlay),
             bootstrap: self
                 .bootstrap
-                .map(|served| Channel::direct(served.clone(), Role::Overlay)),
+                .map(|served| Channel::direct(served.clone(), Role::Overlay))
+                .into_iter()
+                .collect(),
         };
         let config = overlay::Config {
             bind: vec![self.ports.reload],

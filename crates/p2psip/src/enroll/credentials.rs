@@ -1,12 +1,12 @@
 //! What enrollment gave a node, kept in a folder of its own.
 //!
 //! ```text
-//! peer:  peer.key peer.der                                        document.xml root backup.sealed
+//! peer:  peer.key peer.der founder backup.sealed                  document.xml root
 //! edge:  link.key link.der signer.key signer.der values.key record-keys   document.xml root
 //! ```
 //!
-//! `root` is the SHA-256 of the configuration root in hex; `document.xml` is believed on it. `backup.sealed` is of the bootstrap services, and only
-//! the key in `off-line/` opens it.
+//! `root` is the SHA-256 of the configuration root in hex; `document.xml` is believed on it. `founder` is there if the peer forms
+//! the ring at its first start. `backup.sealed` is of the bootstrap services, and only the key in `off-line/` opens it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) struct PeerCredentials {
     /// SHA-256 of the configuration root.
     pub(crate) root: [u8; 32],
     pub(crate) signer: Signer,
+    /// Whether it forms the ring at its first start.
+    pub(crate) is_founder: bool,
 }
 
 /// All that an edge is.
@@ -45,7 +47,12 @@ impl PeerCredentials {
         }
         let (document, root) = files.document(now_ms)?;
         let signer = files.signer(PEER, now_ms)?;
-        Ok(Some(Self { document, root, signer }))
+        Ok(Some(Self {
+            document,
+            root,
+            signer,
+            is_founder: files.has(FOUNDER),
+        }))
     }
 
     pub(crate) fn node_id(&self) -> NodeId {
@@ -53,14 +60,14 @@ impl PeerCredentials {
     }
 
     /// What an overlay component is told of itself.
-    pub(crate) fn member(self, founder: bool, key_log: bool) -> overlay::Member {
+    pub(crate) fn member(self, key_log: bool) -> overlay::Member {
         overlay::Member {
             key: self.signer.key().clone(),
             chain: self.signer.certificates().to_vec(),
             signer: Arc::new(self.signer),
             verifier: Arc::new(Verifier::new(self.document.document().trust())),
             document: self.document,
-            founder,
+            founder: self.is_founder,
             key_log,
         }
     }
@@ -125,6 +132,7 @@ pub(super) fn write_record_keys(files: &Files, keys: &[RecordKey]) -> Result<(),
     files.write(RECORD_KEYS, lines.collect::<String>().as_bytes())
 }
 
+pub(super) const FOUNDER: &str = "founder";
 /// Of a peer.
 pub(super) const PEER: &str = "peer";
 /// Of an edge: TLS, AppAttach.

@@ -88,7 +88,8 @@ async fn ask_again(files: &Files, token: &Token, request: EnrollRequest) -> Resu
             overlay: token.overlay.clone(),
         });
     }
-    ask(token, request).await
+    let document = document(&token.servers, token.root).await?;
+    ask(token, &document, request).await
 }
 
 /// The new certificate is for the same key and Node-ID; a service of an earlier version gives another.

@@ -2,10 +2,11 @@
 //!
 //! [`Token`] carries the hash of the configuration root and the addresses of enrollment servers. First the [`document`], from
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
-//! under the document ([`https`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
-//! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
-//! them from ending while a component runs, [`late`] has them anew when they have, [`backup`] keeps the bootstrap services' backup, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
-//! that a peer can obey.
+//! under the document ([`https`]). Hosts that share nothing but a secret are told the rest of the token first ([`vouched`]). What
+//! comes of it stands in a folder ([`credentials`]); a key is written there before anything is asked for with it, so an answer that
+//! is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps them from ending while a component runs,
+//! [`late`] has them anew when they have. [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
+//! that a peer can obey, [`backup`] keeps the backup of the bootstrap services.
 
 mod backup;
 mod credentials;
@@ -18,6 +19,7 @@ mod record_keys;
 mod renew;
 mod renewal;
 mod token;
+mod vouch;
 
 #[cfg(test)]
 mod tests;
@@ -27,16 +29,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use identity::issue::random_node_id;
 use identity::{Key, Use, Verifier};
-use overlay_config::{Basis, Document, SignedDocument};
+use overlay_config::{Basis, BootstrapNode, Document, SignedDocument};
 use prost::Message as _;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
 use rpc::proto::bootstrap::v1::{EdgeRequest, EnrollRequest, EnrollResponse};
 use runtime::ExitCode;
 
 pub(crate) use self::credentials::{EdgeCredentials, PeerCredentials};
-use self::credentials::{LINK, PEER, SIGNER, VALUES, record_key, write_record_keys};
+use self::credentials::{FOUNDER, LINK, PEER, SIGNER, VALUES, record_key, write_record_keys};
 pub(crate) use self::files::CredentialsError;
 use self::files::{Files, begins_ms, certificate_file};
 use self::https::{Client, HttpsError, Server};
@@ -45,6 +48,7 @@ pub(crate) use self::record_keys::LOOK_EVERY as LOOK_AT_RECORD_KEYS_EVERY;
 pub(crate) use self::renew::{is_enrolled, renew_now};
 pub(crate) use self::renewal::Renewal;
 pub(crate) use self::token::Token;
+pub(crate) use self::vouch::token as vouched;
 use crate::failure::Failure;
 
 /// Why a node was not enrolled.
@@ -66,6 +70,11 @@ pub(crate) enum EnrollError {
     },
     #[error("this host is in another overlay than {overlay}, for which the token is: use another --data")]
     ElsewhereAlready { overlay: String },
+    #[error(
+        "{url} does not know the secret of this host's token: compare the file of `peer.token_file` with the one of \
+         `bootstrap.tokens` there"
+    )]
+    NotVouched { url: String },
     #[error("the answer of {url} cannot be used: {reason}")]
     Answer { url: String, reason: String },
     #[error(transparent)]
@@ -87,6 +96,15 @@ pub(crate) async fn document(servers: &[String], root: [u8; 32]) -> Result<Arc<S
 
 /// Enrolls a peer with its token, into `folder`; who is enrolled there already stays so, and is renewed if its time is over.
 pub(crate) async fn peer(folder: &Path, token: &Token) -> Result<PeerCredentials, EnrollError> {
+    peer_that_may_found(folder, token, async |_| false).await
+}
+
+/// As [`peer`]. If `stands` at one of the document's bootstrap nodes, it may be the peer that forms the ring.
+pub(crate) async fn peer_that_may_found(
+    folder: &Path,
+    token: &Token,
+    stands: impl AsyncFnOnce(&[BootstrapNode]) -> bool,
+) -> Result<PeerCredentials, EnrollError> {
     match PeerCredentials::load(folder, now_ms()) {
         Ok(Some(enrolled)) => return Ok(enrolled),
         Err(CredentialsError::Ended { .. }) => return late::peer(folder, token).await,
@@ -94,14 +112,19 @@ pub(crate) async fn peer(folder: &Path, token: &Token) -> Result<PeerCredentials
     }
     let draft = Files::draft(folder)?;
     let key = draft.key_or_new(PEER)?;
+    let document = document(&token.servers, token.root).await?;
     let request = EnrollRequest {
         peer: request_of(&key)?,
+        bootstrap_node: stands(&document.document().bootstrap_nodes).await,
         ..EnrollRequest::default()
     };
-    let answer = ask(token, request).await?;
+    let answer = ask(token, &document, request).await?;
     let peer = answer.enrolled.peer.as_ref().ok_or_else(|| answer.lacks("a peer"))?;
     answer.check(&peer.certificate)?;
     draft.write(&certificate_file(PEER), &peer.certificate)?;
+    if answer.enrolled.founder {
+        draft.write(FOUNDER, &[])?;
+    }
     draft.write_document(&answer.document, token.root)?;
     draft.finish(folder)?;
     PeerCredentials::load(folder, now_ms())?.ok_or_else(|| answer.lacks("a peer"))
@@ -118,6 +141,7 @@ pub(crate) async fn edge(folder: &Path, token: &Token) -> Result<EdgeCredentials
     let draft = Files::draft(folder)?;
     draft.key_or_new(VALUES)?;
     let (link, signer) = (draft.key_or_new(LINK)?, draft.key_or_new(SIGNER)?);
+    let document = document(&token.servers, token.root).await?;
     let request = EnrollRequest {
         edges: vec![EdgeRequest {
             link: request_of(&link)?,
@@ -125,7 +149,7 @@ pub(crate) async fn edge(folder: &Path, token: &Token) -> Result<EdgeCredentials
         }],
         ..EnrollRequest::default()
     };
-    let answer = ask(token, request).await?;
+    let answer = ask(token, &document, request).await?;
     let edge = answer.enrolled.edges.first().ok_or_else(|| answer.lacks("an edge"))?;
     answer.check(&edge.link)?;
     draft.write(&certificate_file(LINK), &edge.link)?;
@@ -145,8 +169,7 @@ struct Answer {
 }
 
 /// Sends the token's secret with a request, to a server of the overlay and nobody else.
-async fn ask(token: &Token, request: EnrollRequest) -> Result<Answer, EnrollError> {
-    let document = document(&token.servers, token.root).await?;
+async fn ask(token: &Token, document: &SignedDocument, request: EnrollRequest) -> Result<Answer, EnrollError> {
     let client = &Client::of(document.document(), None)?;
     let request = &EnrollRequest {
         credential: Some(Credential::Token(token.secret.clone())),
@@ -265,6 +288,11 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Whether a server says that it will answer at another time.
+fn is_later(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
 impl From<EnrollError> for Failure {
     fn from(error: EnrollError) -> Self {
         let code = match error {
@@ -275,6 +303,8 @@ impl From<EnrollError> for Failure {
             } => ExitCode::Usage,
             EnrollError::Https(HttpsError::Connect { .. } | HttpsError::Http { .. }) => ExitCode::Unreachable,
             EnrollError::Https(HttpsError::TimedOut { .. }) => ExitCode::Timeout,
+            // It is there, and will answer later.
+            EnrollError::Https(HttpsError::Status { status, .. }) if is_later(status) => ExitCode::Unreachable,
             EnrollError::Https(HttpsError::Url { .. } | HttpsError::Name { .. }) | EnrollError::NoServer => {
                 ExitCode::Usage
             }

@@ -1,5 +1,7 @@
 //! Real enrollment over HTTPS on loopback, each test at an address of its own.
 
+mod vouching;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -577,6 +579,10 @@ struct World {
 
 impl World {
     async fn new(number: u8) -> Self {
+        Self::with_tokens(number, Vec::new()).await
+    }
+
+    async fn with_tokens(number: u8, tokens: Vec<bootstrap::Token>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::new(127, 17, 0, number), 8443));
         let url = format!("https://{address}");
@@ -590,6 +596,7 @@ impl World {
         let config = bootstrap::Config {
             folder: folder.path().join("bootstrap"),
             https_bind: vec![address],
+            tokens,
             ..bootstrap::Config::default()
         };
         let off_line = bootstrap::init(&config.folder, Default::default(), &genesis)

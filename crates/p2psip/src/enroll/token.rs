@@ -74,6 +74,11 @@ impl Token {
         })
     }
 
+    /// Whether a text is meant to be a whole token.
+    pub(crate) fn is_begun_by(text: &str) -> bool {
+        text.trim_start().starts_with(PREFIX)
+    }
+
     fn read(octets: &[u8]) -> Option<Self> {
         let (octets, check) = octets.split_last_chunk::<CHECK>()?;
         if check_of(octets) != *check {

@@ -16,19 +16,18 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::cli::Global;
 use crate::failure::{Failure, reason};
+use crate::node::Part;
 use crate::output::Printer;
 
 /// Which process to ask.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// What runs, at its own port of this host [default: whatever answers there]
+    #[arg(value_name = "COMPONENT", conflicts_with = "address")]
+    part: Option<Part>,
     /// Where the process tells its health: http://HOST:PORT for /readyz, or unix:PATH for grpc.health.v1
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9090",
-        env = "P2PSIP_HEALTH"
-    )]
-    address: Address,
+    #[arg(long, value_name = "URL", env = "P2PSIP_HEALTH")]
+    address: Option<Address>,
     /// The contract to ask for with unix:PATH, such as p2psip.storage.v1.Storage [default: the whole process]
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
@@ -36,31 +35,58 @@ pub(crate) struct Arguments {
 
 /// Asks, and prints the answer; the code says whether it was a good one.
 pub(crate) async fn run(arguments: &Arguments, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
-    let asking = async {
-        match &arguments.address {
-            Address::Http(host) => readyz(host).await,
-            Address::Unix(path) => {
-                // Over a Unix socket nobody shows a certificate, so the role of the process does not matter.
-                let channel = Channel::connect(&rpc::Address::Unix(path.into()), Role::Overlay, None);
-                let channel = channel.map_err(|error| Unanswered::Foreign(error.to_string()))?;
-                serving(channel, &arguments.service).await
-            }
+    let mut answer = Err(Failure::usage("no address to ask"));
+    for address in arguments.addresses() {
+        let asking = ask(&address, &arguments.service);
+        let late = |_| Unanswered::Late(global.timeout);
+        let health = tokio::time::timeout(global.timeout, asking)
+            .await
+            .map_err(late)
+            .flatten();
+        let is_gone = matches!(health, Err(Unanswered::Gone(_)));
+        answer = health.map_err(|error| error.at(&address)).map(|health| Report {
+            schema: "p2psip.health/v1",
+            address: address.to_string(),
+            health,
+        });
+        if !is_gone {
+            break;
         }
-    };
-    let late = |_| Unanswered::Late(global.timeout);
-    let health = tokio::time::timeout(global.timeout, asking).await.map_err(late);
-    let health = health.flatten().map_err(|error| error.at(&arguments.address))?;
-    let report = Report {
-        schema: "p2psip.health/v1",
-        address: arguments.address.to_string(),
-        health,
-    };
+    }
+    let report = answer?;
     printer.result(&report, Report::text)?;
     Ok(if report.health.ready {
         ExitCode::Ok
     } else {
         ExitCode::Degraded
     })
+}
+
+impl Arguments {
+    /// Where to ask, the first that answers.
+    fn addresses(&self) -> Vec<Address> {
+        let at_port = |part: &Part| Address::Http(format!("127.0.0.1:{}", part.admin_port()));
+        match (&self.address, &self.part) {
+            (Some(address), _) => vec![address.clone()],
+            (None, Some(part)) => vec![at_port(part)],
+            (None, None) => [Part::Peer, Part::Storage, Part::SipEdge, Part::Bootstrap]
+                .iter()
+                .map(at_port)
+                .collect(),
+        }
+    }
+}
+
+async fn ask(address: &Address, service: &str) -> Result<Health, Unanswered> {
+    match address {
+        Address::Http(host) => readyz(host).await,
+        Address::Unix(path) => {
+            // Over a Unix socket nobody shows a certificate, so the role of the process does not matter.
+            let channel = Channel::connect(&rpc::Address::Unix(path.into()), Role::Overlay, None);
+            let channel = channel.map_err(|error| Unanswered::Foreign(error.to_string()))?;
+            serving(channel, service).await
+        }
+    }
 }
 
 /// `/readyz?verbose`: 200 when ready, 503 when not, with the reasons in both.

@@ -30,10 +30,11 @@ pub(crate) struct Create {
     pub(crate) servers: Vec<String>,
     /// Folder for the keys that rule the overlay. Move it away from this host.
     pub(crate) off_line: PathBuf,
-    /// Folder in which each peer gets one of its own.
+    /// Folder in which each peer gets one of its own, where peers bring no token.
+    #[serde(default)]
     pub(crate) places: PathBuf,
     /// Names of those folders; the first peer forms the ring.
-    #[serde(with = "runtime::list")]
+    #[serde(with = "runtime::list", default)]
     pub(crate) peers: Vec<String>,
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use runtime::{Component, ExitCode};
 use tracing::{info, warn};
 
-use super::place::{Place, waiting};
+use super::place::{Invitation, Place};
+use super::standing;
+use super::waiting::Waiting;
 use crate::enroll::{self, CredentialsError, EdgeCredentials, EnrollError, PeerCredentials, Token, now_ms};
 use crate::failure::Failure;
 
@@ -16,9 +18,24 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
 }
 
 /// The credentials of a peer.
-pub(crate) async fn peer(place: &Place, data: &Path, component: &Component) -> Result<PeerCredentials, Failure> {
-    Enrollment { place, data, component }
-        .result(PeerCredentials::load, enroll::peer)
+pub(crate) async fn peer(
+    place: &Place,
+    config: &overlay::Config,
+    component: &Component,
+) -> Result<PeerCredentials, Failure> {
+    let enrollment = Enrollment {
+        place,
+        data: &config.data,
+        component,
+    };
+    let is_designated = place.is_founder();
+    enrollment
+        .result(PeerCredentials::load, async |folder, token| {
+            enroll::peer_that_may_found(folder, token, async |nodes| {
+                is_designated || standing::is_one_of(nodes, config).await
+            })
+            .await
+        })
         .await
 }
 
@@ -60,22 +77,25 @@ impl Enrollment<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let enrolled = match self.token().await {
-            Ok(token) => self.patiently(async || enroll(&folder, &token).await).await,
-            Err(failure) => Err(failure),
-        };
-        match (enrolled, ended) {
-            (Ok(credentials), _) => {
-                info!(folder = %folder.display(), "enrolled");
+        let enrolled = async {
+            let invitation = self.place.invitation(|| self.component.clone()).await?;
+            self.patiently(async || {
+                let token = invitation.token().await?;
+                let credentials = enroll(&folder, &token).await?;
+                info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
                 Ok(credentials)
-            }
+            })
+            .await
+        };
+        match (enrolled.await, ended) {
             (Err(_), Some(ended)) => Err(ended.into()),
-            (Err(failure), None) => Err(failure),
+            (enrolled, _) => enrolled,
         }
     }
 
     /// Tries again while no enrollment server answers.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, EnrollError>) -> Result<T, Failure> {
+        let mut waiting = Waiting::default();
         let mut pause = FIRST_PAUSE;
         loop {
             let failure = match attempt().await {
@@ -85,20 +105,20 @@ impl Enrollment<'_> {
             if !matches!(failure.code(), ExitCode::Unreachable | ExitCode::Timeout) {
                 return Err(failure);
             }
-            warn!(reason = %failure, "not enrolled yet");
-            self.component.tell(waiting(format!("not enrolled yet: {failure}")));
+            waiting.tell(self.component, format!("not enrolled yet: {failure}"));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
 
-    async fn token(&self) -> Result<Token, Failure> {
-        let text = self.place.token(|| self.component.clone()).await?;
-        let text = text.ok_or_else(|| {
-            let message = "this node is not enrolled and has no token: `p2psip join TOKEN` brings it into an overlay";
-            Failure::new(ExitCode::Credentials, anyhow::anyhow!(message))
-        })?;
-        text.parse().map_err(|error| Failure::new(ExitCode::Credentials, error))
+impl Invitation {
+    /// The token, completed by a server that knows its secret where that is all there is.
+    async fn token(&self) -> Result<Token, EnrollError> {
+        match self {
+            Self::Token(token) => Ok(token.clone()),
+            Self::Secret { secret, servers } => enroll::vouched(servers, secret).await,
+        }
     }
 }
 

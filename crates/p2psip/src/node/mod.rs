@@ -8,13 +8,16 @@ mod create;
 mod doors;
 mod enrolled;
 mod place;
+mod standing;
 mod start;
 #[cfg(test)]
 mod stop;
+mod waiting;
 
 use std::path::Path;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use runtime::signal::Shutdown;
 use runtime::telemetry::{self, Options};
 use runtime::{ExitCode, Monitor};
@@ -23,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::output::Printer;
 use crate::settings::Settings;
 use crate::supervisor::Supervisor;
 use crate::threads;
@@ -33,7 +37,7 @@ pub(crate) use self::place::Place;
 use self::start::Start;
 
 /// What a process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     /// All components of one peer.
     Peer,
@@ -45,6 +49,18 @@ pub(crate) enum Part {
     SipEdge,
     /// Enrollment and users.
     Bootstrap,
+}
+
+impl Part {
+    /// Where it serves the admin pages unless told otherwise. What may stand side by side in one pod has ports of its own.
+    pub(crate) const fn admin_port(self) -> u16 {
+        match self {
+            Self::Peer | Self::Overlay => 9090,
+            Self::Storage => 9091,
+            Self::SipEdge => 9092,
+            Self::Bootstrap => 9093,
+        }
+    }
 }
 
 /// Runs until asked to end, or until a component cannot go on.
@@ -76,6 +92,17 @@ async fn live(part: Part, settings: Settings, asked: CancellationToken) -> Resul
     };
     let stopped = supervisor.stop().await.map_err(Failure::internal);
     outcome.and_then(|code| stopped.map(|()| code))
+}
+
+/// Makes the folder that the components of one peer share, where each is a process that sees nothing else of the others.
+pub(crate) fn make_place(file: Option<&Path>, printer: &Printer) -> Result<ExitCode, Failure> {
+    let settings = Settings::load(file)?;
+    Place::of(&settings.peer).make_roles()?;
+    printer.guide(&format!(
+        "The certificates of this peer's components are in {}\n",
+        settings.peer.folder.display()
+    ))?;
+    Ok(ExitCode::Ok)
 }
 
 /// Phones may have thousands of connections; the soft limit of most systems is 1024.

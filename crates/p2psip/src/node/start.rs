@@ -26,13 +26,14 @@ impl<'a> Start<'a> {
             settings,
             monitor,
             supervisor,
-            place: Place::at(&settings.peer.folder),
+            place: Place::of(&settings.peer),
         }
     }
 
     /// Starts one component with its door, or all of them behind the operator's socket.
     pub(crate) async fn part(mut self, part: Part) -> Result<(), Failure> {
-        let pages = self.supervisor.pages(ADMIN, &self.settings.admin, self.monitor).await;
+        let pages = self.settings.admin.address(part.admin_port());
+        let pages = self.supervisor.pages(ADMIN, pages, self.monitor).await;
         pages.map_err(Failure::cannot_start)?;
         // A socket waits for the streams through it, which end with the component behind it.
         self.supervisor.reserve(DOOR);
@@ -48,11 +49,13 @@ impl<'a> Start<'a> {
             Part::Overlay => {
                 let config = &self.settings.overlay;
                 let door = self.door(&config.listen, Role::Overlay).await?;
-                let storage = self.channel(&config.storage, Role::Storage, Role::Overlay).await?;
-                let bootstrap = match &config.bootstrap {
-                    Some(address) => Some(self.channel(address, Role::Bootstrap, Role::Overlay).await?),
-                    None => None,
-                };
+                let storage = std::slice::from_ref(&config.storage);
+                let storage = self.channel(storage, Role::Storage, Role::Overlay).await?;
+                let mut bootstrap = Vec::new();
+                for address in &config.bootstrap {
+                    let address = std::slice::from_ref(address);
+                    bootstrap.push(self.channel(address, Role::Bootstrap, Role::Overlay).await?);
+                }
                 let served = self.overlay(overlay::Upstreams { storage, bootstrap }).await?;
                 self.open(door, served);
                 Ok(())
@@ -85,7 +88,7 @@ impl<'a> Start<'a> {
         let direct = |served: &Served, role| Channel::direct(served.clone(), role);
         let upstreams = overlay::Upstreams {
             storage: direct(&storage, Role::Overlay),
-            bootstrap: bootstrap.as_ref().map(|served| direct(served, Role::Overlay)),
+            bootstrap: bootstrap.iter().map(|served| direct(served, Role::Overlay)).collect(),
         };
         let overlay = self.overlay(upstreams).await?;
         let sip_edge = self.sip_edge(direct(&overlay, Role::SipEdge)).await?;
@@ -126,9 +129,9 @@ impl<'a> Start<'a> {
     async fn overlay(&mut self, upstreams: overlay::Upstreams) -> Result<Served, Failure> {
         let config = self.settings.overlay.clone();
         let component = self.monitor.component("overlay", "");
-        let credentials = enrolled::peer(&self.place, &config.data, &component).await?;
+        let credentials = enrolled::peer(&self.place, &config, &component).await?;
         let component = self.monitor.component("overlay", &credentials.node_id().short());
-        let member = credentials.member(self.place.is_founder(), has_key_log());
+        let member = credentials.member(has_key_log());
         let server = overlay::Server::bind(config, member, upstreams, component).await?;
         let served = server.served();
         let folder = enrolled::folder(&self.settings.overlay.data);
@@ -164,10 +167,14 @@ impl<'a> Start<'a> {
         bound.map(Door).map_err(Failure::cannot_start)
     }
 
-    /// A way to another component of this peer.
-    async fn channel(&self, address: &Address, to: Role, own: Role) -> Result<Channel, Failure> {
-        let identity = self.identity_for(address, own).await?;
-        Channel::connect(address, to, identity.as_ref()).map_err(|error| Failure::new(ExitCode::Usage, error))
+    /// A way to another component, or to one of several that are alike.
+    async fn channel(&self, addresses: &[Address], to: Role, own: Role) -> Result<Channel, Failure> {
+        let over_tcp = addresses.iter().find(|address| matches!(address, Address::Tcp { .. }));
+        let identity = match over_tcp {
+            Some(address) => self.identity_for(address, own).await?,
+            None => None,
+        };
+        Channel::connect_any(addresses, to, identity.as_ref()).map_err(|error| Failure::new(ExitCode::Usage, error))
     }
 
     /// TCP goes with certificates only; a Unix socket knows its callers.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use runtime::ExitCode;
+use runtime::{ExitCode, secret};
 
 use super::address;
 use super::file::Layout;
@@ -12,7 +12,6 @@ use crate::enroll::{self, Token};
 use crate::failure::Failure;
 use crate::node::{self, Part, Place, credentials_folder};
 use crate::output::Printer;
-use crate::secret;
 
 /// Which overlay, and how this host is reached.
 #[derive(Debug, Args)]

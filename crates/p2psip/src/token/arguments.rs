@@ -1,8 +1,8 @@
 //! What the commands are told.
 
 use std::str::FromStr;
-use std::time::Duration;
 
+use bootstrap::Lifetime;
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
@@ -38,9 +38,9 @@ pub(crate) struct Create {
     /// Whose clients they are, as alice@example.org; a bare name gets the overlay's domain
     #[arg(long, value_name = "AOR", required_if_eq("class", "client"))]
     pub(super) user: Option<String>,
-    /// How long it can be used, with its unit: 30m, 1h, 7d
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = runtime::units::parse_duration)]
-    pub(super) lifetime: Duration,
+    /// How long it can be used, with its unit: 30m, 1h, 7d, or `never`, which is when it ends
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(super) lifetime: Lifetime,
     /// A name to list and revoke it by [default: a random one]
     #[arg(long, value_name = "ID")]
     pub(super) id: Option<String>,
@@ -84,6 +84,7 @@ Examples:
   p2psip token create                                  a peer with one edge, within the next hour
   p2psip token create --edges 2 --lifetime 7d --id berlin
   p2psip token create --uses 12 --lifetime 1d          twelve such peers
+  p2psip token create --uses unlimited --lifetime never --id fleet
   p2psip token create --class edge                     one more edge
   p2psip token create --class client --user alice      a client of alice's
   p2psip -q token create > berlin.token                the token alone

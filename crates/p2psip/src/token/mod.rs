@@ -102,7 +102,8 @@ impl Tokens<'_> {
         Ok(CreateTokenRequest {
             id,
             // Less than a second rounds to none, which the service refuses.
-            lifetime_seconds: create.lifetime.as_secs(),
+            lifetime_seconds: create.lifetime.0.map_or(0, |lifetime| lifetime.as_secs()),
+            unending: create.lifetime.0.is_none(),
             peer: is_peer,
             edges: match create.class {
                 Class::Peer => create.edges.unwrap_or(1),

@@ -100,8 +100,8 @@ impl Created {
             id: request.id.clone(),
             password: token.secret.clone(),
             covers: Covers::new(request.peer, request.edges, &request.user).with_uses(request.uses, request.unlimited),
-            expires: utc(expires_ms),
-            expires_in: distance(expires_ms, now_ms),
+            expires: end(expires_ms, utc),
+            expires_in: end(expires_ms, |at| distance(at, now_ms)),
         }
     }
 
@@ -117,7 +117,13 @@ impl Created {
             ("Password", self.password.clone()),
             ("Enrolls", self.covers.text()),
             ("Uses", self.covers.uses_text()),
-            ("Expires", format!("{} ({})", self.expires, self.expires_in)),
+            (
+                "Expires",
+                match self.expires == self.expires_in {
+                    true => self.expires.clone(),
+                    false => format!("{} ({})", self.expires, self.expires_in),
+                },
+            ),
         ])
     }
 }
@@ -175,6 +181,14 @@ impl Revoked {
     }
 }
 
+/// The end of a token, which may have none.
+fn end(unix_ms: u64, text: impl Fn(u64) -> String) -> String {
+    match unix_ms {
+        0 => "never".to_owned(),
+        at => text(at),
+    }
+}
+
 impl Token {
     fn new(token: &ListTokensResponse, now_ms: u64) -> Self {
         let mut enrolled: Vec<&TokenUse> = token.enrolled.iter().collect();
@@ -184,8 +198,8 @@ impl Token {
             state: State::of(token, now_ms),
             covers: Covers::new(token.peer, token.edges, &token.user).with_uses(token.uses, token.unlimited),
             created: utc(token.created_unix_ms),
-            expires: utc(token.expires_unix_ms),
-            expires_in: distance(token.expires_unix_ms, now_ms),
+            expires: end(token.expires_unix_ms, utc),
+            expires_in: end(token.expires_unix_ms, |at| distance(at, now_ms)),
             used_by: enrolled.iter().map(|node| node_id(&node.node_id)).collect(),
             enrolled: enrolled.into_iter().map(Enrolled::new).collect(),
         }
@@ -295,7 +309,7 @@ impl State {
             Self::Revoked
         } else if is_full {
             Self::Used
-        } else if now_ms >= token.expires_unix_ms {
+        } else if (1..=now_ms).contains(&token.expires_unix_ms) {
             Self::Expired
         } else {
             Self::Open

@@ -1,8 +1,9 @@
-//! The private certification authority of one peer.
+//! The private certification authority of one peer, or of one site.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::hmac;
 use pki_types::CertificateDer;
 use pki_types::pem::PemObject as _;
 use rcgen::{
@@ -27,7 +28,21 @@ impl ComponentAuthority {
     /// # Errors
     /// When the library fails.
     pub fn generate() -> Result<Self, CredentialsError> {
-        let key = KeyPair::generate()?;
+        Self::new(KeyPair::generate()?)
+    }
+
+    /// Makes the authority of a site, which follows from its secret: processes that share nothing but the secret issue themselves
+    /// certificates that the others believe. The secret is as good as the authority's key.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub fn of_site(secret: &str) -> Result<Self, CredentialsError> {
+        let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), SITE);
+        let octets = Zeroizing::new([ED25519_PKCS8, seed.as_ref()].concat());
+        Self::new(KeyPair::try_from(octets.as_slice())?)
+    }
+
+    fn new(key: KeyPair) -> Result<Self, CredentialsError> {
         let mut parameters = parameters();
         // Its key in its name: a certificate of another peer's authority is refused for its issuer.
         let id = parameters.key_identifier(&key);
@@ -107,6 +122,12 @@ fn parameters() -> CertificateParams {
     parameters
 }
 
+/// No other use of a site's secret authenticates these octets.
+const SITE: &[u8] = b"p2psip component authority of a site";
+/// What stands before the 32 octets of an Ed25519 key in PKCS #8 (RFC 8410 §7).
+const ED25519_PKCS8: &[u8] = &[
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 /// They are replaced with the peer's authority, not renewed: nobody but the peer's own processes believes them.
 const LIFE: Duration = Duration::from_secs(3653 * 24 * 3600);
 /// Two clocks that are off by a day each, and an hour, as for the certificates of the overlay.

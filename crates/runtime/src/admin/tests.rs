@@ -7,10 +7,9 @@ use super::*;
 use crate::State;
 
 async fn served(monitor: &Monitor) -> Server {
-    let config = Config {
-        bind: (Ipv4Addr::LOCALHOST, 0).into(),
-    };
-    Server::bind(&config, monitor.clone()).await.unwrap()
+    Server::bind((Ipv4Addr::LOCALHOST, 0).into(), monitor.clone())
+        .await
+        .unwrap()
 }
 
 /// Asks for a page: its status line, and what follows its head.
@@ -72,12 +71,10 @@ async fn a_process_that_turns_is_live_and_knows_no_other_page() {
 #[tokio::test]
 async fn an_address_in_use_names_its_key() {
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let config = Config {
-        bind: taken.local_addr().unwrap(),
-    };
-    let error = Server::bind(&config, Monitor::new()).await.unwrap_err().to_string();
+    let address = taken.local_addr().unwrap();
+    let error = Server::bind(address, Monitor::new()).await.unwrap_err().to_string();
     assert!(
-        error.contains("admin.bind") && error.contains(&config.bind.to_string()),
+        error.contains("admin.bind") && error.contains(&address.to_string()),
         "{error}"
     );
 }

@@ -259,12 +259,12 @@ impl Driver {
     pub(super) fn fetching(&self, aor: &str) -> impl Future<Output = Result<Found, CallError>> + Send + 'static {
         let (home, aor) = (self.home.handle.clone(), aor.to_owned());
         let (verifier, own) = (Arc::clone(&self.verifier), self.node);
-        let writer = self.document.document().user_signer().unwrap_or(NodeId::ZERO);
+        let writers = self.document.document().user_signers().to_vec();
         async move {
             let answer = home.call(request(&aor), FETCH).await?;
             let judge = Judge {
                 verifier: &verifier,
-                writer,
+                writers: &writers,
                 own,
                 now_ms: super::now().unix_ms,
             };

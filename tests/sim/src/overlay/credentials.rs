@@ -78,7 +78,7 @@ impl Credentials {
             max_size: 512,
             max_node_multiple: None,
             longest_lifetime: Some(3600),
-            writer: None,
+            writers: Vec::new(),
             domain_restriction: None,
         });
         let verifier = Arc::new(Verifier::new(document.trust()));

@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use identity::{DomainPattern, Domains};
-use wire::KindId;
+use wire::{KindId, NodeId};
 
+use super::services::MAX_SERVICES;
 use super::{BASE, SIP, SignedKind, XSD_INT, each, narrow};
 use crate::document::NAMESPACE;
 use crate::error::Error;
@@ -91,12 +92,22 @@ fn kind_definition(element: &Element) -> Result<KindDefinition, Error> {
             .integer("longest-lifetime", LIFETIMES)
             .map_err(of_later_version)?
             .map(narrow),
-        writer: extension.node_id("writer").map_err(of_later_version)?,
+        writers: writers(extension)?,
         domain_restriction: domain_restriction(Fields {
             element,
             namespace: SIP,
         })?,
     })
+}
+
+fn writers(fields: Fields<'_>) -> Result<Vec<NodeId>, Error> {
+    let elements = fields.list("writer", MAX_SERVICES)?;
+    let writer = |element: &Element| value::node_id("writer", element.text.trim());
+    elements
+        .into_iter()
+        .map(writer)
+        .collect::<Result<_, _>>()
+        .map_err(of_later_version)
 }
 
 fn kind_name(element: &Element) -> Result<(KindId, String), Error> {
@@ -146,7 +157,7 @@ fn required(fields: Fields<'_>, name: &'static str, supported: RangeInclusive<u6
 }
 
 /// Nobody but this program says what stands in our own namespace: what it does not understand there, a later version wrote.
-fn of_later_version(error: Error) -> Error {
+pub(super) fn of_later_version(error: Error) -> Error {
     match error {
         Error::Value { element, value, .. } => value::unsupported(&element, &value, "what this version wrote"),
         Error::Repeated { element } => value::unsupported(&element, "a list", "one"),

@@ -54,6 +54,7 @@ const CONFIGURATION: Shape = Shape {
         leaf(CHORD, "chord-ping-interval"),
         leaf(CHORD, "chord-reactive"),
         leaf(NAMESPACE, "delegated-signers"),
+        with(NAMESPACE, "service", &["url", "authority", "writer"]),
         Shape {
             children: &[Shape {
                 // The algorithm stands in the SecurityBlock too, and there it counts.

@@ -68,11 +68,11 @@ const DEMANDS: &[(&str, &str, &str)] = &[
         "max-node-multiple 256",
     ),
     ("max-count>16<", "max-count>1000001<", "max-count 1000001"),
-    // Of a later version of our own namespace: more writers, an element, an attribute.
+    // Of a later version of our own namespace: an element, an attribute, a value.
     (
-        "</p2psip:writer>",
-        "</p2psip:writer><p2psip:writer>0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c</p2psip:writer>",
-        "writer a list",
+        "<p2psip:delegated-signers/>",
+        "<p2psip:delegated-signers/><p2psip:service url=\"https://a:1\" authority=\"00\" writer=\"0\"/>",
+        "authority 00",
     ),
     (
         "<p2psip:delegated-signers/>",

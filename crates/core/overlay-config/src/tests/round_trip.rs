@@ -6,7 +6,7 @@ use identity::{DomainPattern, Domains};
 use wire::{DataModel, KindId, Models};
 
 use super::world::{OVERLAY, World, node};
-use crate::{AccessPolicy, Document, NAMESPACE};
+use crate::{AccessPolicy, Document, NAMESPACE, Service};
 
 #[test]
 fn document_of_a_new_overlay_has_the_values_of_the_design() {
@@ -25,7 +25,7 @@ fn document_of_a_new_overlay_has_the_values_of_the_design() {
         ),
         (16, 512, Some(3600))
     );
-    assert_eq!(document.user_signer(), Some(node(11)));
+    assert_eq!(document.user_signers(), [node(11)]);
     let probe = document.kind(KindId::P2PSIP_PROBE).unwrap();
     assert_eq!(
         (probe.access, probe.max_node_multiple),
@@ -143,4 +143,31 @@ fn document_of_another_implementation_is_read() {
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[test]
+fn a_document_tells_which_url_authority_and_writer_are_one_service() {
+    let mut document = World::new().document;
+    document.enrollment_servers = vec!["https://a.example.org:8443".to_owned()];
+    // One service need not be told of: a document of an older version means the same.
+    let [first] = document.bootstrap_services().try_into().unwrap();
+    assert_eq!(first.writer, node(11));
+    assert!(document.root_certs.iter().any(|ca| ca.hash() == first.authority));
+    let second = Service {
+        url: "https://b.example.org:8443/a&b".to_owned(),
+        authority: [7; 32],
+        writer: node(12),
+    };
+    document.services = vec![first, second];
+    for kind in &mut document.kinds {
+        if kind.id == KindId::P2PSIP_USER {
+            kind.writers.push(node(12));
+        }
+    }
+    let read = Document::from_xml(&document.to_xml()).unwrap();
+    assert_eq!(read, document);
+    assert_eq!(read.bootstrap_services(), document.services);
+    assert_eq!(read.user_signers(), [node(11), node(12)]);
+    document.services = vec![document.services[0].clone(); 9];
+    assert!(Document::from_xml(&document.to_xml()).is_err());
 }

@@ -165,7 +165,7 @@ fn kind(id: KindId, data_model: DataModel, access: AccessPolicy, max_count: u32)
         max_size: 8,
         max_node_multiple: None,
         longest_lifetime: Some(3600),
-        writer: None,
+        writers: Vec::new(),
         domain_restriction: None::<Domains>,
     }
 }

@@ -1,5 +1,7 @@
 //! Asking for an AOR, and judging what comes back.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use identity::{Use, Verifier, verify_value};
 use wire::{
@@ -99,8 +101,8 @@ pub enum ReadError {
 pub struct Judge<'a> {
     /// Knows whose certificates count.
     pub verifier: &'a Verifier,
-    /// The user signer that the configuration document names as only writer of user records.
-    pub writer: NodeId,
+    /// The user signers that the configuration document names as writers of user records, in order of precedence.
+    pub writers: &'a [NodeId],
     /// The edge that asks.
     pub own: NodeId,
     /// The time in Unix milliseconds.
@@ -142,17 +144,23 @@ impl Judge<'_> {
     fn gather(&self, aor: &str, answer: &FetchAns, bucket: &[Bytes]) -> Found {
         let resource = ResourceId::of(aor.as_bytes());
         let mut found = Found::default();
+        let mut rank = None;
         for response in &answer.kind_responses {
             for data in &response.values {
                 let is_good = match response.kind {
                     KindId::SIP_REGISTRATION => self.registration(resource, data, bucket, &mut found),
-                    KindId::P2PSIP_USER => self.record(resource, data, bucket, &mut found),
+                    KindId::P2PSIP_USER => self.record(resource, data, bucket).map(|(its_rank, record)| {
+                        if rank.is_none_or(|best| best < its_rank) {
+                            rank = Some(its_rank);
+                            found.record = Some(record);
+                        }
+                    }),
                     _ => None,
                 };
                 found.refused += usize::from(is_good.is_none());
             }
         }
-        found.routes.sort_by_key(|route| std::cmp::Reverse(route.storage_time));
+        found.routes.sort_by_key(|route| Reverse(route.storage_time));
         found
     }
 
@@ -200,9 +208,10 @@ impl Judge<'_> {
         Some(())
     }
 
-    fn record(&self, resource: ResourceId, data: &StoredData, bucket: &[Bytes], found: &mut Found) -> Option<()> {
+    fn record(&self, resource: ResourceId, data: &StoredData, bucket: &[Bytes]) -> Option<(Rank, Record)> {
         let (node, value) = entry(data)?;
-        if node != self.writer || !value.exists {
+        let precedence = self.writers.iter().position(|writer| *writer == node)?;
+        if !value.exists {
             return None;
         }
         let kind = KindId::P2PSIP_USER;
@@ -220,16 +229,21 @@ impl Judge<'_> {
         let is_writer = signer.delegated_by.is_none() && is_user_node_match(&signer, resource, node);
         is_writer.then_some(())?;
         let record = Record::from_bytes(&value.value).ok()?;
-        let version = record.public().version;
-        if found
-            .record
-            .as_ref()
-            .is_none_or(|known| known.public().version < version)
-        {
-            found.record = Some(record);
-        }
-        Some(())
+        let rank = Rank {
+            version: record.public().version,
+            storage_time: data.storage_time,
+            precedence: Reverse(precedence),
+        };
+        Some((rank, record))
     }
+}
+
+/// Which of several records of one user counts: each service signs its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    version: u64,
+    storage_time: u64,
+    precedence: Reverse<usize>,
 }
 
 /// Takes the key, which must be a Node-ID, and the value of a dictionary entry.

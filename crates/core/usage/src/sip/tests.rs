@@ -242,9 +242,13 @@ impl World {
     }
 
     fn sealed(&self, state: State, allowed: &[NodeId]) -> user::Record {
+        self.sealed_as(3, state, allowed)
+    }
+
+    fn sealed_as(&self, version: u64, state: State, allowed: &[NodeId]) -> user::Record {
         let public = Public {
             state,
-            version: 3,
+            version,
             issued_ms: NOW,
             allowed_edges: allowed.to_vec(),
             record_key_version: 1,
@@ -261,11 +265,16 @@ impl World {
     }
 
     fn record(&self, state: State, allowed: &[NodeId]) -> Signed {
+        self.written(node(7), &self.sealed(state, allowed), NOW)
+    }
+
+    /// A record as one of the services signs it.
+    fn written(&self, writer: NodeId, record: &user::Record, storage_time: u64) -> Signed {
         let key = Key::ed25519_from_seed([4; 32]);
         let public = key.public();
         let subject = Subject {
             key: &public,
-            node_id: node(7),
+            node_id: writer,
             overlay: OVERLAY,
             user: Some(ALICE),
         };
@@ -274,13 +283,7 @@ impl World {
             .issue(Profile::UserRecord, &subject, NOW, Serial::new([4; 9]))
             .unwrap();
         let signer = Signer::new(key, &leaf, &[]).unwrap();
-        user::store(
-            &signer,
-            OVERLAY,
-            ALICE,
-            &self.sealed(state, allowed),
-            (NOW, TransactionId(2)),
-        )
+        user::store(&signer, OVERLAY, ALICE, record, (storage_time, TransactionId(2)))
     }
 
     /// Reads a Fetch answer with what these requests store.
@@ -292,12 +295,15 @@ impl World {
     fn judge(&self) -> Judge<'_> {
         Judge {
             verifier: &self.verifier,
-            writer: node(7),
+            writers: WRITERS,
             own: node(1),
             now_ms: NOW,
         }
     }
 }
+
+/// The writers that the document names.
+const WRITERS: &[NodeId] = &[NodeId::new([7; 16]), NodeId::new([8; 16])];
 
 /// Answers a Fetch with what these requests store.
 fn answer(stored: &[&Signed]) -> (Bytes, Vec<Bytes>) {
@@ -353,4 +359,25 @@ fn registrant() -> Registrant {
 
 fn node(number: u8) -> NodeId {
     NodeId::from([number; 16])
+}
+
+#[test]
+fn of_several_services_the_newest_record_counts() {
+    let world = World::new();
+    let written = |writer: u8, version, state, storage_time| {
+        world.written(node(writer), &world.sealed_as(version, state, &[]), storage_time)
+    };
+    let state = |stored: &[&Signed]| world.read(stored).record.map(|record| record.public().state);
+    let old = written(7, 3, State::Active, NOW + 5);
+    // The version goes before the time at which it was signed, and that before the order of the document.
+    let newer = written(8, 4, State::Suspended, NOW);
+    assert_eq!(state(&[&old, &newer]), Some(State::Suspended));
+    assert_eq!(state(&[&newer, &old]), Some(State::Suspended));
+    let again = written(8, 3, State::Suspended, NOW + 6);
+    assert_eq!(state(&[&old, &again]), Some(State::Suspended));
+    let same = written(8, 3, State::Suspended, NOW + 5);
+    assert_eq!(state(&[&same, &old]), Some(State::Active));
+    // What the document does not name writes nothing.
+    let stranger = written(9, 9, State::Suspended, NOW + 9);
+    assert_eq!(state(&[&old, &stranger]), Some(State::Active));
 }

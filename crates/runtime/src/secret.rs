@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Names the source.
-pub(crate) fn line_of(path: &Path) -> Result<String, SecretError> {
+pub fn line_of(path: &Path) -> Result<String, SecretError> {
     let (source, line) = match path == Path::new("-") {
         true => return line_of_input(),
         false => (path.display().to_string(), File::open(path).and_then(only_line)),
@@ -21,7 +21,7 @@ pub(crate) fn line_of(path: &Path) -> Result<String, SecretError> {
 ///
 /// # Errors
 /// When it holds none, or more.
-pub(crate) fn line_of_input() -> Result<String, SecretError> {
+pub fn line_of_input() -> Result<String, SecretError> {
     only_line(io::stdin().lock()).map_err(|reason| SecretError {
         source: "standard input".to_owned(),
         reason,
@@ -30,10 +30,12 @@ pub(crate) fn line_of_input() -> Result<String, SecretError> {
 
 /// No secret can be read.
 #[derive(Debug)]
-pub(crate) struct SecretError {
+pub struct SecretError {
     source: String,
     reason: io::Error,
 }
+
+impl std::error::Error for SecretError {}
 
 impl std::fmt::Display for SecretError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
