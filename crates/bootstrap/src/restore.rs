@@ -12,7 +12,7 @@ use identity::issue::enrollment_ca;
 use kv::{Batch, Options};
 use overlay_config::{Basis, BootstrapNode, Document, Service, SignedDocument, is_newer};
 use runtime::private;
-use wire::{KindId, NodeId};
+use wire::KindId;
 
 use crate::backup::{Contents, Sealed};
 use crate::error::{RestoreError, StartError};
@@ -92,16 +92,13 @@ fn make(off_line: &OffLine, contents: &Contents, restore: &Restore) -> Result<Ma
     let newest = newest(off_line, contents, root, now_ms)?;
     let authority = enrollment_ca(&new_key()?, now_ms, new_serial()?)?;
     let (user_key, user_signer) = (new_key()?, new_node_id()?);
-    let mut document = next(newest.document(), restore);
-    document.root_certs.push(authority.certificate().clone());
-    // The lost ones stay named: what they issued and signed counts still.
-    document.services = newest.document().bootstrap_services();
-    document.services.push(Service {
+    let service = Service {
         url: restore.server.clone(),
         authority: authority.certificate().hash(),
         writer: user_signer,
-    });
-    add_writer(&mut document, user_signer);
+    };
+    let mut document = next(newest.document(), service, restore);
+    document.root_certs.push(authority.certificate().clone());
     // What no node could read is found out now.
     let document = Document::from_xml(&document.to_xml())?;
     let document = SignedDocument::sign(document, &off_line.signer);
@@ -116,11 +113,11 @@ fn make(off_line: &OffLine, contents: &Contents, restore: &Restore) -> Result<Ma
         token_key: contents.token_key.clone(),
         backup_key: Some(Octets::of(off_line.backup.public().octets())),
         root: Octets::of(root),
+        document: Octets::of(document.xml()),
         founder: match restore.is_alone {
             true => Founder::Awaited,
             false => Founder::Elsewhere,
         },
-        document: Octets::of(document.xml()),
     };
     Ok(Made { record, document })
 }
@@ -147,9 +144,16 @@ fn newest(
     }
 }
 
-/// The next document: the new service alone answers, and its peer is one more to join through.
-fn next(newest: &Document, restore: &Restore) -> Document {
+/// The next document: the new service alone answers, and its peer is one more to join through. What the lost ones issued and wrote
+/// is believed until it ends.
+fn next(newest: &Document, service: Service, restore: &Restore) -> Document {
     let mut document = newest.clone();
+    let users = document.kinds.iter_mut().find(|kind| kind.id == KindId::P2PSIP_USER);
+    if let Some(users) = users {
+        users.writers.push(service.writer);
+    }
+    document.services = newest.bootstrap_services();
+    document.services.push(service);
     // RFC 6940 §6.3.2.1: numbers wrap from 65534 to 0.
     document.sequence = document.sequence.wrapping_add(1) % u16::MAX;
     document.enrollment_servers = vec![restore.server.clone()];
@@ -157,15 +161,6 @@ fn next(newest: &Document, restore: &Restore) -> Document {
         document.bootstrap_nodes.push(restore.node.clone());
     }
     document
-}
-
-fn add_writer(document: &mut Document, writer: NodeId) {
-    let users = document.kinds.iter_mut().find(|kind| kind.id == KindId::P2PSIP_USER);
-    if let Some(users) = users {
-        users.writers.push(writer);
-        // Each writes a record of its own.
-        users.max_count = users.max_count.max(MAX_WRITERS);
-    }
 }
 
 /// An empty folder beside the one to be; what an attempt that was cut off left there is of no use to anybody.
@@ -183,6 +178,3 @@ fn draft_of(folder: &Path) -> Result<PathBuf, RestoreError> {
     private::make_folder(&draft).map_err(failed)?;
     Ok(draft)
 }
-
-/// Records of one user, each by another service.
-const MAX_WRITERS: u32 = 8;

@@ -12,4 +12,5 @@ mod renewal;
 mod rotation;
 mod tokens;
 mod users;
+mod volume;
 mod world;

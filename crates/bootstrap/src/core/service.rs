@@ -138,19 +138,19 @@ impl Service {
         state::put(batch, SERVICE, SERVICE_KEY, &self.record);
     }
 
+    /// Makes a peer the founder, if nobody is it yet.
+    pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
+        if self.record.founder == Founder::Awaited {
+            self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
+    }
+
     /// Takes another key for backups.
     pub(super) fn put_backup_key(&mut self, key: &BackupPublicKey, batch: &mut Batch) {
         let key = Some(Octets::of(key.octets()));
         if self.record.backup_key != key {
             self.record.backup_key = key;
-            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
-        }
-    }
-
-    /// Makes a peer the founder, if nobody is it yet.
-    pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
-        if self.record.founder == Founder::Awaited {
-            self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
             state::put(batch, SERVICE, SERVICE_KEY, &self.record);
         }
     }

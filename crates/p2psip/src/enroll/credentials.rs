@@ -1,7 +1,7 @@
 //! What enrollment gave a node, kept in a folder of its own.
 //!
 //! ```text
-//! peer:  peer.key peer.der founder backup.sealed                  document.xml root
+//! peer:  peer.key peer.der founder                                document.xml root backup.sealed
 //! edge:  link.key link.der signer.key signer.der values.key record-keys   document.xml root
 //! ```
 //!

@@ -2,11 +2,10 @@
 //!
 //! [`Token`] carries the hash of the configuration root and the addresses of enrollment servers. First the [`document`], from
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
-//! under the document ([`https`]). Hosts that share nothing but a secret are told the rest of the token first ([`vouched`]). What
-//! comes of it stands in a folder ([`credentials`]); a key is written there before anything is asked for with it, so an answer that
-//! is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps them from ending while a component runs,
-//! [`late`] has them anew when they have. [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
-//! that a peer can obey, [`backup`] keeps the backup of the bootstrap services.
+//! under the document ([`https`]). Hosts that share nothing but a secret are told the rest of the token first ([`vouched`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
+//! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
+//! them from ending while a component runs, [`late`] has them anew when they have, [`backup`] keeps the bootstrap services' backup, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
+//! that a peer can obey.
 
 mod backup;
 mod credentials;
@@ -68,13 +67,13 @@ pub(crate) enum EnrollError {
         found: String,
         expected: String,
     },
-    #[error("this host is in another overlay than {overlay}, for which the token is: use another --data")]
-    ElsewhereAlready { overlay: String },
     #[error(
         "{url} does not know the secret of this host's token: compare the file of `peer.token_file` with the one of \
          `bootstrap.tokens` there"
     )]
     NotVouched { url: String },
+    #[error("this host is in another overlay than {overlay}, for which the token is: use another --data")]
+    ElsewhereAlready { overlay: String },
     #[error("the answer of {url} cannot be used: {reason}")]
     Answer { url: String, reason: String },
     #[error(transparent)]

@@ -679,3 +679,19 @@ async fn impostor(document: &SignedDocument, heard: Arc<Mutex<Vec<u8>>>) -> Stri
 }
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
+
+#[test]
+fn credentials_of_an_earlier_version_are_read() {
+    let of = |component: &str| {
+        let folder = volumes::of(component);
+        let credentials = folder.path().join(component).join("credentials");
+        (folder, credentials)
+    };
+    let (_kept, folder) = of("overlay");
+    let peer = PeerCredentials::load(&folder, volumes::WRITTEN_MS).unwrap().unwrap();
+    assert_eq!(peer.node_id(), volumes::PEER.parse().unwrap());
+    let (_kept, folder) = of("sip-edge");
+    let edge = EdgeCredentials::load(&folder, volumes::WRITTEN_MS).unwrap().unwrap();
+    assert_eq!(edge.node_id(), volumes::EDGE.parse().unwrap());
+    assert!(!edge.edge.record_keys.is_empty());
+}

@@ -77,26 +77,26 @@ impl Enrollment<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let enrolled = async {
-            let invitation = self.place.invitation(|| self.component.clone()).await?;
-            self.patiently(async || {
-                let token = invitation.token().await?;
-                let credentials = enroll(&folder, &token).await?;
-                info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
-                Ok(credentials)
-            })
-            .await
+        let enrolled = match self.place.invitation(|| self.component.clone()).await {
+            Ok(invitation) => {
+                let attempt = async || enroll(&folder, &invitation.token().await?).await;
+                self.patiently(attempt).await
+            }
+            Err(failure) => Err(failure),
         };
-        match (enrolled.await, ended) {
+        match (enrolled, ended) {
+            (Ok(credentials), _) => {
+                info!(folder = %folder.display(), "enrolled");
+                Ok(credentials)
+            }
             (Err(_), Some(ended)) => Err(ended.into()),
-            (enrolled, _) => enrolled,
+            (Err(failure), None) => Err(failure),
         }
     }
 
     /// Tries again while no enrollment server answers.
     async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, EnrollError>) -> Result<T, Failure> {
-        let mut waiting = Waiting::default();
-        let mut pause = FIRST_PAUSE;
+        let (mut waiting, mut pause) = (Waiting::default(), FIRST_PAUSE);
         loop {
             let failure = match attempt().await {
                 Ok(done) => return Ok(done),
