@@ -30,6 +30,8 @@ pub struct Restore {
     pub server: String,
     /// The peer beside it, through which others join.
     pub node: BootstrapNode,
+    /// Whether no peer of the overlay is left, so that the first one to come forms the ring.
+    pub is_alone: bool,
     /// The time in Unix milliseconds.
     pub now_ms: u64,
 }
@@ -112,7 +114,10 @@ fn make(off_line: &OffLine, contents: &Contents, restore: &Restore) -> Result<Ma
         backup_key: Some(Octets::of(off_line.backup.public().octets())),
         root: Octets::of(root),
         document: Octets::of(document.xml()),
-        founder: Founder::Elsewhere,
+        founder: match restore.is_alone {
+            true => Founder::Awaited,
+            false => Founder::Elsewhere,
+        },
     };
     Ok(Made { record, document })
 }

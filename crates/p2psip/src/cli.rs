@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users; or restore it from a backup
+    /// Run only the bootstrap service: enrollment and users; or restore one
     #[command(after_help = RUN_EXAMPLES)]
     Bootstrap(bootstrap::Arguments),
     /// Make the certificates of one peer's components, as an init container does

@@ -211,6 +211,7 @@ impl Lost {
                 host: "new.example.org".to_owned(),
                 port: 6084,
             },
+            is_alone: false,
             now_ms: unix_ms(),
         }
     }

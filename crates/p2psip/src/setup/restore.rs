@@ -75,6 +75,7 @@ async fn make(arguments: &Restore, layout: &Layout<'_>, is_new: bool) -> Result<
             host: node.host,
             port: node.port,
         },
+        is_alone: arguments.alone,
         now_ms: now_ms(),
     };
     let folder = layout.component("bootstrap");
