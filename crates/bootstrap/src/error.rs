@@ -120,8 +120,8 @@ pub enum StartError {
     },
     /// The store is damaged. The service does not begin without it: the enrollment CA and all users would be others.
     #[error(
-        "{0}; it holds the keys of the overlay and its users, so nothing is begun without it: restore the folder from a \
-         backup, or move it away and make a new overlay"
+        "{0}; it holds the keys of the overlay and its users, so nothing is begun without it: move the folder away, and let \
+         `p2psip bootstrap restore` make a new service from the off-line keys and a backup.sealed of any peer"
     )]
     Unreadable(kv::OpenError),
     /// The store cannot be opened.
@@ -188,7 +188,7 @@ pub enum StartError {
     },
     /// No overlay was made here.
     #[error(
-        "folder {folder} holds no bootstrap service: make an overlay first, or restore the folder of one from a backup"
+        "folder {folder} holds no bootstrap service: make an overlay first, or `p2psip bootstrap restore` a service"
     )]
     Empty {
         /// The folder.
@@ -198,7 +198,7 @@ pub enum StartError {
     #[error("cannot serve this overlay: {0}")]
     Document(overlay_config::Demand),
     /// A stored record cannot be read.
-    #[error("stored {tree} {key:?} is damaged: {reason}; restore the folder from a backup")]
+    #[error("stored {tree} {key:?} is damaged: {reason}; move the folder away, and `p2psip bootstrap restore` it")]
     Damaged {
         /// What sort of record.
         tree: &'static str,

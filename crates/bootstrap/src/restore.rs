@@ -151,6 +151,8 @@ fn next(newest: &Document, service: Service, restore: &Restore) -> Document {
     let users = document.kinds.iter_mut().find(|kind| kind.id == KindId::P2PSIP_USER);
     if let Some(users) = users {
         users.writers.push(service.writer);
+        // Each writes a record of its own.
+        users.max_count = users.max_count.max(MAX_WRITERS);
     }
     document.services = newest.bootstrap_services();
     document.services.push(service);
@@ -178,3 +180,6 @@ fn draft_of(folder: &Path) -> Result<PathBuf, RestoreError> {
     private::make_folder(&draft).map_err(failed)?;
     Ok(draft)
 }
+
+/// Services that write records of one user, the lost ones with them.
+const MAX_WRITERS: u32 = 8;

@@ -10,6 +10,7 @@
 mod backup;
 mod credentials;
 mod documents;
+mod ends;
 mod files;
 mod https;
 mod late;

@@ -11,6 +11,7 @@ use runtime::Tasks;
 use tokio::time::Instant;
 
 use super::credentials::{EdgeCredentials, LINK, PEER, PeerCredentials, SIGNER};
+use super::ends::{End, Warned};
 use super::files::{Files, certificate_file};
 use super::renew::{When, edge, peer};
 use super::{EnrollError, backup, documents, now_ms, record_keys};
@@ -40,6 +41,8 @@ pub(super) trait Shows: Send + Sync + 'static {
     fn renew(folder: &Path) -> impl Future<Output = Result<(), EnrollError>> + Send;
     /// Gives the document that it obeys, if that is newer than the one in the folder; a newer one there it obeys from now on.
     fn document(&self, kept: Arc<SignedDocument>) -> impl Future<Output = Option<Arc<SignedDocument>>> + Send;
+    /// Counts the time until something of its document ends.
+    fn tell_end(&self, _: &End) {}
     /// Takes over what is in the folder.
     fn take_over(&self, folder: &Path) -> impl Future<Output = Result<(), RenewError>> + Send;
 }
@@ -98,7 +101,7 @@ impl Renewal {
 
 /// Renews what is due, and has the component take over whatever is new in its folder: somebody else may have renewed it there.
 async fn look_after<S: Shows>(folder: &Path, component: &S, mut shown: Vec<Vec<u8>>) {
-    let mut renew_at = Instant::now();
+    let (mut renew_at, mut warned) = (Instant::now(), Warned::default());
     loop {
         let left = left_of(&shown, now_ms());
         if Instant::now() >= renew_at
@@ -112,6 +115,7 @@ async fn look_after<S: Shows>(folder: &Path, component: &S, mut shown: Vec<Vec<u
         if let Err(error) = settle_documents(folder, component).await {
             tracing::warn!(whose = S::WHOSE, %error, "document in the folder of the certificates not looked after");
         }
+        tell_ends(folder, component, &mut warned);
         let found = certificates::<S>(folder);
         if found != shown {
             match component.take_over(folder).await {
@@ -132,6 +136,31 @@ fn left_of(certificates: &[Vec<u8>], now_ms: u64) -> Duration {
     let ends = certificates.iter().filter_map(|der| Certificate::from_der(der).ok());
     let first = ends.map(|certificate| certificate.not_after_ms()).min();
     Duration::from_millis(first.unwrap_or(now_ms).saturating_sub(now_ms))
+}
+
+/// Tells when certificates and the document end, and warns before it is too late.
+fn tell_ends<S: Shows>(folder: &Path, component: &S, warned: &mut Warned) {
+    let (files, now_ms) = (Files::of(folder), now_ms());
+    let certificates = S::CERTIFICATES.iter().filter_map(|name| {
+        let certificate = files.certificate_at_any_time(name).ok()?;
+        Some(End::of_certificate(name, &certificate))
+    });
+    let mut ends: Vec<End> = certificates.collect();
+    if let Ok((document, _)) = files.document(now_ms) {
+        let of_document: Vec<End> = End::of_document(&document).collect();
+        of_document.iter().for_each(|end| component.tell_end(end));
+        ends.extend(of_document);
+    }
+    for end in warned.news(now_ms, &ends) {
+        let days_left = end.at_ms.saturating_sub(now_ms) / DAY_MS;
+        tracing::warn!(
+            whose = S::WHOSE,
+            what = end.what,
+            days_left,
+            "ends soon: {}",
+            end.advice
+        );
+    }
 }
 
 /// Brings the folder and the component to the newer of their two documents: services are looked for in the one of the folder.
@@ -165,6 +194,10 @@ impl Shows for Peer {
 
     async fn renew(folder: &Path) -> Result<(), EnrollError> {
         peer(folder, When::DueAt(now_ms())).await.map(drop)
+    }
+
+    fn tell_end(&self, end: &End) {
+        self.renewer.tell_end(end.what, end.at_ms);
     }
 
     async fn document(&self, kept: Arc<SignedDocument>) -> Option<Arc<SignedDocument>> {
@@ -212,4 +245,5 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const RENEW_AGAIN: Duration = Duration::from_secs(3600);
 /// Looks and tries in what is left of a short life.
 const A_FEW: u32 = 24;
+const DAY_MS: u64 = 24 * 3600 * 1000;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);

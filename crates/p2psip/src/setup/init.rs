@@ -100,6 +100,7 @@ fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
         "{warning}The overlay {overlay} exists. Next:\n\
          \n\
          1. Move {off_line} off this host and keep it safe: whoever holds it controls the overlay.\n\
+         \x20  With this host alone you lose users, enrollment and renewal until `bootstrap restore`; have a second service.\n\
          2. Start the peer:      p2psip peer -c {file}\n\
          3. In another terminal: export P2PSIP_PEER=unix:{socket}\n\
          \x20  Add users:           p2psip users add alice\n\
