@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users; or restore one
+    /// Run only the bootstrap service: enrollment and users; or make one more
     #[command(after_help = RUN_EXAMPLES)]
     Bootstrap(bootstrap::Arguments),
     /// Make the certificates of one peer's components, as an init container does

@@ -9,7 +9,7 @@ use crate::cli::{Global, Run};
 use crate::failure::Failure;
 use crate::node::{self, Part};
 use crate::output::Printer;
-use crate::setup::{self, Restore};
+use crate::setup::{self, New, Restore};
 
 /// Runs the component, or one of the commands.
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a further bootstrap service on this host, and the request for the document to name it
+    #[command(after_help = NEW_EXAMPLES)]
+    New(New),
     /// Make a new bootstrap service, when all are lost, from the off-line keys and a backup that any peer has
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
@@ -34,10 +37,19 @@ enum Command {
 pub(crate) fn run(arguments: &Arguments, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     match &arguments.command {
         None => node::run(Part::Bootstrap, arguments.run.config.as_deref(), global),
+        Some(Command::New(arguments)) => setup::new_service(arguments, printer),
         Some(Command::Restore(arguments)) => setup::restore(arguments, printer),
         Some(Command::BackupKey(arguments)) => backup_key::run(arguments, printer),
     }
 }
+
+const NEW_EXAMPLES: &str = "\
+Examples:
+  p2psip bootstrap new --address sip2.example.org
+  p2psip bootstrap new --address sip2.example.org --data ~/p2psip
+  p2psip bootstrap new --address boot2.example.org --document document.xml
+
+The file HOST.request holds no secret: take it to where the off-line keys are.";
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:
