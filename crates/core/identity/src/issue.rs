@@ -17,7 +17,7 @@ use crate::key::{Key, KeyError, PublicKey};
 use crate::name::user_and_domain;
 use crate::rules::{CONFIGURATION_ROOT, ENROLLMENT_CA};
 
-pub(crate) use template::{BACKDATED, Template};
+pub(crate) use template::Template;
 
 /// A sort of certificate that an authority issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
