@@ -13,9 +13,11 @@ mod config;
 mod core;
 mod driver;
 mod error;
+mod exchange;
 mod genesis;
 mod grpc;
 mod https;
+mod newcomer;
 mod off_line;
 mod restore;
 mod server;
@@ -30,5 +32,6 @@ pub use backup::{BackupError, BackupKey, Header as BackupHeader, MAX_BACKUP, Sea
 pub use config::{AnyNumber, Config, Lifetime, Token, TokenClass, User, Uses};
 pub use error::{InitError, RestoreError, StartError};
 pub use genesis::{Genesis, OffLine, init};
+pub use newcomer::{Existing, Newcomer, make};
 pub use restore::{Restore, restore};
 pub use server::Server;

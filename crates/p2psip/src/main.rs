@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod decode;
 mod dev;
+mod document;
 mod drain;
 mod enroll;
 mod failure;

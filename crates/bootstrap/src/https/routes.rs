@@ -8,6 +8,7 @@
 //! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
 //! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
 //! GET  /.well-known/p2psip/backup        the sealed backup, for a peer that does and has none so new (If-None-Match)
+//! POST /.well-known/p2psip/replicate     ReplicateRequest -> ReplicateResponse, of another service that shows its certificate
 //! ```
 
 use std::sync::Arc;
@@ -22,12 +23,15 @@ use axum::{Extension, Router};
 use identity::{Certificate, Class, Identity, Use, Verifier};
 use prost::Message;
 use rpc::proto::bootstrap::v1 as proto;
+use rustls::pki_types::UnixTime;
 use tonic::{Code, Status};
 
 use super::Client;
 use super::form::Fields;
+use super::services::check_service;
 use crate::backup;
 use crate::driver::{Command, unix_ms};
+use crate::exchange::REPLICATE;
 use crate::grpc::Handler;
 
 #[derive(Clone, FromRef)]
@@ -46,6 +50,7 @@ pub(super) fn router(handler: Handler, verifier: Arc<Verifier>, backup: backup::
         .route("/.well-known/p2psip/renew", post(renew))
         .route("/.well-known/p2psip/record-keys", post(record_keys))
         .route("/.well-known/p2psip/backup", get(sealed_backup))
+        .route(REPLICATE, post(replicate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Service {
             handler,
@@ -134,6 +139,18 @@ async fn sealed_backup(
         Some(known_ms) if known_ms >= newest.header().time_ms => Ok(StatusCode::NOT_MODIFIED.into_response()),
         _ => Ok(answer("application/octet-stream", newest.octets().clone())),
     }
+}
+
+async fn replicate(
+    State(service): State<Service>,
+    client: Extension<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let leaf = client.leaf.as_ref().ok_or(Failure::NotAuthenticated)?;
+    check_service(&service.verifier.trust(), leaf, UnixTime::now()).map_err(|_| Failure::NotAuthenticated)?;
+    let request = proto::ReplicateRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let changes = service.handler.ask(|reply| Command::Replicate(request, reply)).await?;
+    Ok(answer(PROTOBUF, changes.encode_to_vec()))
 }
 
 impl Service {

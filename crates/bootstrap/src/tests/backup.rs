@@ -152,6 +152,7 @@ async fn what_no_peer_keeps_is_left_out_or_said() {
         published_key: 0,
         storage_time: 0,
         signed_ms: 0,
+        writer: None,
     };
     fill(USERS, serde_json::to_value(user).unwrap()).await;
     let refused = write(&lost.store, &backup_file(&lost.state()), unix_ms()).unwrap_err();
