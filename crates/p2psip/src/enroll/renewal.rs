@@ -103,12 +103,11 @@ impl Renewal {
 async fn look_after<S: Shows>(folder: &Path, component: &S, mut shown: Vec<Vec<u8>>) {
     let (mut renew_at, mut warned) = (Instant::now(), Warned::default());
     loop {
-        let left = left_of(&shown, now_ms());
         if Instant::now() >= renew_at
             && let Err(error) = S::renew(folder).await
         {
             // Services that are away cost nothing but a line an hour, for two months.
-            let pause = (left / A_FEW).clamp(SHORTEST_PAUSE, RENEW_AGAIN);
+            let pause = a_part_of_what_is_left(&shown).clamp(SHORTEST_PAUSE, RENEW_AGAIN);
             tracing::warn!(whose = S::WHOSE, %error, "certificate not renewed; tried again in {pause:?}");
             renew_at = Instant::now() + pause;
         }
@@ -117,6 +116,7 @@ async fn look_after<S: Shows>(folder: &Path, component: &S, mut shown: Vec<Vec<u
         }
         tell_ends(folder, component, &mut warned);
         let found = certificates::<S>(folder);
+        let pause = a_part_of_what_is_left(&found).clamp(SHORTEST_PAUSE, LOOK_EVERY);
         if found != shown {
             match component.take_over(folder).await {
                 Ok(()) => {
@@ -127,15 +127,20 @@ async fn look_after<S: Shows>(folder: &Path, component: &S, mut shown: Vec<Vec<u
                 Err(error) => tracing::warn!(whose = S::WHOSE, %error, "renewed certificates not taken over yet"),
             }
         }
-        tokio::time::sleep((left / A_FEW).clamp(SHORTEST_PAUSE, LOOK_EVERY)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// How long the first of these certificates to end still lives.
-fn left_of(certificates: &[Vec<u8>], now_ms: u64) -> Duration {
+/// A part of the time until the first of these certificates ends.
+fn a_part_of_what_is_left(certificates: &[Vec<u8>]) -> Duration {
+    let now_ms = now_ms();
     let ends = certificates.iter().filter_map(|der| Certificate::from_der(der).ok());
     let first = ends.map(|certificate| certificate.not_after_ms()).min();
-    Duration::from_millis(first.unwrap_or(now_ms).saturating_sub(now_ms))
+    match first.and_then(|at_ms| at_ms.checked_sub(now_ms)) {
+        Some(left_ms) => Duration::from_millis(left_ms) / A_FEW,
+        // What has ended is in no hurry any more.
+        None => RENEW_AGAIN,
+    }
 }
 
 /// Tells when certificates and the document end, and warns before it is too late.
