@@ -122,6 +122,16 @@ impl Core {
         if self.demand.take().is_some() {
             self.come_back(now);
         }
+        self.spread_document(now);
+    }
+
+    /// Tells whoever has a link to this node of the document that came in force.
+    // RFC 6940 §6.5.4: they would be told when they next ask for something; until then requests between the two are refused.
+    fn spread_document(&mut self, now: Now) {
+        let linked: Vec<_> = self.links.peers().collect();
+        for node in linked {
+            self.send_document(now, vec![node.into()]);
+        }
     }
 
     /// The configuration document in force.
