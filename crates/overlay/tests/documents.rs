@@ -15,7 +15,7 @@ mod peers;
 use bytes::Bytes;
 use peers::Peers;
 use rpc::Role;
-use rpc::proto::overlay::v1::PutDocumentRequest;
+use rpc::proto::overlay::v1::{Neighbor, PutDocumentRequest};
 use tonic::{Code, Status};
 
 async fn put(peers: &Peers, index: usize, document: &Bytes) -> Result<u32, Status> {
@@ -37,6 +37,9 @@ async fn a_document_that_one_peer_was_given_is_in_force_at_all() {
     for index in 0..3 {
         let state = peers.until(index, |state| state.document_sequence == 2).await;
         assert_eq!(state.document, next);
+        assert!(state.certificate_until_unix_ms > 0);
+        let is_seen = |neighbor: &Neighbor| neighbor.document_sequence == Some(2);
+        peers.until(index, |state| state.successors.iter().all(is_seen)).await;
     }
     // The service that did not send it is told.
     peers.feed.told(&next).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use overlay_config::{Basis, Demand, SignedDocument, is_newer};
-use wire::{ConfigUpdateAns, ConfigUpdateReq, ErrorCode, Now};
+use wire::{CONFIGURATION_ANY, ConfigUpdateAns, ConfigUpdateReq, ErrorCode, NodeId, Now};
 
 use crate::api::Output;
 use crate::core::Core;
@@ -123,6 +123,16 @@ impl Core {
             self.come_back(now);
         }
         self.spread_document(now);
+    }
+
+    /// A node has asked or answered over its own link, under the number of the document that it has.
+    pub(crate) fn note_document(&mut self, node: NodeId, sequence: u16) {
+        let Some(link) = self.links.to_mut(node).filter(|_| sequence != CONFIGURATION_ANY) else {
+            return;
+        };
+        if link.document.replace(sequence) != Some(sequence) {
+            self.outputs.push_back(Output::Changed);
+        }
     }
 
     /// Tells whoever has a link to this node of the document that came in force.

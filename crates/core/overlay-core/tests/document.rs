@@ -321,6 +321,15 @@ fn a_document_that_one_peer_is_given_reaches_all_while_values_are_stored() {
         assert_eq!(fetched_time(&read), Some(3));
     }
     assert!(net.nodes.iter().all(|node| node.status().joined));
+    // And each sees it of its Neighbors.
+    net.eventually(SECONDS, "what Neighbors have", |net| {
+        let sees_it = |node: &Node| {
+            let status = node.status();
+            let mut neighbors = status.successors.iter().chain(&status.predecessors);
+            neighbors.all(|neighbor| node.core.document_of(*neighbor) == Some(2))
+        };
+        net.nodes.iter().all(sees_it)
+    });
 }
 
 #[test]
