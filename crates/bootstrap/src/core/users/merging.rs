@@ -31,7 +31,7 @@ impl Users {
         }
         state::put(batch, USERS, aor.as_bytes(), &UserRecord::from(&user));
         self.by_aor.insert(aor.to_owned(), user);
-        self.to_reseal_again(aor);
+        self.look_again(aor);
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl Users {
     }
 
     /// Looks at a record again that another service has changed.
-    pub(super) fn to_reseal_again(&mut self, aor: &str) {
+    pub(super) fn look_again(&mut self, aor: &str) {
         let target = self.resealing.target;
         let is_left = self.by_aor.get(aor).is_some_and(|user| user.is_left(target));
         match target > 0 && is_left {
