@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{calls, cert, config, drain, health, ping, record_key, registrations, token, users};
+use crate::{calls, cert, config, document, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Run only the bootstrap service: enrollment and users
     #[command(after_help = RUN_EXAMPLES)]
     Bootstrap(Run),
-    /// Make the folder in which the components of one peer find their certificates, as an init container does
+    /// Make the folder in which a peer's components find their certificates
     #[command(after_help = PLACE_EXAMPLES)]
     Place(Run),
     /// Show whether a peer is ready, its Neighbors, its fingers and its storage
@@ -114,6 +114,9 @@ pub(crate) enum Command {
     /// Replace the key that seals users' records, when an edge is lost
     #[command(subcommand)]
     RecordKey(record_key::Command),
+    /// Change the overlay's document, where its off-line keys are
+    #[command(subcommand)]
+    Document(document::Command),
     /// Show when certificates end, and renew them
     #[command(subcommand)]
     Cert(cert::Command),
