@@ -4,6 +4,7 @@
 //! written ends the process, and the next one starts from the disk.
 
 mod configured;
+mod document;
 mod enroll;
 mod form;
 mod keys;

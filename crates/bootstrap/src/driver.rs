@@ -281,6 +281,11 @@ impl Driver {
                 self.finish("fetch record keys", outcome, reply).await
             }
             Command::Attach(open, down, reply) => {
+                // A disk without room gets it with the next stream.
+                if self.store.room().full().is_none() {
+                    let batch = self.core.hear_document(now_ms, &open.document);
+                    self.write(batch).await?;
+                }
                 let _ = reply.send(Ok(self.attach(&open, down)));
                 Ok(())
             }

@@ -1,12 +1,15 @@
-//! A peer that is outside its overlay, over a document that it cannot obey, needs the next one from elsewhere: it has no links.
+//! Documents that do not come through the overlay: a peer that is outside, over one that it cannot obey, needs the next from
+//! elsewhere, for it has no links; and the operator brings new ones.
 
 use std::sync::Arc;
 
-use overlay_config::{Demand, Document, SignedDocument};
+use bytes::Bytes;
+use overlay_config::{Basis, Demand, Document, Error, SignedDocument, is_newer};
 use overlay_core::Reason;
 use tokio::sync::{mpsc, watch};
+use tonic::Status;
 
-use crate::driver::Request;
+use crate::driver::{Request, now};
 use crate::view::View;
 
 /// Brings a running peer documents that were fetched for it.
@@ -46,4 +49,43 @@ impl Documents {
         // A peer that has ended needs none.
         let _ = self.driver.send(request).await;
     }
+
+    /// Puts a document of the operator in force and gives its number. One that this peer cannot obey takes it out of no overlay:
+    /// the operator is told, and nobody else has it.
+    pub(crate) async fn put(mut self, xml: Bytes) -> Result<u16, Status> {
+        let in_force = Arc::clone(&self.view.borrow().document);
+        if *in_force.xml() == xml {
+            return Ok(in_force.document().sequence);
+        }
+        let basis = Basis::Previous(in_force.document());
+        let document = SignedDocument::parse_and_verify(xml, basis, now().unix_ms).map_err(|error| refused(&error))?;
+        let document = Arc::new(document);
+        let sequence = document.document().sequence;
+        let request = Request::Document(Arc::clone(&document));
+        self.driver.send(request).await.map_err(|_| ending())?;
+        let has_come = |view: &Arc<View>| !is_newer(sequence, view.document.document().sequence);
+        let view = self.view.wait_for(has_come).await.map_err(|_| ending())?;
+        // Another one of the same number, or a newer one, may have been faster.
+        match view.document.xml() == document.xml() {
+            true => Ok(sequence),
+            false => Err(refused(&Error::NotNewer {
+                sequence,
+                in_force: view.document.document().sequence,
+            })),
+        }
+    }
+}
+
+fn refused(error: &Error) -> Status {
+    match error {
+        Error::NotNewer { in_force, .. } => Status::failed_precondition(format!(
+            "{error}: change the document of sequence {in_force}, and sign the next one"
+        )),
+        Error::CannotObey(_) | Error::Expired { .. } => Status::failed_precondition(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
+    }
+}
+
+fn ending() -> Status {
+    Status::unavailable("the overlay is ending")
 }

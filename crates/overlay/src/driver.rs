@@ -117,6 +117,8 @@ pub(crate) struct Ends {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) view: watch::Sender<Arc<View>>,
     pub(crate) kept: watch::Sender<Kept>,
+    /// When the certificate of this peer ends, in Unix milliseconds.
+    pub(crate) certificate_until_ms: u64,
     pub(crate) pulse: Pulse,
     pub(crate) metrics: Metrics,
 }
@@ -140,6 +142,7 @@ pub(crate) struct Driver {
     arrivals: mpsc::Receiver<Arrival>,
     view: watch::Sender<Arc<View>>,
     kept: watch::Sender<Kept>,
+    certificate_until_ms: u64,
     pulse: Pulse,
     metrics: Metrics,
     verifier: Arc<Verifier>,
@@ -160,6 +163,7 @@ impl Driver {
             arrivals,
             view,
             kept,
+            certificate_until_ms,
             pulse,
             metrics,
         } = ends;
@@ -171,6 +175,7 @@ impl Driver {
             arrivals,
             view,
             kept,
+            certificate_until_ms,
             pulse,
             metrics,
             verifier,
@@ -254,7 +259,11 @@ impl Driver {
             Request::Storage(id, answer) => self.core.handle_storage(now, id, answer),
             Request::Document(document) => self.core.handle_document(now, document),
             Request::Demand(demand) => self.core.handle_demand(now, demand),
-            Request::Renewed(signer) => self.core.renew(signer),
+            Request::Renewed(signer) => {
+                self.certificate_until_ms = signer.until_ms();
+                self.core.renew(signer);
+                self.show();
+            }
             Request::Bootstrap(addresses) => self.core.set_bootstrap(now, addresses),
             Request::Addresses(addresses) => self.core.set_local_addresses(addresses),
         }
@@ -417,7 +426,9 @@ impl Driver {
             self.epoch += 1;
         }
         self.was_joined = joined;
-        let view = View::of(&self.core, self.epoch).with_refusal(self.storage_refusal.clone());
+        let view = View::of(&self.core, self.epoch)
+            .with_refusal(self.storage_refusal.clone())
+            .with_certificate_until(self.certificate_until_ms);
         self.metrics.show(&view.status);
         self.view.send_if_modified(|shown| {
             let is_changed = **shown != view;

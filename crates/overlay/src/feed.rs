@@ -39,7 +39,7 @@ pub(crate) async fn keep(
         let mut backoff = Backoff::of_streams();
         loop {
             let status = match feed.run(&bootstrap, &mut backoff).await {
-                Ok(()) => Status::unavailable("the service ended the feed"),
+                Ok(()) => Status::unavailable("the service ended the feed, or there is another document"),
                 Err(status) => status,
             };
             info!(code = ?status.code(), reason = status.message(), "bootstrap feed ended");
@@ -62,7 +62,10 @@ impl Feed {
     async fn run(&self, bootstrap: &Channel, backoff: &mut Backoff) -> Result<(), Status> {
         let mut client = BootstrapClient::new(bootstrap.clone());
         let mut stream = Duplex::open(|request| client.feed(request)).await?;
-        stream.send(self.open()).await?;
+        let open = self.open();
+        let mut known = vec![open.document.clone()];
+        let message = Some(feed_request::Message::Open(open));
+        stream.send(FeedRequest { message }).await?;
         let (answers, mut answered) = mpsc::channel(1);
         let (items, queue) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
@@ -80,11 +83,18 @@ impl Feed {
                             let refusal = refused(ErrorCode::RequestTimeout, "too many requests");
                             stream.send(acknowledge(id, Some(refusal))).await?;
                         }
-                        item => items
-                            .try_send((id, item))
-                            .map_err(|_| Status::resource_exhausted("more items than a feed may have"))?,
+                        item => {
+                            if let Some(Item::Document(xml)) = &item {
+                                known.push(xml.clone());
+                            }
+                            items
+                                .try_send((id, item))
+                                .map_err(|_| Status::resource_exhausted("more items than a feed may have"))?;
+                        }
                     }
                 }
+                // The next stream begins with it.
+                () = other_document(self.view.clone(), &known) => return Ok(()),
                 Some(answer) = answered.recv() => stream.send(answer).await?,
                 Some(ended) = tasks.join_next() => {
                     ended.map_err(|error| Status::internal(error.to_string()))??;
@@ -93,14 +103,12 @@ impl Feed {
         }
     }
 
-    fn open(&self) -> FeedRequest {
+    fn open(&self) -> FeedOpen {
         let view = self.view.borrow();
-        let open = FeedOpen {
+        FeedOpen {
             node_id: Bytes::copy_from_slice(view.status.node_id.as_bytes()),
             document_sequence: u32::from(view.status.document_sequence),
-        };
-        FeedRequest {
-            message: Some(feed_request::Message::Open(open)),
+            document: view.document.xml().clone(),
         }
     }
 
@@ -219,6 +227,14 @@ impl Feed {
             .await
             .map_err(|_| ending())?;
         result.await.map_err(|_| ending())
+    }
+}
+
+/// Waits until a document is in force that the service neither sent nor was told of.
+async fn other_document(mut view: watch::Receiver<Arc<View>>, known: &[Bytes]) {
+    let is_other = |view: &Arc<View>| !known.contains(view.document.xml());
+    if view.wait_for(is_other).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -123,7 +123,9 @@ impl Server {
         let node_id = settings.node_id;
         let core = Core::new(now(), settings);
         let (requests, inbox) = mpsc::channel(QUEUE);
-        let (view, watched) = watch::channel(Arc::new(View::of(&core, 0)));
+        let certificate_until_ms = member.signer.until_ms();
+        let first = View::of(&core, 0).with_certificate_until(certificate_until_ms);
+        let (view, watched) = watch::channel(Arc::new(first));
         let builder = Served::builder();
         let service = Service {
             driver: requests.clone(),
@@ -149,12 +151,13 @@ impl Server {
         }
         let last_words = network.tasks();
         tasks.spawn("overlay disk", disk::keep((store, written), to_keep, stop.clone()));
-        component.certificate("node", member.signer.until_ms());
+        component.certificate("node", certificate_until_ms);
         let ends = Ends {
             inbox,
             arrivals,
             view,
             kept,
+            certificate_until_ms,
             pulse: component.pulse(),
             metrics: Metrics::new(&component),
         };

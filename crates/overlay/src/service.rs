@@ -16,12 +16,13 @@ use tracing::{Instrument as _, Span, field};
 use identity::Verifier;
 use overlay_core::{Call, CallId, CallResult};
 use rpc::proto::overlay::v1::{
-    AttachRequest, AttachResponse, CallRequest, CallResponse, LeaveRequest, LeaveResponse, Refusal, WatchRequest,
-    WatchResponse, call_response, overlay_server::Overlay,
+    AttachRequest, AttachResponse, CallRequest, CallResponse, LeaveRequest, LeaveResponse, PutDocumentRequest,
+    PutDocumentResponse, Refusal, WatchRequest, WatchResponse, call_response, overlay_server::Overlay,
 };
 use rpc::{Caller, Deadline, Role};
 use wire::{Decode, Destination, MessageContents, NodeId, SecurityBlock, TransactionId};
 
+use crate::documents::Documents;
 use crate::driver::{Request, Unaccepted};
 use crate::view::View;
 use crate::{edge, trace};
@@ -117,9 +118,22 @@ impl Overlay for Service {
         let records = left.handed_over.saturating_sub(before);
         Ok(Response::new(LeaveResponse { records }))
     }
+
+    async fn put_document(&self, request: Asked<PutDocumentRequest>) -> Result<Response<PutDocumentResponse>, Status> {
+        let sequence = self.documents().put(request.into_inner().document).await?;
+        let sequence = u32::from(sequence);
+        Ok(Response::new(PutDocumentResponse { sequence }))
+    }
 }
 
 impl Service {
+    fn documents(&self) -> Documents {
+        Documents {
+            driver: self.driver.clone(),
+            view: self.view.clone(),
+        }
+    }
+
     async fn run(&self, call: Call) -> Result<CallResult, Status> {
         let (done, result) = oneshot::channel();
         let id = Arc::new(AtomicU64::new(0));

@@ -16,13 +16,23 @@ use wire::NodeId;
 pub(crate) struct View {
     pub(crate) status: Status,
     pub(crate) document: Arc<SignedDocument>,
-    addresses: BTreeMap<NodeId, SocketAddr>,
+    /// Neighbors with a link.
+    linked: BTreeMap<NodeId, Linked>,
     storage: Option<(u64, [u8; 16])>,
     /// Why storage will not come back by itself.
     storage_refusal: Option<String>,
     epoch: u64,
+    certificate_until_ms: u64,
     /// Records that other holders have taken over.
     pub(crate) handed_over: u64,
+}
+
+/// What is known of the far end of a link.
+#[derive(Clone, Debug, PartialEq)]
+struct Linked {
+    address: SocketAddr,
+    document: Option<u16>,
+    software: Option<String>,
 }
 
 impl PartialEq for View {
@@ -35,17 +45,22 @@ impl View {
     pub(crate) fn of(core: &Core, epoch: u64) -> Self {
         let status = core.status();
         let nodes = status.predecessors.iter().chain(&status.successors);
-        let addresses = nodes
-            .filter_map(|node| Some((*node, core.address_of(*node)?)))
-            .collect();
+        let linked = |node: &NodeId| {
+            Some(Linked {
+                address: core.address_of(*node)?,
+                document: core.document_of(*node),
+                software: core.software_of(*node).map(str::to_owned),
+            })
+        };
         Self {
-            addresses,
+            linked: nodes.filter_map(|node| Some((*node, linked(node)?))).collect(),
             document: Arc::clone(core.document()),
             storage: core.storage_session(),
             storage_refusal: None,
             handed_over: core.counters().handed_over,
             status,
             epoch,
+            certificate_until_ms: 0,
         }
     }
 
@@ -59,10 +74,10 @@ impl View {
         (
             status,
             document,
-            &self.addresses,
+            &self.linked,
             self.storage,
             &self.storage_refusal,
-            self.epoch,
+            (self.epoch, self.certificate_until_ms),
             self.handed_over,
         )
     }
@@ -70,6 +85,13 @@ impl View {
     pub(crate) fn with_refusal(self, storage_refusal: Option<String>) -> Self {
         Self {
             storage_refusal,
+            ..self
+        }
+    }
+
+    pub(crate) fn with_certificate_until(self, certificate_until_ms: u64) -> Self {
+        Self {
+            certificate_until_ms,
             ..self
         }
     }
@@ -101,9 +123,14 @@ impl View {
         let status = &self.status;
         let octets = |node: &NodeId| Bytes::copy_from_slice(node.as_bytes());
         let neighbors = |nodes: &[NodeId]| {
-            let neighbor = |node: &NodeId| Neighbor {
-                node_id: octets(node),
-                address: self.addresses.get(node).map(ToString::to_string).unwrap_or_default(),
+            let neighbor = |node: &NodeId| {
+                let linked = self.linked.get(node);
+                Neighbor {
+                    node_id: octets(node),
+                    address: linked.map(|linked| linked.address.to_string()).unwrap_or_default(),
+                    document_sequence: linked.and_then(|linked| linked.document).map(u32::from),
+                    software: linked.and_then(|linked| linked.software.clone()).unwrap_or_default(),
+                }
             };
             nodes.iter().map(neighbor).collect()
         };
@@ -126,6 +153,7 @@ impl View {
             }),
             edges: status.clients.iter().map(octets).collect(),
             links: u32::try_from(status.links.len()).unwrap_or(u32::MAX),
+            certificate_until_unix_ms: self.certificate_until_ms,
         }
     }
 

@@ -64,6 +64,8 @@ struct Report {
 struct Near {
     peer_id: String,
     address: Option<String>,
+    /// The version of its program, once it told.
+    software: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,11 +168,14 @@ impl Near {
         Self {
             peer_id: id(&neighbor.node_id),
             address: Some(neighbor.address.clone()).filter(|address| !address.is_empty()),
+            software: Some(neighbor.software.clone()).filter(|version| !version.is_empty()),
         }
     }
 
     fn text(&self) -> String {
-        format!("{}  {}", self.peer_id, self.address.as_deref().unwrap_or("no link"))
+        let address = self.address.as_deref().unwrap_or("no link");
+        let software = self.software.iter().map(|version| format!("  version {version}"));
+        format!("{}  {address}{}", self.peer_id, software.collect::<String>())
     }
 }
 
@@ -195,6 +200,8 @@ mod tests {
         let neighbor = |octet: u8, address: &str| Neighbor {
             node_id: vec![octet; 16].into(),
             address: address.to_owned(),
+            software: if address.is_empty() { "" } else { "0.1.0" }.to_owned(),
+            ..Neighbor::default()
         };
         WatchResponse {
             node_id: vec![0x11; 16].into(),
@@ -222,7 +229,7 @@ mod tests {
 Overlay Name  dev.p2psip.test
 Peer ID       11111111111111111111111111111111
 State         serving, not ready: replicas are missing
-Successors    22222222222222222222222222222222  127.0.0.1:6094
+Successors    22222222222222222222222222222222  127.0.0.1:6094  version 0.1.0
               33333333333333333333333333333333  no link
 Predecessors  none
 Fingers       33333333333333333333333333333333  entry 0, 1

@@ -148,11 +148,12 @@ impl Caller {
 /// Names below it are nobody's in the DNS: `internal` is kept for private use.
 const DOMAIN: &str = ".p2psip.internal";
 
-const METHODS: [(&str, &[Role]); 20] = [
+const METHODS: [(&str, &[Role]); 21] = [
     ("/p2psip.overlay.v1.Overlay/Call", &[Role::SipEdge, Role::Operator]),
     ("/p2psip.overlay.v1.Overlay/Attach", &[Role::SipEdge]),
     ("/p2psip.overlay.v1.Overlay/Watch", &[Role::SipEdge, Role::Operator]),
     ("/p2psip.overlay.v1.Overlay/Leave", &[Role::Operator]),
+    ("/p2psip.overlay.v1.Overlay/PutDocument", &[Role::Operator]),
     ("/p2psip.storage.v1.Storage/Session", &[Role::Overlay]),
     ("/p2psip.storage.v1.Storage/Stats", &[Role::Overlay, Role::Operator]),
     ("/p2psip.bootstrap.v1.Bootstrap/Feed", &[Role::Overlay]),

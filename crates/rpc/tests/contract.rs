@@ -716,6 +716,13 @@ impl Overlay for Stub {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
+    async fn put_document(
+        &self,
+        _: Request<pb::PutDocumentRequest>,
+    ) -> Result<Response<pb::PutDocumentResponse>, Status> {
+        Ok(Response::new(pb::PutDocumentResponse { sequence: 0 }))
+    }
+
     async fn leave(&self, _: Request<pb::LeaveRequest>) -> Result<Response<pb::LeaveResponse>, Status> {
         Ok(Response::new(pb::LeaveResponse { records: 0 }))
     }

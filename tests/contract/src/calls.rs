@@ -202,6 +202,7 @@ async fn feed(channel: &Channel) -> Result<Stream, Status> {
     let open = bootstrap::FeedOpen {
         node_id: Bytes::from_static(&[7; 16]),
         document_sequence: 0,
+        document: Bytes::new(),
     };
     let open = bootstrap::FeedRequest {
         message: Some(bootstrap::feed_request::Message::Open(open)),

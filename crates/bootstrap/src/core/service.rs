@@ -7,7 +7,7 @@ use bytes::Bytes;
 use identity::issue::{Authority, Profile, Serial, Subject};
 use identity::{Certificate, Key, PublicKey, Signer, Verifier};
 use kv::{Batch, Store};
-use overlay_config::{Basis, SignedDocument};
+use overlay_config::{Basis, Error, SignedDocument};
 use usage::sip::Judge;
 use usage::user::Record;
 use wire::{Encode, NodeId, TransactionId};
@@ -61,6 +61,16 @@ impl Service {
 
     pub(super) fn overlay(&self) -> &str {
         &self.document.document().overlay
+    }
+
+    /// Takes the next document, if it is one: the document in force says who signs it.
+    pub(super) fn take_document(&mut self, xml: Bytes, now_ms: u64, batch: &mut Batch) -> Result<(), Error> {
+        let next = SignedDocument::parse_and_verify(xml, Basis::Previous(self.document.document()), now_ms)?;
+        self.verifier.set_trust(next.document().trust());
+        self.record.document = Octets::of(next.xml());
+        self.document = next;
+        state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        Ok(())
     }
 
     /// What whoever has no document yet believes the first one on.

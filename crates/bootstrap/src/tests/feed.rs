@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+use overlay_config::{Document, SignedDocument};
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use rpc::proto::bootstrap::v1::feed_request::Message;
@@ -269,6 +271,45 @@ async fn refusals_have_the_codes_of_the_contract() {
 }
 
 #[tokio::test]
+async fn an_overlay_brings_the_service_the_document_that_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let off_line = make_overlay(folder.path()).await;
+    let next = Document {
+        sequence: 2,
+        ..off_line.document.document().clone()
+    };
+    let forged = make_overlay(tempfile::tempdir().unwrap().path()).await;
+    let forged = SignedDocument::sign(next.clone(), &forged.signer);
+    let next = SignedDocument::sign(next, &off_line.signer);
+    let mut server = bind(folder.path()).await.unwrap();
+    // Nothing that an overlay says is believed for its own sake.
+    for (told, has) in [
+        (forged.xml(), off_line.document.xml()),
+        (next.xml(), next.xml()),
+        (off_line.document.xml(), next.xml()),
+    ] {
+        let feed = open_with(&server, 2, told.clone()).await;
+        let mut operator = client(&server, Role::Operator);
+        let taken = async {
+            // The stream is opened by a task of its own.
+            while document(&mut operator).await != *has {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), taken).await.unwrap();
+        drop(feed);
+    }
+    server.shutdown(Duration::from_secs(5)).await.unwrap();
+    let server = bind(folder.path()).await.unwrap();
+    assert_eq!(document(&mut client(&server, Role::Operator)).await, *next.xml());
+}
+
+async fn document(operator: &mut BootstrapClient<Channel>) -> Bytes {
+    let document = operator.document(proto::DocumentRequest {}).await;
+    document.unwrap().into_inner().document
+}
+
+#[tokio::test]
 async fn folder_without_an_overlay_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
@@ -305,11 +346,16 @@ pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
 }
 
 pub(super) async fn open(server: &Server, document_sequence: u32) -> Feed {
+    open_with(server, document_sequence, Bytes::new()).await
+}
+
+async fn open_with(server: &Server, document_sequence: u32, document: Bytes) -> Feed {
     let mut client = client(server, Role::Overlay);
     let feed = Feed::open(|up| async move { client.feed(up).await }).await.unwrap();
     let open = proto::FeedOpen {
         node_id: vec![1; 16].into(),
         document_sequence,
+        document,
     };
     feed.send(proto::FeedRequest {
         message: Some(Message::Open(open)),

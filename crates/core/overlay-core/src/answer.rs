@@ -46,6 +46,7 @@ impl Core {
                 return;
             }
         };
+        let (signer, sequence) = (identity.node_id(), message.header.configuration_sequence);
         // RFC 6940 §6.3.3: who does not know a critical extension cannot use the message.
         if message.contents.extensions.iter().any(|extension| extension.critical) {
             self.counters.malformed += 1;
@@ -91,6 +92,10 @@ impl Core {
             }
         };
         if let Some(transaction) = self.transactions.take(id) {
+            // What was asked of a node with a link comes back over that link.
+            if transaction.target() == Some(&signer.into()) {
+                self.note_document(signer, sequence);
+            }
             self.finished(now, transaction.purpose, outcome);
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use overlay_config::{Basis, Demand, SignedDocument, is_newer};
-use wire::{ConfigUpdateAns, ConfigUpdateReq, ErrorCode, Now};
+use wire::{CONFIGURATION_ANY, ConfigUpdateAns, ConfigUpdateReq, ErrorCode, NodeId, Now};
 
 use crate::api::Output;
 use crate::core::Core;
@@ -121,6 +121,26 @@ impl Core {
         self.outputs.push_back(Output::Changed);
         if self.demand.take().is_some() {
             self.come_back(now);
+        }
+        self.spread_document(now);
+    }
+
+    /// A node has asked or answered over its own link, under the number of the document that it has.
+    pub(crate) fn note_document(&mut self, node: NodeId, sequence: u16) {
+        let Some(link) = self.links.to_mut(node).filter(|_| sequence != CONFIGURATION_ANY) else {
+            return;
+        };
+        if link.document.replace(sequence) != Some(sequence) {
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// Tells whoever has a link to this node of the document that came in force.
+    // RFC 6940 §6.5.4: they would be told when they next ask for something; until then requests between the two are refused.
+    fn spread_document(&mut self, now: Now) {
+        let linked: Vec<_> = self.links.peers().collect();
+        for node in linked {
+            self.send_document(now, vec![node.into()]);
         }
     }
 

@@ -54,6 +54,7 @@ mod serve;
 mod session;
 mod settings;
 mod share;
+mod software;
 mod stand_in;
 mod status;
 mod store;

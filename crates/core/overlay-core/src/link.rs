@@ -111,6 +111,10 @@ pub(crate) struct Link {
     last_heard: Instant,
     suspect_since: Option<Instant>,
     asked_at: Option<Instant>,
+    /// The number of the document under which the far end last asked or answered itself.
+    pub(crate) document: Option<u16>,
+    /// The version of the program at the far end, if it told.
+    pub(crate) software: Option<String>,
 }
 
 struct Queued {
@@ -153,6 +157,8 @@ impl Link {
             last_heard: now,
             suspect_since: None,
             asked_at: None,
+            document: None,
+            software: None,
         }
     }
 

@@ -43,6 +43,10 @@ impl Links {
         self.by_id.get(self.by_peer.get(&peer)?)
     }
 
+    pub(crate) fn to_mut(&mut self, peer: NodeId) -> Option<&mut Link> {
+        self.by_id.get_mut(self.by_peer.get(&peer)?)
+    }
+
     pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> {
         self.by_peer.keys().copied()
     }

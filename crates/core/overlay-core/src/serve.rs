@@ -71,6 +71,9 @@ impl Core {
         let Some(mut asked) = verified.and_then(|verified| self.asked(&message, verified, from)) else {
             return;
         };
+        if asked.is_direct {
+            self.note_document(asked.signer, message.header.configuration_sequence);
+        }
         if let Some((code, info)) = self.unacceptable(&message) {
             self.trace_arrived(&mut asked, &message);
             return self.refuse_header(now, asked, code, info);

@@ -171,4 +171,16 @@ impl Core {
     pub fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
         self.links.to(node).map(|link| link.remote)
     }
+
+    /// The version of the program of a Neighbor, if it told.
+    #[must_use]
+    pub fn software_of(&self, node: NodeId) -> Option<&str> {
+        self.links.to(node).and_then(|link| link.software.as_deref())
+    }
+
+    /// The number of the document that a node with a link has, as far as it has shown it.
+    #[must_use]
+    pub fn document_of(&self, node: NodeId) -> Option<u16> {
+        self.links.to(node).and_then(|link| link.document)
+    }
 }

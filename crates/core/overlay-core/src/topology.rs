@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::seam::{Answer, Command};
 use crate::serve::Asked;
 use crate::session::Errand;
+use crate::software;
 use crate::transaction::{Outcome, Purpose, Request};
 
 impl Core {
@@ -48,10 +49,11 @@ impl Core {
     }
 
     fn send_update(&mut self, now: Now, to: NodeId, update: ChordUpdate) {
-        let notes = self.range_notes(to);
+        let mut extensions = self.range_notes(to);
+        extensions.push(software::own());
         let request = Request::to(to, &Body::UpdateReq(update), Purpose::Notice)
             .over(to)
-            .with_extensions(notes);
+            .with_extensions(extensions);
         self.request(now, request);
     }
 
@@ -86,6 +88,7 @@ impl Core {
         // The range that the notes speak of may begin with this Update.
         self.obey_chord(now);
         self.range_notes_received(now, from, extensions);
+        self.software_heard(from, extensions);
         self.owner_heard(now, from);
         self.supply_to(now, from);
         self.peer_heard(now);

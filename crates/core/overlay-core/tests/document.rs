@@ -305,6 +305,54 @@ fn ping(octets: usize) -> Body {
 }
 
 #[test]
+fn a_document_that_one_peer_is_given_reaches_all_while_values_are_stored() {
+    let mut net = Net::ring(8);
+    let document = net.world.next_document();
+    net.with(3, |core, now| core.handle_document(now, document));
+    let mut stored = 0;
+    while net.nodes.iter().any(|node| node.status().document_sequence == 1) {
+        let (name, reader) = (name(stored), usize::try_from(stored % 8).unwrap());
+        net.ask(reader, at(&name), &store(&name, 3));
+        stored += 1;
+        assert!(stored < NAMES, "some peers have still not heard of it");
+    }
+    for n in 0..stored {
+        let read = net.ask(5, at(&name(n)), &fetch(&name(n)));
+        assert_eq!(fetched_time(&read), Some(3));
+    }
+    assert!(net.nodes.iter().all(|node| node.status().joined));
+    // And each sees it of its Neighbors.
+    net.eventually(SECONDS, "what Neighbors have", |net| {
+        let sees_it = |node: &Node| {
+            let status = node.status();
+            let mut neighbors = status.successors.iter().chain(&status.predecessors);
+            neighbors.all(|neighbor| node.core.document_of(*neighbor) == Some(2))
+        };
+        net.nodes.iter().all(sees_it)
+    });
+}
+
+#[test]
+fn a_document_of_a_wrong_signer_reaches_nobody() {
+    let mut net = Net::ring(3);
+    let stranger = SignedDocument::sign(
+        Document {
+            sequence: 2,
+            ..net.world.draft.clone()
+        },
+        net.world.signer(1).as_ref(),
+    );
+    let update: Body = ConfigUpdateReq::Config(stranger.xml().clone()).into();
+    let to = vec![Destination::Node(net.nodes[0].id())];
+    let CallResult::Refused(refusal) = net.ask(1, to, &update) else {
+        panic!("it was taken")
+    };
+    let reason = String::from_utf8_lossy(&refusal.info).into_owned();
+    assert!(reason.contains("configuration of dev.p2psip.test"), "{reason}");
+    assert!(net.nodes.iter().all(|node| node.status().document_sequence == 1));
+}
+
+#[test]
 fn open_links_take_the_message_size_of_a_new_document() {
     let mut net = Net::new();
     net.world.draft.max_message_size = 10_000;

@@ -46,6 +46,8 @@ impl MessageExtension {
     /// In a Ping to a node that may have cached a value: the value has changed, as [`Changed`] tells
     /// (docs/deviations.md). Not critical.
     pub const CHANGED: u16 = 0x8003;
+    /// In an Update: the version of the program that sends it, in ASCII (docs/deviations.md). Not critical.
+    pub const SOFTWARE: u16 = 0x8004;
 }
 
 structure! {

@@ -3,7 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, empty};
@@ -26,6 +27,7 @@ pub struct Feed {
     outbox: Arc<tokio::sync::Mutex<mpsc::Receiver<FeedResponse>>>,
     acknowledged: mpsc::Sender<Acknowledge>,
     inbox: Arc<tokio::sync::Mutex<mpsc::Receiver<Acknowledge>>>,
+    opened: Arc<watch::Sender<Bytes>>,
 }
 
 impl Feed {
@@ -41,7 +43,15 @@ impl Feed {
             outbox,
             acknowledged,
             inbox,
+            opened: Arc::new(watch::Sender::default()),
         }
+    }
+
+    /// Waits for a stream that opens with this document.
+    pub async fn told(&self, expected: &Bytes) {
+        let mut opened = self.opened.subscribe();
+        let told = opened.wait_for(|document| document == expected);
+        timeout(super::PATIENCE, told).await.expect("a stream").unwrap();
     }
 
     /// Feeds an item and waits until it is acknowledged.
@@ -82,6 +92,9 @@ impl Bootstrap for Feed {
                     request = requests.message() => match request {
                         Ok(Some(FeedRequest { message: Some(feed_request::Message::Acknowledge(acknowledge)) })) => {
                             feed.acknowledged.send(acknowledge).await.unwrap();
+                        }
+                        Ok(Some(FeedRequest { message: Some(feed_request::Message::Open(open)) })) => {
+                            feed.opened.send_replace(open.document);
                         }
                         Ok(Some(_)) => {}
                         Ok(None) | Err(_) => return,

@@ -101,7 +101,10 @@ impl Report {
                     .unwrap_or_default()
             ));
         }
-        text.push_str(&format!("{} is signed.\n", self.file.display()));
+        let file = self.file.display();
+        text.push_str(&format!(
+            "{file} is signed. Any peer brings it to all nodes: p2psip document push {file}\n"
+        ));
         text
     }
 }
@@ -161,10 +164,11 @@ mod tests {
             difference: vec!["- sequence 1".to_owned(), "+ sequence 2".to_owned()],
             new_signer: None,
         };
-        assert_eq!(
-            report.text(true),
-            "- sequence 1\n+ sequence 2\noff-line/document-2.xml is signed.\n"
+        let brief = report.text(false);
+        assert!(
+            brief.ends_with("p2psip document push off-line/document-2.xml\n"),
+            "{brief}"
         );
-        assert_eq!(report.text(false), "off-line/document-2.xml is signed.\n");
+        assert_eq!(report.text(true), format!("- sequence 1\n+ sequence 2\n{brief}"));
     }
 }

@@ -3,11 +3,14 @@
 mod change;
 mod edit;
 mod off_line;
+mod push;
 pub(crate) mod request;
 mod setting;
+mod status;
 mod view;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use runtime::ExitCode;
@@ -18,6 +21,8 @@ use self::edit::Edit;
 use self::request::Request;
 use self::setting::Setting;
 use self::view::Shown;
+use crate::asynchronously;
+use crate::cli::Global;
 use crate::clock::now_ms;
 use crate::failure::Failure;
 use crate::output::Printer;
@@ -69,6 +74,20 @@ pub(crate) enum Command {
     /// Sign the same document anew, under the next number: with a new signer when the present one ends soon
     #[command(after_help = RENEW_EXAMPLES)]
     Renew(Target),
+    /// Bring a signed document to a peer, which puts it in force and sends it to all others
+    #[command(after_help = PUSH_EXAMPLES)]
+    Push {
+        /// The document; - reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Show which document a peer and its Neighbors obey, and when that and the peer's certificate end
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status {
+        /// Wait so long at most until all Neighbors have the same, with its unit: 30s, 1m
+        #[arg(long, value_name = "TIME", value_parser = runtime::units::parse_duration)]
+        wait: Option<Duration>,
+    },
 }
 
 /// Where the document is changed.
@@ -92,7 +111,7 @@ pub(crate) struct Nodes {
 }
 
 /// Carries out one of the commands.
-pub(crate) fn run(command: &Command, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(crate) fn run(command: &Command, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let edit = |target: &Target, change: &Change| {
         let edit = Edit {
             folder: &target.folder,
@@ -116,6 +135,8 @@ pub(crate) fn run(command: &Command, printer: &Printer) -> Result<ExitCode, Fail
             edit(target, &Change::RemoveService { url, is_stolen })
         }
         Command::Renew(target) => edit(target, &Change::Renew),
+        Command::Push { file } => asynchronously(global, push::run(file, global, printer)),
+        Command::Status { wait } => asynchronously(global, status::run(*wait, global, printer)),
     }
 }
 
@@ -172,6 +193,24 @@ Examples:
   p2psip document renew off-line
 
 A signer lives for a year. Any change in its last 90 days names a new one; this is for when there is nothing else to change.";
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  p2psip document push off-line/document-2.xml
+  p2psip --peer unix:/run/p2psip/peer.sock document push document-2.xml
+  ssh sip1.example.org p2psip document push - < off-line/document-2.xml
+
+Any peer does. It believes the document for its signature and for the one in force: of the same overlay, signed by a signer that
+the one in force names, and newer. Pushed again, it is in force already. The exit code is 1 when it is not newer, or when the peer
+cannot obey it, and 2 when it is no document of this overlay.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  p2psip document status
+  p2psip document status --wait 1m                     after `document push`
+  p2psip -o json document status | jq -r '.neighbors[] | select(.sequence != 3) | .peer_id'
+
+The exit code is 3 while a Neighbor has another document than the peer, or has not been heard of since their link was opened.";
 
 #[cfg(test)]
 mod tests {

@@ -242,6 +242,13 @@ impl Overlay for Stub {
         ))
     }
 
+    async fn put_document(
+        &self,
+        _: Request<proto::PutDocumentRequest>,
+    ) -> Result<Response<proto::PutDocumentResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
     async fn leave(&self, _: Request<proto::LeaveRequest>) -> Result<Response<proto::LeaveResponse>, Status> {
         Err(Status::failed_precondition("a stub has no ring"))
     }
