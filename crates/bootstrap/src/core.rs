@@ -6,6 +6,7 @@
 mod configured;
 mod document;
 mod enroll;
+mod feeds;
 mod form;
 mod keys;
 mod limiter;
@@ -14,6 +15,7 @@ mod notices;
 mod outbox;
 mod pace;
 mod renew;
+mod replica;
 mod rotation;
 mod service;
 mod tokens;
@@ -28,6 +30,7 @@ use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 
 use crate::error::{Refused, StartError};
+use crate::genesis::random_octets;
 use configured::Vouchers;
 use keys::RecordKeys;
 use limiter::Failures;
@@ -35,6 +38,7 @@ use nodes::Nodes;
 use notices::Notices;
 use outbox::Outbox;
 use pace::Pace;
+use replica::{Log, Others};
 use rotation::EdgeKeys;
 use service::Service;
 use tokens::Tokens;
@@ -42,9 +46,11 @@ use users::Users;
 
 pub(crate) use configured::Configured;
 pub(crate) use enroll::Arrival;
+pub(crate) use feeds::{Attached, Change, Feeds, Verdict, WINDOW};
 pub(crate) use form::Form;
 pub(crate) use notices::{ASKS, Answer, Ask, FIRST_ID as FIRST_ASK, PATIENCE};
 pub(crate) use outbox::Waiting;
+pub(crate) use replica::CatchUp;
 pub(crate) use rotation::Phase;
 pub(crate) use tokens::{Cursor as TokenCursor, TokenPage};
 pub(crate) use users::UserPage;
@@ -62,6 +68,8 @@ pub(crate) struct Core {
     edge_keys: EdgeKeys,
     outbox: Outbox,
     notices: Notices,
+    log: Log,
+    others: Others,
     /// Wrong passwords, by the user that they were tried for.
     wrong_names: Failures<String>,
     /// Wrong tokens and passwords, by the address that they came from.
@@ -91,12 +99,19 @@ impl Core {
             edge_keys: EdgeKeys::load(store)?,
             outbox,
             notices,
+            others: Others::default(),
+            log: Log::load(store, random_octets().map_err(StartError::service)?)?,
             wrong_names: Failures::default(),
             wrong_addresses: Failures::default(),
             accounts: Pace::new(A_DAY),
             has_password_enrollment: false,
             service,
         })
+    }
+
+    /// Notes for other services what is to be written.
+    pub(crate) fn note(&mut self, batch: &Batch) {
+        self.log.note(batch);
     }
 
     /// Lets passwords enroll users' clients, or not.
@@ -171,7 +186,7 @@ impl Core {
 
     /// Signs again what was signed long ago, so that it never expires in the overlay.
     pub(crate) fn refresh(&mut self, now_ms: u64) -> Outcome<usize> {
-        let due = self.users.due(now_ms, &self.outbox);
+        let due = self.users.due(now_ms, &self.writers(), &self.outbox);
         let mut batch = Batch::new();
         for aor in &due {
             self.publish(now_ms, aor, &mut batch)?;
@@ -211,7 +226,12 @@ impl Core {
         self.notices.expire(now);
     }
 
-    /// The overlay is gone, and with it the answers to requests.
+    /// Another overlay is asked from now on, also what the one before it has not answered.
+    pub(crate) fn overlay_changed(&mut self) {
+        self.notices.ask_again();
+    }
+
+    /// No overlay is there, and with the last one went the answers to requests.
     pub(crate) fn overlay_lost(&mut self) {
         self.notices.cut_off();
     }

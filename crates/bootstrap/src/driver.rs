@@ -1,99 +1,24 @@
 //! The one task that owns the state: it decides, writes, and only then answers.
 
+mod command;
 mod due;
+mod feeding;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use identity::{Certificate, Key};
 use kv::{Batch, FlushError, Full, Store};
 use rpc::proto::bootstrap::v1 as proto;
-use rpc::proto::bootstrap::v1::feed_response::Item;
 use runtime::{Component, Pulse, State, clock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tracing::{error, info, warn};
-use wire::{Encode, ErrorCode};
+use tracing::{error, info};
 
-use crate::core::{
-    ASKS, Answer, Arrival, Core, FIRST_ASK, Form, Outcome, PATIENCE, Phase, TokenCursor, TokenPage, UserPage,
-};
+use crate::core::{ASKS, Arrival, Core, Feeds, Outcome, Phase, WINDOW};
 
-/// Where an answer goes; nobody may be waiting any more.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
-
-/// What the driver is asked to do.
-pub(crate) enum Command {
-    /// A request and where it came from; an operator's comes from nowhere.
-    Enroll(Box<proto::EnrollRequest>, Option<IpAddr>, Reply<proto::EnrollResponse>),
-    /// The form of RFC 6940 §11.3, and where it came from; the answer is a certificate.
-    EnrollByForm(Form, IpAddr, Reply<Bytes>),
-    /// A host that shares a secret wants to know the configuration root.
-    Vouch(proto::VouchRequest, Reply<proto::VouchResponse>),
-    /// The certificate that a node showed, verified, and what it asks for.
-    Renew(Certificate, Box<proto::RenewRequest>, Reply<proto::RenewResponse>),
-    /// A key and a certificate of the enrollment server, for these hosts.
-    Server(Vec<String>, Reply<(Key, Certificate)>),
-    /// The document.
-    Document(Reply<Bytes>),
-    PutUser(Box<proto::PutUserRequest>, Reply<proto::PutUserResponse>),
-    DeleteUser(proto::DeleteUserRequest, Reply<proto::DeleteUserResponse>),
-    ListUsers(proto::ListUsersRequest, Option<String>, Reply<UserPage>),
-    CreateToken(proto::CreateTokenRequest, Reply<proto::CreateTokenResponse>),
-    RevokeToken(proto::RevokeTokenRequest, Reply<proto::RevokeTokenResponse>),
-    ListTokens(Option<TokenCursor>, Reply<TokenPage>),
-    RotateRecordKey(proto::RotateRecordKeyRequest, Reply<proto::RotateRecordKeyResponse>),
-    RecordKeys(Reply<proto::RecordKeysResponse>),
-    /// The certificate that an edge showed, verified, and which record keys it holds.
-    FetchRecordKeys(
-        Certificate,
-        proto::FetchRecordKeysRequest,
-        Reply<proto::FetchRecordKeysResponse>,
-    ),
-    /// A stream of the overlay begins; its number is the answer.
-    Attach(proto::FeedOpen, Down, Reply<u64>),
-    Acknowledge {
-        feed: u64,
-        acknowledge: proto::Acknowledge,
-    },
-    Detach(u64),
-}
-
-impl Command {
-    /// Answers a command that would need the disk with the reason why it is not carried out; the others come back. What is
-    /// decided changes the memory first, so it is refused before.
-    fn refused(self, full: &Full) -> Option<Command> {
-        fn refuse<T>(reply: Reply<T>, full: &Full) -> Option<Command> {
-            // Who asked may have left.
-            let _ = reply.send(Err(Status::unavailable(full.to_string())));
-            None
-        }
-        match self {
-            Command::Enroll(_, _, reply) => refuse(reply, full),
-            Command::EnrollByForm(_, _, reply) => refuse(reply, full),
-            Command::Renew(_, _, reply) => refuse(reply, full),
-            Command::PutUser(_, reply) => refuse(reply, full),
-            Command::DeleteUser(_, reply) => refuse(reply, full),
-            Command::CreateToken(_, reply) => refuse(reply, full),
-            Command::RevokeToken(_, reply) => refuse(reply, full),
-            Command::RotateRecordKey(_, reply) => refuse(reply, full),
-            command @ (Command::Server(..)
-            | Command::Vouch(..)
-            | Command::Document(_)
-            | Command::ListUsers(..)
-            | Command::ListTokens(..)
-            | Command::RecordKeys(_)
-            // Edges say which keys they hold, which is a few octets.
-            | Command::FetchRecordKeys(..)
-            | Command::Attach(..)
-            | Command::Acknowledge { .. }
-            | Command::Detach(_)) => Some(command),
-        }
-    }
-}
+pub(crate) use command::{Command, Reply};
 
 /// Items on their way to the overlay.
 pub(crate) type Down = mpsc::Sender<Result<proto::FeedResponse, Status>>;
@@ -105,29 +30,12 @@ pub(crate) struct Driver {
     stop: CancellationToken,
     pulse: Pulse,
     component: Component,
-    feed: Option<Feed>,
-    feeds: u64,
-    retry: Duration,
+    feeds: Feeds,
+    /// The overlays' streams by their numbers.
+    downs: BTreeMap<u64, Down>,
     /// How far the rotation of the record key is, and when to look at it.
     rotation: Phase,
     rotate_at: Instant,
-}
-
-/// The overlay's stream.
-struct Feed {
-    number: u64,
-    down: Down,
-    /// Everything up to this id was sent.
-    sent: u64,
-    in_flight: BTreeSet<u64>,
-    /// Refused items and when they are tried again.
-    refused: BTreeMap<u64, Retry>,
-}
-
-struct Retry {
-    at: Instant,
-    /// The overlay has a later storage_time: the same message would be refused again.
-    is_outdated: bool,
 }
 
 impl Driver {
@@ -144,9 +52,8 @@ impl Driver {
             stop,
             pulse: component.pulse(),
             component,
-            feed: None,
-            feeds: 0,
-            retry,
+            feeds: Feeds::new(retry),
+            downs: BTreeMap::new(),
             rotation: Phase::Settled,
             rotate_at: clock::now(),
         }
@@ -165,12 +72,7 @@ impl Driver {
         self.tell_health(room.borrow_and_update().as_ref());
         let mut full_until = refresh_at;
         loop {
-            let retry_at = self
-                .feed
-                .as_ref()
-                .and_then(|feed| feed.refused.values().map(|retry| retry.at).min());
-            let asks_due = self.core.asks_due();
-            let wake = [retry_at, asks_due, Some(self.rotate_at)]
+            let wake = [self.feeds.next_timeout(), self.core.asks_due(), Some(self.rotate_at)]
                 .into_iter()
                 .flatten()
                 .fold(refresh_at, Instant::min);
@@ -210,13 +112,11 @@ impl Driver {
 
     async fn handle(&mut self, command: Command) -> Result<(), FlushError> {
         let now_ms = unix_ms();
-        let command = match self.store.room().full() {
-            Some(full) => match command.refused(&full) {
-                Some(command) => command,
-                None => return Ok(()),
-            },
-            None => command,
-        };
+        // What is decided changes the memory first, so it is refused before.
+        if let Some(full) = self.store.room().full().filter(|_| command.is_change()) {
+            command.refuse(Status::unavailable(full.to_string()));
+            return Ok(());
+        }
         match command {
             Command::Enroll(request, from, reply) => {
                 let outcome = self.core.enroll(arrival(now_ms, from), &request);
@@ -277,8 +177,29 @@ impl Driver {
                 Ok(())
             }
             Command::FetchRecordKeys(shown, request, reply) => {
-                let outcome = self.core.fetch_record_keys(&shown, &request);
+                let outcome = self.core.fetch_record_keys(now_ms, &shown, &request);
                 self.finish("fetch record keys", outcome, reply).await
+            }
+            Command::OtherServices(reply) => {
+                let _ = reply.send(Ok(self.core.other_services()));
+                Ok(())
+            }
+            Command::Trust(reply) => {
+                let _ = reply.send(Ok(self.core.verifier().trust()));
+                Ok(())
+            }
+            Command::Replicate(request, reply) => {
+                let changes = self.core.changes(&self.store, &request);
+                let _ = reply.send(changes.map_err(|error| Status::unavailable(error.to_string())));
+                Ok(())
+            }
+            Command::Merge(url, answer, reply) => {
+                let batch = self.core.merge(now_ms, &answer.changes);
+                self.core.heard_of(url, &answer);
+                self.rotate_at = clock::now();
+                self.write(batch).await?;
+                let _ = reply.send(Ok(()));
+                Ok(())
             }
             Command::Attach(open, down, reply) => {
                 // A disk without room gets it with the next stream.
@@ -286,14 +207,12 @@ impl Driver {
                     let batch = self.core.hear_document(now_ms, &open.document);
                     self.write(batch).await?;
                 }
-                let _ = reply.send(Ok(self.attach(&open, down)));
+                let _ = reply.send(self.attach(&open, down));
                 Ok(())
             }
             Command::Acknowledge { feed, acknowledge } => self.acknowledge(feed, acknowledge).await,
             Command::Detach(number) => {
-                if self.feed.take_if(|feed| feed.number == number).is_some() {
-                    self.core.overlay_lost();
-                }
+                self.detach(number);
                 Ok(())
             }
         }
@@ -317,133 +236,12 @@ impl Driver {
         Ok(())
     }
 
-    async fn write(&self, batch: Batch) -> Result<(), FlushError> {
+    async fn write(&mut self, batch: Batch) -> Result<(), FlushError> {
         if batch.is_empty() {
-            Ok(())
-        } else {
-            self.store.apply(batch).await
-        }
-    }
-
-    fn attach(&mut self, open: &proto::FeedOpen, down: Down) -> u64 {
-        self.feeds += 1;
-        let number = self.feeds;
-        if let Some(old) = self.feed.take() {
-            // When its queue is full, it ends by its receiver being gone.
-            let _ = old.down.try_send(Err(Status::aborted("a newer stream was opened")));
-            self.core.overlay_lost();
-        }
-        let (sequence, xml) = self.core.document();
-        let known = u16::try_from(open.document_sequence).ok();
-        if known.is_none_or(|known| overlay_config::is_newer(sequence, known)) {
-            let _ = down.try_send(Ok(proto::FeedResponse {
-                id: DOCUMENT,
-                item: Some(Item::Document(xml)),
-            }));
-        }
-        info!(feed = number, "overlay is fed");
-        self.feed = Some(Feed {
-            number,
-            down,
-            sent: 0,
-            in_flight: BTreeSet::new(),
-            refused: BTreeMap::new(),
-        });
-        number
-    }
-
-    async fn acknowledge(&mut self, number: u64, acknowledge: proto::Acknowledge) -> Result<(), FlushError> {
-        let Some(feed) = self.feed.as_mut().filter(|feed| feed.number == number) else {
-            return Ok(());
-        };
-        let proto::Acknowledge {
-            id,
-            refusal,
-            contents,
-            certificates,
-        } = acknowledge;
-        if id >= FIRST_ASK {
-            let answer = refusal.is_none().then_some(Answer { contents, certificates });
-            self.core.asked(unix_ms(), id, answer.as_ref());
             return Ok(());
         }
-        if !feed.in_flight.remove(&id) {
-            return Ok(());
-        }
-        match refusal {
-            None => {
-                let batch = self.core.acknowledged(id);
-                if self.rotation == Phase::Resealing {
-                    // There is room for the next record, or it was the last.
-                    self.rotate_at = clock::now();
-                }
-                self.write(batch).await
-            }
-            Some(refusal) => {
-                let is_outdated = refusal.code == u32::from(ErrorCode::DataTooOld.number());
-                warn!(item = id, code = refusal.code, "overlay refused to store a user record");
-                feed.refused.insert(
-                    id,
-                    Retry {
-                        at: clock::now() + self.retry,
-                        is_outdated,
-                    },
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Sends what waits, as far as the window allows.
-    fn pump(&mut self) {
-        let Some(feed) = &mut self.feed else { return };
-        while feed.in_flight.len() < WINDOW {
-            let Some((id, waiting)) = self.core.waiting(feed.sent) else {
-                return;
-            };
-            feed.sent = id;
-            if feed.in_flight.contains(&id) || feed.refused.contains_key(&id) {
-                continue;
-            }
-            let store = proto::SignedStore {
-                transaction_id: waiting.transaction_id.0,
-                contents: waiting.contents.clone(),
-                security_block: waiting.security_block.clone(),
-            };
-            if feed
-                .down
-                .try_send(Ok(proto::FeedResponse {
-                    id,
-                    item: Some(Item::Store(store)),
-                }))
-                .is_err()
-            {
-                // The stream has ended; the next one starts from the front.
-                self.feed = None;
-                self.core.overlay_lost();
-                return;
-            }
-            feed.in_flight.insert(id);
-        }
-    }
-
-    /// Sends the requests that tell edges of changes.
-    fn pump_asks(&mut self) {
-        while let Some(feed) = &self.feed {
-            let Some((id, ask)) = self.core.next_ask(clock::now()) else {
-                return;
-            };
-            let ask = proto::Ask {
-                destinations: ask.destinations.iter().map(Encode::to_bytes).collect(),
-                contents: ask.contents,
-                timeout_ms: u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX),
-            };
-            let item = Some(Item::Ask(ask));
-            if feed.down.try_send(Ok(proto::FeedResponse { id, item })).is_err() {
-                self.feed = None;
-                self.core.overlay_lost();
-            }
-        }
+        self.core.note(&batch);
+        self.store.apply(batch).await
     }
 }
 
@@ -462,12 +260,8 @@ pub(crate) fn unix_ms() -> u64 {
 
 /// Commands that wait; when it is full, callers wait under their deadlines.
 pub(crate) const COMMANDS: usize = 64;
-/// Items that the overlay has not acknowledged: enough to keep its stores busy.
-pub(crate) const WINDOW: usize = 32;
 /// The queue of a stream holds a window, the requests under way, the document and the reason of its end.
 pub(crate) const DOWN: usize = WINDOW + ASKS + 2;
-/// The id of the document's item; those of the outbox start at 1.
-const DOCUMENT: u64 = 0;
 /// How soon it is tried again to do what is due, while the disk is full.
 const FULL_AGAIN: Duration = Duration::from_secs(10);
 /// What the overlay refuses is seldom better at once.

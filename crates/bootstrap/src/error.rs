@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tonic::Status;
 
+use crate::state::SERVICE;
+
 /// Why a new overlay was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -125,6 +127,17 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// The record of the service itself is damaged.
+    pub(crate) fn service(reason: impl std::fmt::Display) -> StartError {
+        StartError::Damaged {
+            tree: SERVICE.name(),
+            key: "service".to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
 impl From<kv::OpenError> for StartError {
     fn from(error: kv::OpenError) -> StartError {
         match error {
@@ -164,6 +177,12 @@ pub(crate) enum Refused {
     /// A rotation of the record key to another version goes on.
     #[error("a rotation of the record key to version {0} goes on")]
     Rotating(u32),
+    /// Another service rotates the record key.
+    #[error(
+        "the record key is rotated at {0}, the first service of the document: type it there, or take that service out of the \
+         document if it is gone"
+    )]
+    NotFirst(String),
     /// There is no such thing.
     #[error("there is no {0}")]
     NotFound(String),
@@ -197,7 +216,7 @@ impl From<Refused> for Status {
             Refused::Credential | Refused::NoPasswords => Status::unauthenticated(text),
             Refused::TooManyFailures | Refused::TooFast(_) | Refused::Full { .. } => Status::resource_exhausted(text),
             Refused::Stranger(_) | Refused::LeftOut(_) => Status::permission_denied(text),
-            Refused::NotCovered(_) | Refused::Rotating(_) => Status::failed_precondition(text),
+            Refused::NotCovered(_) | Refused::Rotating(_) | Refused::NotFirst(_) => Status::failed_precondition(text),
             Refused::NotFound(_) => Status::not_found(text),
             Refused::Exists(_) => Status::already_exists(text),
             Refused::Version { .. } => Status::aborted(text),

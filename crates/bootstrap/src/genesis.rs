@@ -146,14 +146,14 @@ fn new_secret() -> Result<[u8; 32], InitError> {
     Ok(random_octets().map_err(IssueError::from)?)
 }
 
-fn new_key() -> Result<Key, InitError> {
+pub(crate) fn new_key() -> Result<Key, InitError> {
     Ok(Key::generate().map_err(IssueError::from)?)
 }
 
-fn new_serial() -> Result<Serial, InitError> {
+pub(crate) fn new_serial() -> Result<Serial, InitError> {
     Ok(Serial::generate().map_err(IssueError::from)?)
 }
 
-fn new_node_id() -> Result<wire::NodeId, InitError> {
+pub(crate) fn new_node_id() -> Result<wire::NodeId, InitError> {
     Ok(random_node_id().map_err(IssueError::from)?)
 }

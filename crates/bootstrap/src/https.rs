@@ -7,6 +7,7 @@
 mod certificate;
 mod form;
 mod routes;
+mod services;
 mod throttle;
 
 use std::io;
@@ -33,6 +34,7 @@ use crate::grpc::Handler;
 use throttle::Throttle;
 
 pub(crate) use certificate::{Certificates, keep};
+pub(crate) use services::{AskError, ServiceClient};
 
 /// Bound, and not yet serving.
 pub(crate) struct Listener {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kv::Options;
+use kv::{Options, Store};
 use rpc::Served;
 use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
 use runtime::{Component, Failure, State, Tasks};
@@ -14,11 +14,13 @@ use tracing::{Instrument as _, info};
 
 use crate::config::Config;
 use crate::core::Core;
-use crate::driver::{COMMANDS, Driver, RETRY, unix_ms};
+use crate::driver::{COMMANDS, Command, Driver, RETRY, unix_ms};
 use crate::error::StartError;
 use crate::grpc::Handler;
 use crate::https::{self, Certificates, Https, Listener};
-use crate::{state, tokens, users};
+use crate::newcomer::become_one;
+use crate::state::ServiceRecord;
+use crate::{exchange, state, tokens, users};
 
 /// The running bootstrap service.
 pub struct Server {
@@ -40,35 +42,32 @@ impl Server {
     /// # Cancel safety
     /// Dropped before it returns, nothing runs.
     pub async fn bind(config: &Config, options: Options, component: Component) -> Result<Server, StartError> {
-        Server::bind_with(config, options, component, RETRY).await
+        Server::bind_with(config, options, component, Pauses::default()).await
     }
 
-    /// As [`Server::bind`]; what the overlay refuses is tried again after `retry`.
+    /// As [`Server::bind`], with other pauses.
     pub(crate) async fn bind_with(
         config: &Config,
         options: Options,
         component: Component,
-        retry: Duration,
+        pauses: Pauses,
     ) -> Result<Server, StartError> {
         let span = component.span();
-        Server::start(config, options, component, retry).instrument(span).await
+        Server::start(config, options, component, pauses).instrument(span).await
     }
 
     async fn start(
         config: &Config,
         options: Options,
         component: Component,
-        retry: Duration,
+        pauses: Pauses,
     ) -> Result<Server, StartError> {
         let listeners = Listener::bind(&config.https_bind)?;
+        let addresses = listeners.iter().map(Listener::address).collect();
         let store = state::open(&config.folder, options)?;
         state::migrate(&store).await?;
-        let mut core = Core::load(&store, unix_ms())?;
-        core.let_passwords_enroll(config.password_enrollment);
-        users::put(&mut core, &store, &config.users).await?;
-        tokens::put(&mut core, &store, &config.tokens).await?;
-        let overlay = core.overlay().to_owned();
-        let certificates = certificates(&core, &config.names)?;
+        let record = ServiceRecord::of(&store)?;
+        let overlay = record.overlay.clone();
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (draining, streams) = (CancellationToken::new(), TaskTracker::new());
         let handler = Handler {
@@ -77,24 +76,21 @@ impl Server {
             streams: streams.clone(),
         };
         let served = Served::builder().service(BootstrapServer::new(handler.clone())).build();
+        let parts = Parts {
+            config: config.clone(),
+            listeners,
+            store,
+            queue,
+            handler,
+            served: served.clone(),
+            component: component.clone(),
+            pauses,
+        };
         let mut tasks = Tasks::new();
-        let addresses = listeners.iter().map(Listener::address).collect();
-        let https = Https::new(handler.clone(), core.verifier(), &certificates);
-        for listener in listeners {
-            tasks.spawn("HTTPS listener", https.clone().serve(listener, tasks.stop()));
+        match record.is_waiting() {
+            true => tasks.spawn("new bootstrap service", become_one(parts, record, tasks.stop())),
+            false => parts.serve(&mut tasks).await?,
         }
-        let kept = https::keep(
-            certificates,
-            handler.clone(),
-            config.names.clone(),
-            unix_ms,
-            tasks.stop(),
-        );
-        tasks.spawn("HTTPS certificate", kept);
-        let driver = Driver::new(core, (store, queue), (tasks.stop(), component.clone()), retry);
-        tasks.spawn("bootstrap driver", driver.run());
-        served.set_health(SERVICE, true).await;
-        info!(overlay, "bootstrap service started");
         Ok(Server {
             served,
             tasks,
@@ -150,6 +146,69 @@ impl Server {
         self.streams.close();
         self.served.close(grace).await;
         self.tasks.shutdown(grace).await
+    }
+}
+
+/// What a service is made of, before it serves.
+pub(crate) struct Parts {
+    config: Config,
+    listeners: Vec<Listener>,
+    pub(crate) store: Store,
+    pub(crate) queue: mpsc::Receiver<Command>,
+    handler: Handler,
+    served: Served,
+    pub(crate) component: Component,
+    pub(crate) pauses: Pauses,
+}
+
+/// How soon something is done again.
+#[derive(Clone, Copy)]
+pub(crate) struct Pauses {
+    /// What the overlay refuses.
+    pub(crate) retry: Duration,
+    /// Other services are asked what changed there.
+    pub(crate) exchange: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Pauses {
+        Pauses {
+            retry: RETRY,
+            exchange: exchange::EVERY,
+        }
+    }
+}
+
+impl Parts {
+    /// Starts all tasks of the service.
+    pub(crate) async fn serve(self, tasks: &mut Tasks) -> Result<(), StartError> {
+        let Parts {
+            config,
+            store,
+            handler,
+            component,
+            ..
+        } = self;
+        let mut core = Core::load(&store, unix_ms())?;
+        core.let_passwords_enroll(config.password_enrollment);
+        users::put(&mut core, &store, &config.users).await?;
+        tokens::put(&mut core, &store, &config.tokens).await?;
+        info!(overlay = core.overlay(), "bootstrap service started");
+        let certificates = certificates(&core, &config.names)?;
+        let https = Https::new(handler.clone(), core.verifier(), &certificates);
+        for listener in self.listeners {
+            tasks.spawn("HTTPS listener", https.clone().serve(listener, tasks.stop()));
+        }
+        let kept = https::keep(certificates, handler.clone(), config.names, unix_ms, tasks.stop());
+        tasks.spawn("HTTPS certificate", kept);
+        tasks.spawn(
+            "other bootstrap services",
+            exchange::keep(handler, self.pauses.exchange, tasks.stop()),
+        );
+        let driver = Driver::new(core, (store, self.queue), (tasks.stop(), component), self.pauses.retry);
+        tasks.spawn("bootstrap driver", driver.run());
+        self.served.set_health(SERVICE, true).await;
+        Ok(())
     }
 }
 

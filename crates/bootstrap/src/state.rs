@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use kv::{Batch, Store, Tree};
+use overlay_config::{Basis, SignedDocument};
 use runtime::private;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,13 @@ impl Octets {
     }
 }
 
+/// How many there are: they may be secret.
+impl std::fmt::Debug for Octets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} octets", self.0.len())
+    }
+}
+
 impl TryFrom<String> for Octets {
     type Error = &'static str;
 
@@ -64,7 +72,7 @@ pub(crate) struct ServiceRecord {
     /// PKCS#8 of the user signer.
     pub(crate) user_key: Octets,
     pub(crate) user_signer: Octets,
-    /// Oldest first: two while a rotation goes on.
+    /// Oldest first: two while a rotation goes on; none in a new service that has not heard of them yet.
     pub(crate) record_keys: Vec<(u32, Octets)>,
     /// Whether the newer of two seals. Records that were written before there were rotations have no such field.
     #[serde(default)]
@@ -91,7 +99,32 @@ pub(crate) enum Founder {
     Node(Octets),
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+impl ServiceRecord {
+    /// Reads that of the service in a store.
+    pub(crate) fn of(store: &Store) -> Result<ServiceRecord, StartError> {
+        get(store, SERVICE, SERVICE_KEY)?.ok_or_else(|| StartError::Empty {
+            folder: store.folder().to_path_buf(),
+        })
+    }
+
+    /// Reads the document, which must be one of the root.
+    pub(crate) fn document(&self, now_ms: u64) -> Result<SignedDocument, StartError> {
+        let root: [u8; 32] = self.root.0.as_slice().try_into().map_err(StartError::service)?;
+        let xml = Bytes::copy_from_slice(&self.document.0);
+        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
+        document.map_err(|error| match error {
+            overlay_config::Error::CannotObey(demand) => StartError::Document(demand),
+            other => StartError::service(other),
+        })
+    }
+
+    /// Whether it is a new service's, which has nothing of the others yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.record_keys.is_empty()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TokenRecord {
     pub(crate) secret_hash: Octets,
     pub(crate) lifetime_seconds: u64,
@@ -121,7 +154,7 @@ fn once() -> Option<u32> {
 }
 
 /// A node that was enrolled here. Its place belongs to the key of its certificate: who comes again with it gets the same answer.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
     pub(crate) by: Credential,
     pub(crate) class: NodeClass,
@@ -155,7 +188,7 @@ pub(crate) enum NodeClass {
     Client,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRecord {
     /// The sealed record as it is stored in the overlay.
     pub(crate) record: Octets,
@@ -166,15 +199,29 @@ pub(crate) struct UserRecord {
     /// The last storage_time that was used.
     pub(crate) storage_time: u64,
     pub(crate) signed_ms: u64,
+    /// The user signer of the service that signed it last, `None` for this one's own.
+    #[serde(default)]
+    pub(crate) writer: Option<Octets>,
 }
 
 /// What an edge has of the record keys.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct EdgeKeysRecord {
     /// The versions that it reported last, in their order.
     pub(crate) held: Vec<u32>,
     /// Whether it gets none any more.
     pub(crate) left_out: bool,
+    /// When it reported that; 0 in records from before there were several services.
+    #[serde(default)]
+    pub(crate) at_ms: u64,
+}
+
+/// What all services of an overlay have the same of [`ServiceRecord`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SharedRecord {
+    pub(crate) record_keys: Vec<(u32, Octets)>,
+    pub(crate) resealing: bool,
+    pub(crate) token_key: Octets,
 }
 
 /// A complete StoreReq that the overlay has not acknowledged.
@@ -189,11 +236,15 @@ pub(crate) struct WaitingRecord {
 
 /// Adds a record to a batch.
 pub(crate) fn put(batch: &mut Batch, tree: Tree, key: &[u8], record: &impl Serialize) {
-    let mut bytes = vec![FORMAT];
-    // Strings, numbers and lists always have a JSON form.
-    if serde_json::to_writer(&mut bytes, record).is_ok() {
+    if let Some(bytes) = encode(record) {
         batch.put(tree, key, bytes);
     }
+}
+
+/// The octets of a record. Strings, numbers and lists always have a JSON form.
+pub(crate) fn encode(record: &impl Serialize) -> Option<Vec<u8>> {
+    let mut bytes = vec![FORMAT];
+    serde_json::to_writer(&mut bytes, record).ok().map(|()| bytes)
 }
 
 /// Reads one record.
@@ -221,7 +272,7 @@ pub(crate) fn open(folder: &Path, options: kv::Options) -> Result<Store, StartEr
     Ok(Store::open(folder, options)?)
 }
 
-fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {
+pub(crate) fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {
     let damaged = |reason: String| StartError::Damaged {
         tree: tree.name(),
         key: String::from_utf8_lossy(key).into_owned(),

@@ -9,6 +9,7 @@ mod migration;
 mod passwords;
 mod renewal;
 mod rotation;
+mod several;
 mod tokens;
 mod users;
-mod world;
+pub(crate) mod world;

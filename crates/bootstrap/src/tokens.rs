@@ -36,6 +36,7 @@ pub(crate) async fn put(core: &mut Core, store: &Store, tokens: &[Token]) -> Res
         id,
         reason: refusal.to_string(),
     })?;
+    core.note(&batch);
     store.apply(batch).await?;
     Ok(())
 }

@@ -28,6 +28,7 @@ pub(crate) async fn put(core: &mut Core, store: &Store, users: &[User]) -> Resul
             user: user.name.clone(),
             reason: refused.to_string(),
         })?;
+        core.note(&batch);
         store.apply(batch).await?;
     }
     Ok(())

@@ -73,6 +73,18 @@ impl Batch {
         });
     }
 
+    /// Takes all changes of another one, which come after its own.
+    pub fn append(&mut self, other: &mut Batch) {
+        self.changes.append(&mut other.changes);
+    }
+
+    /// The keys of a tree that it sets.
+    pub fn keys_put(&self, tree: Tree) -> impl Iterator<Item = &[u8]> {
+        let prefix = tree.prefix();
+        let put = self.changes.iter().filter(|change| change.value.is_some());
+        put.filter_map(move |change| change.key.strip_prefix(prefix.as_slice()))
+    }
+
     /// Number of changes.
     #[must_use]
     pub fn len(&self) -> usize {

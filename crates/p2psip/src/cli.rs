@@ -8,7 +8,7 @@ use clap::builder::Styles;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
-use crate::setup::{Init, Join};
+use crate::setup::{Init, Join, New};
 use crate::{calls, cert, config, document, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
@@ -77,9 +77,9 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users
-    #[command(after_help = RUN_EXAMPLES)]
-    Bootstrap(Run),
+    /// Run only the bootstrap service: enrollment and users; or make a further one
+    #[command(args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
+    Bootstrap(Bootstrap),
     /// Make the certificates of one peer's components, as an init container does
     #[command(after_help = PLACE_EXAMPLES)]
     Place(Run),
@@ -153,6 +153,22 @@ pub(crate) struct Run {
     /// The configuration file [default: /etc/p2psip/p2psip.toml, if it is there]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// The service on this host.
+#[derive(Debug, Args)]
+pub(crate) struct Bootstrap {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    #[command(subcommand)]
+    pub(crate) command: Option<BootstrapCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BootstrapCommand {
+    /// Make a further bootstrap service on this host, so that the overlay outlives the first one
+    #[command(after_help = NEW_EXAMPLES)]
+    New(New),
 }
 
 /// The overlay that `dev` runs.
@@ -250,6 +266,14 @@ Examples:
   p2psip join p2psip1.uqxr… --address sip2.example.org --data ~/p2psip
 
 A join that was interrupted continues when it is repeated with the same token and folder.";
+
+const NEW_EXAMPLES: &str = "\
+Examples:
+  p2psip bootstrap new --address sip2.example.org
+  p2psip bootstrap new --address sip2.example.org --data ~/p2psip
+  p2psip bootstrap new --address boot2.example.org --document document.xml
+
+The file HOST.request holds no secret: take it to where the off-line keys are.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

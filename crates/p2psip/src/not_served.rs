@@ -51,27 +51,36 @@ async fn document(global: &Global) -> Option<Document> {
 
 /// Says who serves the command, and what to type.
 fn advice(serves: Role, document: Option<&Document>, is_tcp: bool, typed: &Typed) -> String {
-    let host = document.and_then(|document| host(serves, document));
+    let hosts = document.map(|document| hosts(serves, document)).unwrap_or_default();
     let who = match (serves, document) {
         (Role::Bootstrap, Some(document)) => format!("the bootstrap service of {} does", document.overlay),
         (Role::Bootstrap, None) => "a bootstrap service does".to_owned(),
         (component, _) => format!("the {component} of a peer does"),
     };
     let port = port(serves);
-    match (host, is_tcp) {
-        (Some(host), false) => format!("{who}, on host {host}. Type there: {}", typed.here()),
-        (Some(host), true) => format!("{who}. Type: {}", typed.at(&format!("tcp:{}:{port}", bracketed(&host)))),
+    match (hosts.first(), is_tcp) {
+        (Some(_), false) => format!("{who}, on host {}. Type there: {}", hosts.join(" or "), typed.here()),
+        (Some(host), true) => format!("{who}. Type: {}", typed.at(&format!("tcp:{}:{port}", bracketed(host)))),
         (None, false) => format!("{who}. Type on its host: {}", typed.here()),
         (None, true) => format!("{who}. Type, with its host: {}", typed.at(&format!("tcp:HOST:{port}"))),
     }
 }
 
-/// A host on which the component runs, as far as the document tells. It knows nothing of edges and storages.
-fn host(serves: Role, document: &Document) -> Option<String> {
+/// Hosts on which the component runs, as far as the document tells; any will do. It knows nothing of edges and storages.
+fn hosts(serves: Role, document: &Document) -> Vec<String> {
     match serves {
-        Role::Bootstrap => document.enrollment_servers.iter().find_map(|url| host_of(url)),
-        Role::Overlay => document.bootstrap_nodes.first().map(|node| node.host.clone()),
-        Role::Storage | Role::SipEdge | Role::Operator => None,
+        Role::Bootstrap => document
+            .enrollment_servers
+            .iter()
+            .filter_map(|url| host_of(url))
+            .collect(),
+        Role::Overlay => document
+            .bootstrap_nodes
+            .iter()
+            .take(1)
+            .map(|node| node.host.clone())
+            .collect(),
+        Role::Storage | Role::SipEdge | Role::Operator => Vec::new(),
     }
 }
 
@@ -191,6 +200,15 @@ mod tests {
         let expected =
             "the bootstrap service of example.org does, on host 2001:db8::1. Type there: p2psip users add carol";
         assert_eq!(text, expected);
+        let mut document = document();
+        document
+            .enrollment_servers
+            .push("https://sip2.example.org:8443".to_owned());
+        let text = advice(Role::Bootstrap, Some(&document), false, &typed);
+        assert!(
+            text.contains("on host 2001:db8::1 or sip2.example.org. Type there"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -215,12 +215,9 @@ impl Core {
     }
 
     /// Makes room for so many more nodes; the batch says how.
-    fn room_for(&mut self, now_ms: u64, more: usize) -> Result<Batch, Refused> {
+    pub(super) fn room_for(&mut self, now_ms: u64, more: usize) -> Result<Batch, Refused> {
         let tokens = &self.tokens;
-        let is_usable = |by: &Credential| match by {
-            Credential::Token(id) => tokens.is_usable(now_ms, id),
-            Credential::Password(_) => false,
-        };
+        let is_usable = |by: &Credential| tokens.enrolls(now_ms, by);
         let most = MAX_NODES.saturating_sub(more);
         self.nodes.shrink_to(most, now_ms, is_usable).ok_or(Refused::Full {
             what: "nodes",

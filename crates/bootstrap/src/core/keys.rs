@@ -2,7 +2,6 @@
 
 use usage::user::RecordKey;
 
-use super::service::damaged;
 use crate::error::StartError;
 use crate::state::{Octets, ServiceRecord};
 
@@ -18,17 +17,23 @@ pub(super) enum RecordKeys {
 }
 
 impl RecordKeys {
-    pub(super) fn read(record: &ServiceRecord) -> Result<RecordKeys, StartError> {
+    /// Reads the keys as they are stored.
+    pub(super) fn read(stored: &[(u32, Octets)], is_resealing: bool) -> Result<RecordKeys, StartError> {
         let mut keys = Vec::new();
-        for (version, key) in &record.record_keys {
-            keys.push(RecordKey::new(*version, key.0.as_slice().try_into().map_err(damaged)?));
+        for (version, key) in stored {
+            keys.push(RecordKey::new(
+                *version,
+                key.0.as_slice().try_into().map_err(StartError::service)?,
+            ));
         }
         let mut keys = keys.into_iter();
         match (keys.next(), keys.next(), keys.next()) {
             (Some(key), None, _) => Ok(RecordKeys::Settled(key)),
-            (Some(old), Some(new), None) if record.resealing => Ok(RecordKeys::Resealing { old, new }),
+            (Some(old), Some(new), None) if is_resealing => Ok(RecordKeys::Resealing { old, new }),
             (Some(old), Some(new), None) => Ok(RecordKeys::HandingOut { old, new }),
-            _ => Err(damaged("there are one or two record keys, not none or more")),
+            _ => Err(StartError::service(
+                "there are one or two record keys, not none or more",
+            )),
         }
     }
 

@@ -165,6 +165,13 @@ impl Notices {
         }
     }
 
+    /// Others are to be asked what has no answer yet, before anything else.
+    pub(super) fn ask_again(&mut self) {
+        for asked in std::mem::take(&mut self.asked).into_values().rev() {
+            self.queue.push_front(asked.question);
+        }
+    }
+
     /// Nothing can be asked any more: what is open has no answer.
     pub(super) fn cut_off(&mut self) {
         let asked: Vec<u64> = self.asked.keys().copied().collect();

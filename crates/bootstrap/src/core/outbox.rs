@@ -66,6 +66,15 @@ impl Outbox {
         Some(waiting)
     }
 
+    /// Takes a user's message out that is of an older version than this.
+    pub(super) fn withdraw(&mut self, aor: &str, version: u64, batch: &mut Batch) {
+        let id = self.by_aor.get(aor).copied();
+        let is_older = |id: &u64| self.waiting.get(id).is_some_and(|waiting| waiting.version < version);
+        if let Some(id) = id.filter(is_older) {
+            self.remove(id, batch);
+        }
+    }
+
     pub(super) fn after(&self, id: u64) -> Option<(u64, &Waiting)> {
         let next = self.waiting.range((Bound::Excluded(id), Bound::Unbounded)).next()?;
         Some((*next.0, next.1))

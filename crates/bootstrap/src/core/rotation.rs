@@ -22,6 +22,7 @@ use wire::{NodeId, ResourceId};
 
 use super::keys::RecordKeys;
 use super::nodes::{is_for, is_living};
+use super::replica::Join as _;
 use super::{Core, Outcome};
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
@@ -54,6 +55,11 @@ impl EdgeKeys {
         self.by_node.get(node_id).is_some_and(|edge| edge.left_out)
     }
 
+    /// Takes what another service knows of an edge.
+    pub(super) fn merge(&mut self, node_id: NodeId, come: &EdgeKeysRecord, batch: &mut Batch) {
+        self.change(node_id.as_bytes(), batch, |known| known.join(come));
+    }
+
     fn change(&mut self, node_id: &[u8], batch: &mut Batch, change: impl FnOnce(&mut EdgeKeysRecord)) {
         let known = self.by_node.entry(node_id.to_vec()).or_default();
         let before = known.clone();
@@ -72,6 +78,9 @@ impl Core {
     ) -> Outcome<proto::RotateRecordKeyResponse> {
         let left_out: Result<Vec<NodeId>, Refused> = request.without.iter().map(|id| self.edge(id)).collect();
         let (left_out, mut batch) = (left_out?, Batch::new());
+        if let Some(url) = self.rotated_by() {
+            return Err(Refused::NotFirst(url));
+        }
         let keys = self.service.record_keys();
         let newest = keys.newest().version();
         match keys {
@@ -96,6 +105,9 @@ impl Core {
     /// Does what is next; the answer tells how far the rotation is then.
     pub(crate) fn advance_rotation(&mut self, now_ms: u64) -> (Phase, Batch) {
         let mut batch = Batch::new();
+        if self.rotated_by().is_some() || self.service_behind().is_some() {
+            return (self.phase(), batch);
+        }
         match self.service.record_keys() {
             RecordKeys::HandingOut { old, new } if self.behind(now_ms).next().is_none() => {
                 let (old, new) = (old.clone(), new.clone());
@@ -125,6 +137,7 @@ impl Core {
     /// An edge reports which keys it holds, and gets those that it lacks.
     pub(crate) fn fetch_record_keys(
         &mut self,
+        now_ms: u64,
         shown: &Certificate,
         request: &proto::FetchRecordKeysRequest,
     ) -> Outcome<proto::FetchRecordKeysResponse> {
@@ -151,7 +164,7 @@ impl Core {
             lacking: lacking.map(record_key).collect(),
         };
         self.edge_keys
-            .change(node_id.as_bytes(), &mut batch, |edge| edge.held = held);
+            .change(node_id.as_bytes(), &mut batch, |edge| edge.report(now_ms, held));
         Ok((answer, batch))
     }
 
@@ -217,6 +230,16 @@ impl Core {
         match self.nodes.edge(node_id) {
             Some(_) => Ok(node_id),
             None => Err(Refused::NotFound(format!("edge {node_id}"))),
+        }
+    }
+}
+
+impl EdgeKeysRecord {
+    /// Later than what any service had heard, whatever its clock said.
+    fn report(&mut self, now_ms: u64, held: Vec<u32>) {
+        if self.held != held {
+            self.held = held;
+            self.at_ms = now_ms.max(self.at_ms.saturating_add(1));
         }
     }
 }

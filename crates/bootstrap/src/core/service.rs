@@ -14,9 +14,10 @@ use wire::{Encode, NodeId, TransactionId};
 
 use super::keys::RecordKeys;
 use super::outbox::Waiting;
+use super::replica::joined;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
+use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord, SharedRecord};
 
 pub(super) struct Service {
     pub(super) document: SignedDocument,
@@ -34,26 +35,19 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn load(store: &Store, now_ms: u64) -> Result<Service, StartError> {
-        let record: ServiceRecord = state::get(store, SERVICE, SERVICE_KEY)?.ok_or_else(|| StartError::Empty {
-            folder: store.folder().to_path_buf(),
-        })?;
-        let root: [u8; 32] = record.root.0.as_slice().try_into().map_err(damaged)?;
-        let xml = Bytes::copy_from_slice(&record.document.0);
-        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
-        let document = document.map_err(|error| match error {
-            overlay_config::Error::CannotObey(demand) => StartError::Document(demand),
-            other => damaged(other),
-        })?;
-        let certificate = Certificate::from_der(&record.authority_certificate.0).map_err(damaged)?;
-        let authority_key = Key::from_pkcs8(&record.authority_key.0).map_err(damaged)?;
+        let record = ServiceRecord::of(store)?;
+        let root: [u8; 32] = record.root.0.as_slice().try_into().map_err(StartError::service)?;
+        let document = record.document(now_ms)?;
+        let certificate = Certificate::from_der(&record.authority_certificate.0).map_err(StartError::service)?;
+        let authority_key = Key::from_pkcs8(&record.authority_key.0).map_err(StartError::service)?;
         Ok(Service {
             root,
             verifier: Arc::new(Verifier::new(document.document().trust())),
             document,
-            authority: Authority::new(authority_key, certificate).map_err(damaged)?,
-            user_key: Key::from_pkcs8(&record.user_key.0).map_err(damaged)?,
-            user_signer: NodeId::try_from(record.user_signer.0.as_slice()).map_err(damaged)?,
-            record_keys: RecordKeys::read(&record)?,
+            authority: Authority::new(authority_key, certificate).map_err(StartError::service)?,
+            user_key: Key::from_pkcs8(&record.user_key.0).map_err(StartError::service)?,
+            user_signer: NodeId::try_from(record.user_signer.0.as_slice()).map_err(StartError::service)?,
+            record_keys: RecordKeys::read(&record.record_keys, record.resealing)?,
             token_key: hmac::Key::new(hmac::HMAC_SHA256, &record.token_key.0),
             record,
         })
@@ -141,6 +135,38 @@ impl Service {
         state::put(batch, SERVICE, SERVICE_KEY, &self.record);
     }
 
+    /// By which the document tells it from other services.
+    pub(super) fn authority_hash(&self) -> [u8; 32] {
+        self.authority.certificate().hash()
+    }
+
+    /// The Node-ID of its user signer, by which its records are told from those of other services.
+    pub(super) fn writer(&self) -> Octets {
+        self.record.user_signer.clone()
+    }
+
+    /// What all services of the overlay have the same.
+    pub(super) fn shared(&self) -> SharedRecord {
+        SharedRecord {
+            record_keys: self.record.record_keys.clone(),
+            resealing: self.record.resealing,
+            token_key: self.record.token_key.clone(),
+        }
+    }
+
+    /// Takes what another service has of that.
+    pub(super) fn take_shared(&mut self, come: SharedRecord, batch: &mut Batch) -> Result<(), Refused> {
+        let Some(shared) = joined(Some(&self.shared()), come) else {
+            return Ok(());
+        };
+        let unreadable = |error: StartError| Refused::Invalid(error.to_string());
+        let record_keys = RecordKeys::read(&shared.record_keys, shared.resealing).map_err(unreadable)?;
+        self.token_key = hmac::Key::new(hmac::HMAC_SHA256, &shared.token_key.0);
+        self.record.token_key = shared.token_key;
+        self.put_record_keys(record_keys, batch);
+        Ok(())
+    }
+
     /// Makes a peer the founder, if nobody is it yet.
     pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
         if self.record.founder == Founder::Awaited {
@@ -168,13 +194,5 @@ impl Service {
             contents: signed.contents,
             security_block: signed.security.to_bytes(),
         })
-    }
-}
-
-pub(super) fn damaged(reason: impl std::fmt::Display) -> StartError {
-    StartError::Damaged {
-        tree: SERVICE.name(),
-        key: "service".to_owned(),
-        reason: reason.to_string(),
     }
 }

@@ -14,6 +14,7 @@ use wire::NodeId;
 use super::configured::Configured;
 use super::nodes::Nodes;
 use super::pace::Pace;
+use super::replica::joined;
 use super::service::Service;
 use super::{Core, Outcome, users};
 use crate::error::{Refused, StartError};
@@ -109,10 +110,19 @@ impl Tokens {
             return Err(Refused::Invalid("another token has the same secret".to_owned()));
         }
         if let Some(known) = self.by_id.get(id) {
-            if !known.configured {
+            let has_same_secret = known.secret_hash == record.secret_hash;
+            // With the same secret it is another service's, which has it in its configuration too.
+            if !known.configured && !has_same_secret {
                 return Err(Refused::Exists(id.clone()));
             }
-            if known.is_as(&record) && known.secret_hash == record.secret_hash && !known.dropped {
+            if known.is_as(&record) && has_same_secret && !known.dropped {
+                if !known.configured {
+                    let known = TokenRecord {
+                        configured: true,
+                        ..known.clone()
+                    };
+                    self.put(id, known, batch);
+                }
                 return Ok(());
             }
             self.by_secret.remove(&known.secret_hash.0);
@@ -149,6 +159,44 @@ impl Tokens {
         Ok((proto::RevokeTokenResponse {}, batch))
     }
 
+    /// Takes a token as another service has it.
+    pub(super) fn merge(&mut self, id: String, come: TokenRecord, batch: &mut Batch) -> Result<(), Refused> {
+        let known = self.by_id.get(&id);
+        let known_secret = known.map(|known| known.secret_hash.clone());
+        if known.is_none() && (id.is_empty() || id.len() > MAX_ID || self.by_id.len() >= MAX_TOKENS) {
+            return Err(Refused::Invalid(format!("there is no room for token {id:.64}")));
+        }
+        let come = TokenRecord {
+            configured: false,
+            dropped: false,
+            ..come
+        };
+        let Some(record) = joined(known, come) else {
+            return Ok(());
+        };
+        if let Some(replaced) = known_secret.filter(|known| *known != record.secret_hash) {
+            tracing::warn!(
+                token = id,
+                "two services made a token of this id at once: the older one counts"
+            );
+            self.by_secret.remove(&replaced.0);
+        }
+        state::put(batch, TOKENS, id.as_bytes(), &record);
+        self.by_secret.insert(record.secret_hash.0.clone(), id.clone());
+        self.by_id.insert(id, record);
+        Ok(())
+    }
+
+    /// Whether more nodes of a class were enrolled with a token than it covers: at several services that did not hear of each other.
+    pub(super) fn is_overused(&self, id: &str, class: NodeClass, nodes: &Nodes) -> bool {
+        let Some(record) = self.by_id.get(id) else { return false };
+        let Some(uses) = record.uses else { return false };
+        let covered = u64::from(record.places(class)).saturating_mul(uses.into());
+        let by = Credential::Token(id.to_owned());
+        let taken = nodes.of(&by, None).filter(|(_, node)| node.class == class).count();
+        u64::try_from(taken).unwrap_or(u64::MAX) > covered
+    }
+
     /// Finds the token of a secret, if it may still be used or its answer repeated.
     ///
     /// The look-up compares keyed hashes, so its time tells nothing about secrets.
@@ -164,6 +212,14 @@ impl Tokens {
     /// Whether the token with this id may still be used.
     pub(super) fn is_usable(&self, now_ms: u64, id: &str) -> bool {
         self.by_id.get(id).is_some_and(|record| record.is_usable(now_ms))
+    }
+
+    /// Whether a node can come back by the token that it was enrolled with.
+    pub(super) fn enrolls(&self, now_ms: u64, by: &Credential) -> bool {
+        match by {
+            Credential::Token(id) => self.is_usable(now_ms, id),
+            Credential::Password(_) => false,
+        }
     }
 
     /// Checks whether a token has places left for so many more of a class.
@@ -213,7 +269,11 @@ impl Tokens {
             let last = enrolled.last().map(|(node_id, _)| *node_id);
             let is_cut = last.is_some_and(|last| nodes.of(&by, Some(last)).next().is_some());
             room = room.saturating_sub(enrolled.len().max(1));
-            page.push(listed(id, record, &enrolled));
+            let classes = [NodeClass::Peer, NodeClass::Edge, NodeClass::Client];
+            page.push(proto::ListTokensResponse {
+                overused: classes.into_iter().any(|class| self.is_overused(id, class, nodes)),
+                ..listed(id, record, &enrolled)
+            });
             if room == 0 {
                 return (page, Some((id.clone(), last.filter(|_| is_cut))));
             }
@@ -342,6 +402,7 @@ fn listed(id: &str, record: &TokenRecord, enrolled: &[(NodeId, &NodeRecord)]) ->
             .collect(),
         used_by: enrolled.iter().map(|(node_id, _)| bytes_of(*node_id)).collect(),
         revoked: record.revoked,
+        overused: false,
     }
 }
 

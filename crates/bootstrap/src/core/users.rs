@@ -1,5 +1,6 @@
 //! Users: each is a sealed record with a version, as the overlay stores it.
 
+mod merging;
 mod resealing;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ struct User {
     published_key: u32,
     storage_time: u64,
     signed_ms: u64,
+    /// Who signed it last, `None` for this service.
+    writer: Option<Octets>,
 }
 
 impl Users {
@@ -41,18 +44,11 @@ impl Users {
         let mut by_aor = BTreeMap::new();
         for (key, stored) in state::all::<UserRecord>(store, USERS)? {
             let aor = String::from_utf8_lossy(&key).into_owned();
-            let record = Record::from_bytes(&stored.record.0.into()).map_err(|error| StartError::Damaged {
+            let user = User::of(stored).map_err(|error| StartError::Damaged {
                 tree: USERS.name(),
                 key: aor.clone(),
                 reason: error.to_string(),
             })?;
-            let user = User {
-                record,
-                published: stored.published,
-                published_key: stored.published_key,
-                storage_time: stored.storage_time,
-                signed_ms: stored.signed_ms,
-            };
             by_aor.insert(aor, user);
         }
         Ok(Users {
@@ -142,6 +138,7 @@ impl Users {
         if let Some(user) = self.by_aor.get_mut(aor) {
             user.storage_time = storage_time;
             user.signed_ms = now_ms;
+            user.writer = None;
             state::put(batch, USERS, aor.as_bytes(), &UserRecord::from(&*user));
         }
     }
@@ -162,9 +159,14 @@ impl Users {
         self.by_aor.get(aor).map_or(0, User::version)
     }
 
-    /// Users whose last signature is old, unless a newer one already waits.
-    pub(super) fn due(&self, now_ms: u64, outbox: &Outbox) -> Vec<String> {
-        let is_due = |user: &User| user.record.public().state != State::Removed && is_old(now_ms, user.signed_ms);
+    /// Users whose last signature is old, unless a newer one already waits. What a service signed that is none of these writers, or
+    /// that nobody stored since, is due too: that service is gone.
+    pub(super) fn due(&self, now_ms: u64, writers: &[NodeId], outbox: &Outbox) -> Vec<String> {
+        let is_gone = |writer: &Octets| !writers.iter().any(|known| known.as_bytes().as_slice() == writer.0);
+        let is_due = |user: &User| {
+            let is_old = is_old(now_ms, user.signed_ms) || user.writer.as_ref().is_some_and(is_gone);
+            (user.record.public().state != State::Removed && is_old) || user.is_left_behind(now_ms)
+        };
         let due = self
             .by_aor
             .iter()
@@ -241,6 +243,7 @@ impl Users {
                     published_key: 0,
                     storage_time: 0,
                     signed_ms: 0,
+                    writer: None,
                 };
                 self.by_aor.insert(aor.to_owned(), user);
             }
@@ -250,8 +253,25 @@ impl Users {
 }
 
 impl User {
+    fn of(stored: UserRecord) -> Result<User, usage::user::RecordError> {
+        Ok(User {
+            record: Record::from_bytes(&stored.record.0.into())?,
+            published: stored.published,
+            published_key: stored.published_key,
+            storage_time: stored.storage_time,
+            signed_ms: stored.signed_ms,
+            writer: stored.writer,
+        })
+    }
+
     fn version(&self) -> u64 {
         self.record.public().version
+    }
+
+    /// Another service signed it a while ago, and has not said since that the overlay has it.
+    fn is_left_behind(&self, now_ms: u64) -> bool {
+        let is_late = now_ms >= self.signed_ms.saturating_add(LEFT_BEHIND_MS);
+        self.writer.is_some() && self.published < self.version() && is_late
     }
 
     fn open(&self, service: &Service, aor: &str) -> Result<Secret, Refused> {
@@ -271,6 +291,7 @@ impl From<&User> for UserRecord {
             published_key: user.published_key,
             storage_time: user.storage_time,
             signed_ms: user.signed_ms,
+            writer: user.writer.clone(),
         }
     }
 }
@@ -408,6 +429,9 @@ const PAGE: usize = 256;
 const SIGNED_AGAIN_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Clocks may be a day off, so a signature that is from further ahead is from before this clock was set back.
 const CLOCKS_MS: u64 = 24 * 3600 * 1000;
+
+/// A service whose change is not in the overlay after so long is gone or cut off: another one stores it.
+const LEFT_BEHIND_MS: u64 = 10 * 60 * 1000;
 
 /// Says whether a record is to be signed again: its signature is old, or from a time that has not come yet, and would not be
 /// old for so long that the record ends in the overlay.

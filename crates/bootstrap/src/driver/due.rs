@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use kv::FlushError;
-use runtime::clock;
 use tracing::{info, warn};
 
 use super::{Driver, unix_ms};
@@ -39,37 +38,10 @@ impl Driver {
             _ => ROTATE_EVERY,
         })
     }
-
-    /// Tries again what was refused some time ago.
-    pub(super) async fn retry(&mut self) -> Result<(), FlushError> {
-        let Some(feed) = &mut self.feed else { return Ok(()) };
-        let now = clock::now();
-        let due: Vec<u64> = feed
-            .refused
-            .iter()
-            .filter(|(_, retry)| retry.at <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            let Some(feed) = &mut self.feed else { return Ok(()) };
-            let Some(retry) = feed.refused.remove(&id) else {
-                continue;
-            };
-            if !retry.is_outdated {
-                // Sent again in its turn: everything after it is in flight or waits behind it.
-                feed.sent = feed.sent.min(id.saturating_sub(1));
-                continue;
-            }
-            match self.core.outdated(unix_ms(), id) {
-                Ok(((), batch)) => self.write(batch).await?,
-                Err(refused) => warn!(error = %refused, "user record cannot be signed again"),
-            }
-        }
-        Ok(())
-    }
 }
 
-const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+/// How soon it is seen that a service has left whose records are to be signed anew.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// How soon it is seen that the last edge has reported, or that the certificate of one that had not has ended.
 const ROTATE_EVERY: Duration = Duration::from_secs(1);
 /// More may be due than was signed in one batch.

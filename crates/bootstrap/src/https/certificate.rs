@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::services::Clients;
 use crate::driver::Command;
 use crate::grpc::Handler;
 
@@ -78,7 +79,7 @@ fn config(verifier: &Arc<Verifier>, key: &Key, certificate: &Certificate) -> Res
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(link::client_verifier(Arc::clone(verifier)))
+        .with_client_cert_verifier(Clients::new(verifier))
         .with_single_cert(chain, key)?;
     // A resumed session would skip the look at a certificate that has been banned meanwhile.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -7,6 +7,7 @@
 //! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: all that a token covers
 //! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
 //! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
+//! POST /.well-known/p2psip/replicate     ReplicateRequest -> ReplicateResponse, of another service that shows its certificate
 //! ```
 
 use std::sync::Arc;
@@ -21,11 +22,14 @@ use axum::{Extension, Router};
 use identity::{Certificate, Use, Verifier};
 use prost::Message;
 use rpc::proto::bootstrap::v1 as proto;
+use rustls::pki_types::UnixTime;
 use tonic::{Code, Status};
 
 use super::Client;
 use super::form::Fields;
+use super::services::check_service;
 use crate::driver::{Command, unix_ms};
+use crate::exchange::REPLICATE;
 use crate::grpc::Handler;
 
 #[derive(Clone, FromRef)]
@@ -42,6 +46,7 @@ pub(super) fn router(handler: Handler, verifier: Arc<Verifier>) -> Router {
         .route("/.well-known/p2psip/enroll", post(enroll))
         .route("/.well-known/p2psip/renew", post(renew))
         .route("/.well-known/p2psip/record-keys", post(record_keys))
+        .route(REPLICATE, post(replicate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Service { handler, verifier })
 }
@@ -105,6 +110,18 @@ async fn record_keys(
         .ask(|reply| Command::FetchRecordKeys(shown, request, reply))
         .await?;
     Ok(answer(PROTOBUF, fetched.encode_to_vec()))
+}
+
+async fn replicate(
+    State(service): State<Service>,
+    client: Extension<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let leaf = client.leaf.as_ref().ok_or(Failure::NotAuthenticated)?;
+    check_service(&service.verifier.trust(), leaf, UnixTime::now()).map_err(|_| Failure::NotAuthenticated)?;
+    let request = proto::ReplicateRequest::decode(body).map_err(|_| Failure::BadRequest)?;
+    let changes = service.handler.ask(|reply| Command::Replicate(request, reply)).await?;
+    Ok(answer(PROTOBUF, changes.encode_to_vec()))
 }
 
 impl Service {

@@ -17,6 +17,7 @@ use tonic::Code;
 use wire::{Encode as _, FetchAns, MessageContents};
 
 use super::world::{ALICE, OPTIONS, alice, make_overlay};
+use crate::server::Pauses;
 use crate::{Config, Server, StartError};
 
 pub(super) type Feed = Duplex<proto::FeedRequest, proto::FeedResponse>;
@@ -145,6 +146,51 @@ async fn newest_stream_wins_and_draining_ends_it() {
     let (ended, shut) = tokio::join!(new.receive(), server.shutdown(Duration::from_secs(5)));
     assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
     shut.unwrap();
+}
+
+#[tokio::test]
+async fn another_overlay_goes_on_where_one_ends() {
+    let (_folder, server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    let mut first = open_as(1, &server, 1).await;
+    operator.put_user(alice()).await.unwrap();
+    let store = next(&mut first).await;
+    // The second gets the document that it lacks, and stands by.
+    let mut second = open_as(2, &server, 0).await;
+    assert!(matches!(next(&mut second).await.item, Some(Item::Document(_))));
+    drop(first);
+    assert_eq!(next(&mut second).await, store);
+    // The first comes back, and stands by too.
+    let mut first = open_as(1, &server, 0).await;
+    assert!(matches!(next(&mut first).await.item, Some(Item::Document(_))));
+    acknowledge(&second, store.id, None).await;
+    published(&mut operator, 1).await;
+    let ask = second.receive().await.unwrap().unwrap();
+    drop(second);
+    // What the second was asked, the first is asked now.
+    let again = first.receive().await.unwrap().unwrap();
+    assert_eq!(again.item, ask.item);
+}
+
+#[tokio::test]
+async fn who_refuses_everything_gives_way() {
+    let (_folder, server) = start().await;
+    let mut operator = client(&server, Role::Operator);
+    let mut first = open_as(1, &server, 1).await;
+    let mut second = open_as(2, &server, 0).await;
+    next(&mut second).await;
+    operator.put_user(alice()).await.unwrap();
+    for _ in 0..3 {
+        let refused = next(&mut first).await;
+        let refusal = proto::Refusal {
+            code: 4,
+            info: Default::default(),
+        };
+        acknowledge(&first, refused.id, Some(refusal)).await;
+    }
+    let store = next(&mut second).await;
+    acknowledge(&second, store.id, None).await;
+    published(&mut operator, 1).await;
 }
 
 #[tokio::test]
@@ -288,7 +334,7 @@ async fn an_overlay_brings_the_service_the_document_that_it_was_given() {
         (next.xml(), next.xml()),
         (off_line.document.xml(), next.xml()),
     ] {
-        let feed = open_with(&server, 2, told.clone()).await;
+        let feed = open_with(1, &server, 2, told.clone()).await;
         let mut operator = client(&server, Role::Operator);
         let taken = async {
             // The stream is opened by a task of its own.
@@ -338,7 +384,11 @@ pub(super) async fn bind(folder: &Path) -> Result<Server, StartError> {
         https_bind: Vec::new(),
         ..Config::default()
     };
-    Server::bind_with(&config, OPTIONS, component(), Duration::from_millis(10)).await
+    let pauses = Pauses {
+        retry: Duration::from_millis(10),
+        ..Pauses::default()
+    };
+    Server::bind_with(&config, OPTIONS, component(), pauses).await
 }
 
 pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
@@ -346,14 +396,19 @@ pub(super) fn client(server: &Server, role: Role) -> BootstrapClient<Channel> {
 }
 
 pub(super) async fn open(server: &Server, document_sequence: u32) -> Feed {
-    open_with(server, document_sequence, Bytes::new()).await
+    open_as(1, server, document_sequence).await
 }
 
-async fn open_with(server: &Server, document_sequence: u32, document: Bytes) -> Feed {
+/// The stream of the overlay whose Node-ID is this octet, again and again.
+async fn open_as(octet: u8, server: &Server, document_sequence: u32) -> Feed {
+    open_with(octet, server, document_sequence, Bytes::new()).await
+}
+
+async fn open_with(octet: u8, server: &Server, document_sequence: u32, document: Bytes) -> Feed {
     let mut client = client(server, Role::Overlay);
     let feed = Feed::open(|up| async move { client.feed(up).await }).await.unwrap();
     let open = proto::FeedOpen {
-        node_id: vec![1; 16].into(),
+        node_id: vec![octet; 16].into(),
         document_sequence,
         document,
     };

@@ -288,7 +288,7 @@ async fn fetch_whole(
     held: &[u32],
 ) -> Result<proto::FetchRecordKeysResponse, Refused> {
     let request = proto::FetchRecordKeysRequest { held: held.to_vec() };
-    world.run(|core, _| core.fetch_record_keys(edge, &request)).await
+    world.run(|core, now| core.fetch_record_keys(now, edge, &request)).await
 }
 
 /// Enrolls an edge; the certificate of its link.

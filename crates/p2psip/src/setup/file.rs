@@ -58,9 +58,21 @@ struct SipEdge {
 }
 
 #[derive(Serialize)]
-struct Bootstrap {
+pub(super) struct Bootstrap {
     folder: PathBuf,
     names: Vec<String>,
+}
+
+impl Bootstrap {
+    /// A service in this folder, on the host that others know by this name or address.
+    pub(super) fn of(folder: PathBuf, address: &str) -> Bootstrap {
+        // Its certificate carries names of DNS.
+        let is_name = address.parse::<IpAddr>().is_err();
+        Bootstrap {
+            folder,
+            names: is_name.then(|| address.to_owned()).into_iter().collect(),
+        }
+    }
 }
 
 impl Layout<'_> {
@@ -96,7 +108,6 @@ impl Layout<'_> {
             true => names.clone(),
             false => Vec::new(),
         };
-        let is_ip = self.address.is_some_and(|address| address.parse::<IpAddr>().is_ok());
         File {
             peer: Peer {
                 folder: self.peer(),
@@ -114,11 +125,9 @@ impl Layout<'_> {
                 edge_advertise: told,
                 names: names.clone(),
             },
-            bootstrap: self.has_bootstrap.then(|| Bootstrap {
-                folder: self.component("bootstrap"),
-                // Its certificate carries names of DNS.
-                names: if is_ip { Vec::new() } else { names },
-            }),
+            bootstrap: self
+                .has_bootstrap
+                .then(|| Bootstrap::of(self.component("bootstrap"), self.address.unwrap_or_default())),
         }
     }
 }

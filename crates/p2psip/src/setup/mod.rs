@@ -1,4 +1,5 @@
-//! `init` and `join`: a data folder and a configuration file for a peer of this host.
+//! `init`, `join` and `bootstrap new`: a data folder and a configuration file for a peer of this host, or for a further bootstrap
+//! service.
 //!
 //! ```text
 //! DIR/p2psip.toml          configuration: where everything is, and at which address others reach this host
@@ -6,12 +7,15 @@
 //! DIR/overlay, storage, sip-edge, bootstrap
 //!                          data of the components, with the credentials of overlay and edge in them
 //! DIR/off-line/            after `init`: the keys that rule the overlay, to be moved away
+//! DIR/HOST.request         after `bootstrap new`: what the overlay's document is to say of the service
 //! ```
 
 mod address;
 mod file;
 mod init;
 mod join;
+mod service;
 
 pub(crate) use self::init::{Init, init};
 pub(crate) use self::join::{Join, join};
+pub(crate) use self::service::{New, new_service};

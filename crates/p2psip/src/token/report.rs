@@ -86,6 +86,8 @@ enum State {
     Open,
     /// Enrolled all that it can.
     Used,
+    /// Enrolled more: it was used at several services that did not hear of each other.
+    Overused,
     /// Too old.
     Expired,
     /// Taken back.
@@ -307,6 +309,8 @@ impl State {
         let is_full = !token.unlimited && token.enrolled.len() >= usize::try_from(places).unwrap_or(usize::MAX);
         if token.revoked {
             Self::Revoked
+        } else if token.overused {
+            Self::Overused
         } else if is_full {
             Self::Used
         } else if (1..=now_ms).contains(&token.expires_unix_ms) {
@@ -320,6 +324,7 @@ impl State {
         match self {
             Self::Open => "open",
             Self::Used => "used",
+            Self::Overused => "overused",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
         }
@@ -375,9 +380,14 @@ mod tests {
         assert_eq!(State::of(&several(3, false), before), State::Open);
         assert_eq!(State::of(&several(2, false), before), State::Used);
         assert_eq!(State::of(&several(0, true), before), State::Open);
+        let overused = ListTokensResponse {
+            overused: true,
+            ..token(4)
+        };
+        assert_eq!(State::of(&overused, before), State::Overused);
         let revoked = ListTokensResponse {
             revoked: true,
-            ..token(2)
+            ..overused
         };
         assert_eq!(State::of(&revoked, before), State::Revoked);
     }

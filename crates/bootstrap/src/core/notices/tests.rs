@@ -142,3 +142,17 @@ fn many_changes_wait_for_their_turn_and_outcomes_are_forgotten_in_the_end() {
     let kept = (0..=QUEUE).filter(|number| notices.of(&user(*number), 1).is_some());
     assert_eq!(kept.count(), KEPT);
 }
+
+#[test]
+fn what_one_overlay_has_not_answered_another_is_asked_first() {
+    let (mut notices, now) = (Notices::default(), Instant::now());
+    let (first, ask) = changed(&mut notices, now, 3);
+    notices.ask_again();
+    let (second, again) = notices.next(now).unwrap();
+    assert_eq!((again, second > first), (ask, true));
+    // The word of the first comes too late.
+    notices.answered(first, Some(&answer()), naming(&[1]));
+    assert_eq!(notices.of(ALICE, 3), None);
+    notices.answered(second, Some(&answer()), naming(&[]));
+    assert!(notices.of(ALICE, 3).unwrap().is_complete);
+}

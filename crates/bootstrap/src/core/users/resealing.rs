@@ -42,6 +42,16 @@ impl Users {
         };
     }
 
+    /// Looks at a record again that another service has changed.
+    pub(super) fn look_again(&mut self, aor: &str) {
+        let target = self.resealing.target;
+        let is_left = self.by_aor.get(aor).is_some_and(|user| user.is_left(target));
+        match target > 0 && is_left {
+            true => self.resealing.left.insert(aor.to_owned()),
+            false => self.resealing.left.remove(aor),
+        };
+    }
+
     /// Records that the overlay may hold under another key than that of this version.
     pub(in crate::core) fn count_left(&self, target: u32) -> usize {
         self.by_aor.values().filter(|user| user.is_left(target)).count()
@@ -79,6 +89,7 @@ impl User {
     /// Whether the overlay may hold a secret under another key than that of this version: it may also have stored what it never
     /// acknowledged.
     fn is_left(&self, target: u32) -> bool {
-        self.record.public().state != State::Removed && self.published_key != target
+        let public = self.record.public();
+        public.state != State::Removed && (self.published_key != target || public.record_key_version != target)
     }
 }
