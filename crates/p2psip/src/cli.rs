@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
 use crate::setup::{Init, Join};
-use crate::{bootstrap, calls, cert, config, drain, health, ping, record_key, registrations, token, users};
+use crate::{bootstrap, calls, cert, config, document, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -114,6 +114,9 @@ pub(crate) enum Command {
     /// Replace the key that seals users' records, when an edge is lost
     #[command(subcommand)]
     RecordKey(record_key::Command),
+    /// Change the overlay's document where its off-line keys are, and bring it to all nodes
+    #[command(subcommand)]
+    Document(document::Command),
     /// Show when certificates end, and renew them
     #[command(subcommand)]
     Cert(cert::Command),

@@ -17,7 +17,16 @@ const GROUPS: [Group; 5] = [
     ("Look into the overlay", &["status", "lookup", "ping", "wire"]),
     (
         "Operate",
-        &["health", "drain", "cert", "record-key", "config", "place", "completion"],
+        &[
+            "health",
+            "drain",
+            "cert",
+            "record-key",
+            "document",
+            "config",
+            "place",
+            "completion",
+        ],
     ),
 ];
 

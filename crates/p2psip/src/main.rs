@@ -88,6 +88,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Users(command) => asynchronously(&cli.global, users::run(&command, &cli.global, printer)),
         Command::Token(command) => asynchronously(&cli.global, token::run(&command, &cli.global, printer)),
         Command::RecordKey(command) => asynchronously(&cli.global, record_key::run(&command, &cli.global, printer)),
+        Command::Document(command) => document::run(&command, &cli.global, printer),
         Command::Cert(command) => asynchronously(&cli.global, cert::run(&command, printer)),
         Command::Config(command) => config::run(&command, printer),
         Command::Health(arguments) => asynchronously(&cli.global, health::run(&arguments, &cli.global, printer)),
@@ -102,7 +103,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
 }
 
 /// Runs a command that only asks: one thread is enough.
-fn asynchronously(
+pub(crate) fn asynchronously(
     global: &Global,
     command: impl Future<Output = Result<runtime::ExitCode, Failure>>,
 ) -> Result<runtime::ExitCode, Failure> {
