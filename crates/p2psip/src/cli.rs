@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Run only the bootstrap service: enrollment and users; or make a further one
     #[command(args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
     Bootstrap(Bootstrap),
-    /// Make the folder in which the components of one peer find their certificates, as an init container does
+    /// Make the certificates of one peer's components, as an init container does
     #[command(after_help = PLACE_EXAMPLES)]
     Place(Run),
     /// Show whether a peer is ready, its Neighbors, its fingers and its storage
