@@ -211,3 +211,51 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const HTTPS: u16 = 443;
 /// 1 MiB of changes and their framing; a document is smaller.
 const MAX_ANSWER: usize = 2 << 20;
+
+#[cfg(test)]
+mod tests {
+    use identity::issue::{Profile, Serial, Subject, enrollment_ca};
+    use wire::NodeId;
+
+    use super::*;
+
+    const OVERLAY: &str = "overlay.example.org";
+
+    #[test]
+    fn a_service_is_who_has_the_certificate_of_an_enrollment_server() {
+        let now = UnixTime::now();
+        let now_ms = now.as_secs() * 1000;
+        let new_authority = || enrollment_ca(&Key::generate().unwrap(), now_ms, Serial::generate().unwrap()).unwrap();
+        let (authority, stranger) = (new_authority(), new_authority());
+        let trust = Trust {
+            overlay: OVERLAY.to_owned(),
+            anchors: vec![authority.certificate().clone()],
+            ..Trust::default()
+        };
+        let key = Key::generate().unwrap().public();
+        let server = |authority: &identity::issue::Authority, host| {
+            let issued = authority.issue_server(&key, &[host], now_ms, Serial::generate().unwrap());
+            issued.unwrap()
+        };
+        let node = |profile| {
+            let subject = Subject {
+                key: &key,
+                node_id: NodeId::from([1; 16]),
+                overlay: OVERLAY,
+                user: None,
+            };
+            let issued = authority.issue(profile, &subject, now_ms, Serial::generate().unwrap());
+            issued.unwrap()
+        };
+        for (certificate, expected) in [
+            (server(&authority, OVERLAY), true),
+            (server(&authority, "other.example.org"), false),
+            (server(&stranger, OVERLAY), false),
+            (node(Profile::Node), false),
+            (node(Profile::Edge), false),
+            (node(Profile::DelegatedSigner), false),
+        ] {
+            assert_eq!(check_service(&trust, certificate.der(), now).is_ok(), expected);
+        }
+    }
+}
