@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Run only the bootstrap service: enrollment and users
     #[command(after_help = RUN_EXAMPLES)]
     Bootstrap(Run),
-    /// Make the folder in which the components of one peer find their certificates, as an init container does
+    /// Make the folder in which a peer's components find their certificates
     #[command(after_help = PLACE_EXAMPLES)]
     Place(Run),
     /// Show whether a peer is ready, its Neighbors, its fingers and its storage
@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Replace the key that seals users' records, when an edge is lost
     #[command(subcommand)]
     RecordKey(record_key::Command),
-    /// Change the overlay's document where its off-line keys are, and bring it to all nodes
+    /// Change the overlay's document, and bring it to all nodes
     #[command(subcommand)]
     Document(document::Command),
     /// Show when certificates end, and renew them

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 /// Reads `2030-12-31T23:59:59[.fraction]Z` as Unix milliseconds.
-pub(crate) fn parse(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
     let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
@@ -23,7 +24,8 @@ pub(crate) fn parse(text: &str) -> Option<u64> {
 }
 
 /// Writes Unix milliseconds, without a fraction.
-pub(crate) fn write(unix_ms: u64) -> String {
+#[must_use]
+pub fn write(unix_ms: u64) -> String {
     let seconds = (unix_ms / 1000).min(LAST_SECOND);
     let (mut days, clock) = (seconds / 86400, seconds % 86400);
     let mut year = 1970;

@@ -7,7 +7,7 @@
 
 mod document;
 mod error;
-mod instant;
+pub mod instant;
 mod kind;
 mod obey;
 mod parse;

@@ -35,10 +35,19 @@ impl SignedDocument {
     /// Writes and signs a document and its Kinds.
     #[must_use]
     pub fn sign(document: Document, signer: &dyn Sign) -> SignedDocument {
-        let block = |blob: &str| STANDARD.encode(sign_blob(signer, blob.as_bytes()).to_bytes());
+        Self::sign_by(document, signer, &[])
+    }
+
+    /// The same, with further signatures over the whole: one that holds is enough. So a document is believed by nodes that know
+    /// only the signer of old, and by those that come when that one has ended.
+    #[must_use]
+    pub fn sign_by(document: Document, signer: &dyn Sign, others: &[&dyn Sign]) -> SignedDocument {
+        let block = |signer: &dyn Sign, blob: &str| STANDARD.encode(sign_blob(signer, blob.as_bytes()).to_bytes());
         let signs_kinds = document.kind_signers.contains(&signer.node_id());
-        let configuration = write::configuration(&document, &|kind| signs_kinds.then(|| block(kind)));
-        let xml = write::file(&configuration, &block(&configuration));
+        let configuration = write::configuration(&document, &|kind| signs_kinds.then(|| block(signer, kind)));
+        let signers = std::iter::once(signer).chain(others.iter().copied());
+        let signatures: Vec<String> = signers.map(|signer| block(signer, &configuration)).collect();
+        let xml = write::file(&configuration, &signatures);
         SignedDocument {
             document,
             xml: Bytes::from(xml),

@@ -11,11 +11,14 @@ use crate::instant;
 use crate::kind::{KindDefinition, REGISTERED, model_name};
 use crate::parse::{BASE, CHORD, SIP};
 
-/// Writes a file with one configuration and its signature.
-pub(crate) fn file(configuration: &str, signature: &str) -> String {
+/// Writes a file with one configuration and its signatures.
+pub(crate) fn file(configuration: &str, signatures: &[String]) -> String {
+    let signatures: String = signatures
+        .iter()
+        .map(|signature| format!("<signature>{signature}</signature>\n"))
+        .collect();
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<overlay xmlns=\"{BASE}\">\n{configuration}\n\
-         <signature>{signature}</signature>\n</overlay>\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<overlay xmlns=\"{BASE}\">\n{configuration}\n{signatures}</overlay>\n"
     )
 }
 

@@ -122,7 +122,7 @@ fn nobody_else_makes_a_member_leave() {
     for (from, to, _) in DEMANDS {
         let by_stranger = next(&world, (from, to), &stranger);
         let changed = edit(&world, &[(from, to)]);
-        let unsigned = Bytes::from(write::file(&changed, ""));
+        let unsigned = Bytes::from(write::file(&changed, &[String::new()]));
         let genuine = next(&world, ("", ""), &world.signer);
         let on_the_way = replaced(&genuine, from, to);
         for xml in [by_stranger, unsigned, on_the_way] {
@@ -230,7 +230,7 @@ fn edit(world: &World, edits: &[(&str, &str)]) -> String {
 fn signed(configuration: &str, signer: &Signer) -> Bytes {
     let block = identity::sign_blob(signer, configuration.as_bytes());
     let signature = base64().encode(wire::Encode::to_bytes(&block));
-    Bytes::from(write::file(configuration, &signature))
+    Bytes::from(write::file(configuration, &[signature]))
 }
 
 fn replaced(xml: &Bytes, from: &str, to: &str) -> Bytes {

@@ -126,6 +126,27 @@ fn next_document_is_signed_by_a_signer_of_the_one_before() {
     assert!(following(&after, by_old.document()).is_ok());
 }
 
+/// One signature for those who know the signer of old only, one for when it has ended.
+#[test]
+fn a_document_of_two_signers_is_believed_on_either() {
+    let world = World::new();
+    let (old, new) = (&world.signer, signer(&world.root, 20));
+    let next = Document {
+        sequence: 2,
+        configuration_signers: [node(10), node(20)].into(),
+        kind_signers: [node(10), node(20)].into(),
+        ..world.document.clone()
+    };
+    let signed = SignedDocument::sign_by(next.clone(), &new, &[old]);
+    assert_eq!(following(&signed, &world.document).unwrap().document(), &next);
+    let after_the_old = Document {
+        bad_nodes: [node(10)].into(),
+        ..next
+    };
+    let signed = SignedDocument::sign_by(after_the_old, &new, &[old]);
+    assert!(first(&signed, world.root_hash()).is_ok());
+}
+
 #[test]
 fn banned_signer_and_withdrawn_root_are_refused() {
     let world = World::new();
@@ -209,7 +230,7 @@ fn kinds_are_signed_and_checked() {
         use base64::Engine;
         base64::engine::general_purpose::STANDARD.encode(wire::Encode::to_bytes(&block))
     };
-    let file = Bytes::from(crate::write::file(configuration, &signature));
+    let file = Bytes::from(crate::write::file(configuration, &[signature]));
     let error = SignedDocument::parse_and_verify(file, Basis::Root(world.root_hash()), NOW).unwrap_err();
     assert!(
         matches!(
