@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Replace the key that seals users' records, when an edge is lost
     #[command(subcommand)]
     RecordKey(record_key::Command),
-    /// Change the overlay's document where its off-line keys are, and bring it to all nodes
+    /// Change the overlay's document, and bring it to all nodes
     #[command(subcommand)]
     Document(document::Command),
     /// Show when certificates end, and renew them
