@@ -10,7 +10,7 @@ use super::change::{Refusal, add, take_out};
 
 /// One value of a document.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Setting {
+pub(crate) enum Setting {
     AddNode(BootstrapNode),
     RemoveNode(BootstrapNode),
     AddServer(String),
