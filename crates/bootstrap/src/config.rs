@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use identity::issue::NODE_LIFE;
 use rpc::Address;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,13 @@ pub struct Config {
     /// Whether a user's password enrolls clients of that user: 2 at a time, 4 new ones in a day. Default: no, since none of our
     /// programs needs it, and phones' passwords are weak.
     pub password_enrollment: bool,
+    /// How long certificates of nodes live, `1m` to `90d`; they are renewed after a third of it. An edge's delegated signer lives for
+    /// two thirds of it. Default: 90 days; less is for trying out renewal.
+    #[serde(with = "runtime::units::duration")]
+    pub certificate_lifetime: Duration,
+    /// The public half of the key that backups are sealed to, in hex. Default: the one that the overlay was made with; an overlay
+    /// from before there were backups has none.
+    pub backup_key: String,
     /// Users that are to exist. One that ever existed stays as an operator made it.
     pub users: Vec<User>,
     /// Enrollment tokens whose secrets are in files, such as hosts that are all started from one template share. One that is not
@@ -133,6 +141,8 @@ impl Default for Config {
             https_bind: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, HTTPS_PORT))],
             names: Vec::new(),
             password_enrollment: false,
+            certificate_lifetime: NODE_LIFE,
+            backup_key: String::new(),
             users: Vec::new(),
             tokens: Vec::new(),
             listen: Address::Unix("/run/p2psip/bootstrap.sock".into()),

@@ -29,6 +29,7 @@ use identity::{Certificate, Key, Verifier};
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 
+use crate::backup::BackupPublicKey;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
 use configured::Vouchers;
@@ -107,6 +108,18 @@ impl Core {
             has_password_enrollment: false,
             service,
         })
+    }
+
+    /// Lets certificates of nodes that are issued from now on live for so long.
+    pub(crate) fn let_certificates_live(&mut self, life: Duration) {
+        self.service.let_certificates_live(life);
+    }
+
+    /// Seals backups to this key from now on.
+    pub(crate) fn put_backup_key(&mut self, key: &BackupPublicKey) -> Batch {
+        let mut batch = Batch::new();
+        self.service.put_backup_key(key, &mut batch);
+        batch
     }
 
     /// Notes for other services what is to be written.

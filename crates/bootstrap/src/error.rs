@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tonic::Status;
 
+use crate::backup::BackupError;
 use crate::state::SERVICE;
 
 /// Why a new overlay was not made.
@@ -31,7 +32,77 @@ pub enum InitError {
     /// A key or certificate could not be made.
     #[error("cannot make the overlay's keys and certificates: {0}")]
     Issue(#[from] identity::issue::IssueError),
+    /// The key for backups could not be made or written.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The overlay's name or a bootstrap node cannot stand in a document.
+    #[error("cannot write the configuration document: {0}")]
+    Document(#[from] overlay_config::Error),
+}
+
+/// Why no service was restored. Nothing is left of the attempt.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is something in the folder.
+    #[error("folder {folder} holds something already: restore into a new folder (--data), or move this one away")]
+    Exists {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of the off-line folder cannot be read.
+    #[error("{path} cannot be read: {source}; --off-line names the folder that `p2psip init` wrote and you moved away")]
+    OffLine {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file of the off-line folder is not what it should be.
+    #[error("{path} cannot be used: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The backup cannot be opened.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The backup is another overlay's.
+    #[error("the backup is of overlay {backup}, the off-line folder of {off_line}")]
+    OtherOverlay {
+        /// That of the backup.
+        backup: String,
+        /// That of the off-line folder.
+        off_line: String,
+    },
+    /// The state cannot be written.
+    #[error("folder {folder} cannot be written: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The service is there, and the off-line folder lacks the document that names it.
+    #[error(
+        "the service is restored, but {path} cannot be written: {source}; `p2psip` commands that change the document need the          one in {state}, served at /.well-known/reload-config"
+    )]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// The folder of the service.
+        state: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The new state cannot be opened or written.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A key or certificate could not be made.
+    #[error("cannot make the service's keys and certificates: {0}")]
+    Issue(#[from] identity::issue::IssueError),
+    /// The new service cannot stand in a document.
     #[error("cannot write the configuration document: {0}")]
     Document(#[from] overlay_config::Error),
 }
@@ -49,8 +120,8 @@ pub enum StartError {
     },
     /// The store is damaged. The service does not begin without it: the enrollment CA and all users would be others.
     #[error(
-        "{0}; it holds the keys of the overlay and its users, so nothing is begun without it: restore the folder from a \
-         backup, or move it away and make a new overlay"
+        "{0}; it holds the keys of the overlay and its users, so nothing is begun without it: move the folder away, and let \
+         `p2psip bootstrap restore` make a new service from the off-line keys and a backup.sealed of any peer"
     )]
     Unreadable(kv::OpenError),
     /// The store cannot be opened.
@@ -78,6 +149,17 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// Certificates cannot live for so long, or for so short.
+    #[error("certificates cannot live for {wanted:?} (key bootstrap.certificate_lifetime): it is from 1m to 90d")]
+    Lifetime {
+        /// What is configured.
+        wanted: std::time::Duration,
+    },
+    /// The public half of the key for backups is malformed.
+    #[error(
+        "{0:?} is no backup key (key bootstrap.backup_key): `p2psip bootstrap backup-key` prints it, 64 hexadecimal digits"
+    )]
+    BackupKey(String),
     /// A password file cannot be read.
     #[error("password file {path} of user {user} (key bootstrap.users): {source}")]
     PasswordFile {
@@ -106,7 +188,7 @@ pub enum StartError {
     },
     /// No overlay was made here.
     #[error(
-        "folder {folder} holds no bootstrap service: make an overlay first, or restore the folder of one from a backup"
+        "folder {folder} holds no bootstrap service: make an overlay first, or `p2psip bootstrap restore` a service"
     )]
     Empty {
         /// The folder.
@@ -116,7 +198,7 @@ pub enum StartError {
     #[error("cannot serve this overlay: {0}")]
     Document(overlay_config::Demand),
     /// A stored record cannot be read.
-    #[error("stored {tree} {key:?} is damaged: {reason}; restore the folder from a backup")]
+    #[error("stored {tree} {key:?} is damaged: {reason}; move the folder away, and `p2psip bootstrap restore` it")]
     Damaged {
         /// What sort of record.
         tree: &'static str,
@@ -168,8 +250,8 @@ pub(crate) enum Refused {
     /// The token does not cover what is asked for.
     #[error("the credential does not cover {0}")]
     NotCovered(&'static str),
-    /// A node that was enrolled elsewhere, or with another key.
-    #[error("node {0} was not enrolled here with this key")]
+    /// A node whose certificate does not count, or not any more.
+    #[error("the certificate of node {0} does not count here (any more)")]
     Stranger(wire::NodeId),
     /// An edge that was left out of a rotation of the record key.
     #[error("edge {0} was left out and gets no record key any more: enroll it anew")]

@@ -11,6 +11,7 @@ use kv::{Batch, Options};
 use overlay_config::{BootstrapNode, Document, SignedDocument};
 use runtime::private;
 
+use crate::backup::BackupKey;
 use crate::error::{InitError, StartError};
 use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
@@ -39,6 +40,8 @@ pub struct OffLine {
     pub signer: Signer,
     /// The document, as every node gets it.
     pub document: SignedDocument,
+    /// Opens the backups of the service.
+    pub backup: BackupKey,
 }
 
 impl OffLine {
@@ -49,14 +52,15 @@ impl OffLine {
             source,
         };
         private::make_folder(folder).map_err(failed)?;
-        let root = ("configuration-root", self.root.key(), self.root.certificate().der());
+        let root = (ROOT, self.root.key(), self.root.certificate().der());
         let signer = self.signer.certificates().first();
-        let signer = signer.map(|leaf| ("configuration-signer", self.signer.key(), leaf));
+        let signer = signer.map(|leaf| (SIGNER, self.signer.key(), leaf));
         for (name, key, certificate) in std::iter::once(root).chain(signer) {
             let pem = key.to_pem().map_err(IssueError::from)?;
             private::write(&folder.join(format!("{name}.key")), pem.as_bytes()).map_err(failed)?;
             private::write(&folder.join(format!("{name}.der")), certificate).map_err(failed)?;
         }
+        self.backup.store(folder)?;
         private::write(&folder.join("document.xml"), self.document.xml()).map_err(failed)
     }
 }
@@ -117,6 +121,7 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
     let certificate = root.issue(Profile::ConfigurationSigner, &subject, now_ms, new_serial()?)?;
     let signer = Signer::new(signer_key, &certificate, &[]).map_err(IssueError::from)?;
     let document = SignedDocument::sign(document, &signer);
+    let backup = BackupKey::generate()?;
     let record = ServiceRecord {
         overlay: genesis.overlay.clone(),
         authority_key: Octets::of(authority.key().pkcs8()),
@@ -126,12 +131,23 @@ fn make(genesis: &Genesis) -> Result<(OffLine, ServiceRecord), InitError> {
         record_keys: vec![(1, Octets::of(new_secret()?))],
         resealing: false,
         token_key: Octets::of(new_secret()?),
+        backup_key: Some(Octets::of(backup.public().octets())),
         root: Octets::of(root.certificate().hash()),
         document: Octets::of(document.xml()),
         founder: Founder::Awaited,
     };
-    Ok((OffLine { root, signer, document }, record))
+    let off_line = OffLine {
+        root,
+        signer,
+        document,
+        backup,
+    };
+    Ok((off_line, record))
 }
+
+/// Names of files in the off-line folder.
+pub(crate) const ROOT: &str = "configuration-root";
+pub(crate) const SIGNER: &str = "configuration-signer";
 
 /// Draws octets from the system's random source.
 pub(crate) fn random_octets<const N: usize>() -> Result<[u8; N], KeyError> {
@@ -142,18 +158,18 @@ pub(crate) fn random_octets<const N: usize>() -> Result<[u8; N], KeyError> {
     Ok(octets)
 }
 
-fn new_secret() -> Result<[u8; 32], InitError> {
-    Ok(random_octets().map_err(IssueError::from)?)
+fn new_secret() -> Result<[u8; 32], IssueError> {
+    Ok(random_octets()?)
 }
 
-pub(crate) fn new_key() -> Result<Key, InitError> {
-    Ok(Key::generate().map_err(IssueError::from)?)
+pub(crate) fn new_key() -> Result<Key, IssueError> {
+    Ok(Key::generate()?)
 }
 
-pub(crate) fn new_serial() -> Result<Serial, InitError> {
-    Ok(Serial::generate().map_err(IssueError::from)?)
+pub(crate) fn new_serial() -> Result<Serial, IssueError> {
+    Ok(Serial::generate()?)
 }
 
-pub(crate) fn new_node_id() -> Result<wire::NodeId, InitError> {
-    Ok(random_node_id().map_err(IssueError::from)?)
+pub(crate) fn new_node_id() -> Result<wire::NodeId, IssueError> {
+    Ok(random_node_id()?)
 }

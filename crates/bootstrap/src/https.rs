@@ -29,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::backup;
 use crate::error::StartError;
 use crate::grpc::Handler;
 use throttle::Throttle;
@@ -81,9 +82,13 @@ impl Listener {
 }
 
 impl Https {
-    pub(crate) fn new(handler: Handler, verifier: Arc<Verifier>, certificates: &Certificates) -> Https {
+    pub(crate) fn new(
+        handler: Handler,
+        (verifier, backup): (Arc<Verifier>, backup::Latest),
+        certificates: &Certificates,
+    ) -> Https {
         Https {
-            routes: routes::router(handler, verifier),
+            routes: routes::router(handler, verifier, backup),
             configs: certificates.configs(),
         }
     }

@@ -8,6 +8,7 @@
 //! Inside, `core` decides and owns neither socket nor clock; `driver` is the one task that owns it,
 //! writes each operation as one batch before it answers, and feeds the overlay from the outbox.
 
+mod backup;
 mod config;
 mod core;
 mod driver;
@@ -17,6 +18,8 @@ mod genesis;
 mod grpc;
 mod https;
 mod newcomer;
+mod off_line;
+mod restore;
 mod server;
 mod state;
 mod tokens;
@@ -25,8 +28,10 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BackupError, BackupKey, Header as BackupHeader, MAX_BACKUP, Sealed as SealedBackup, backup_file};
 pub use config::{AnyNumber, Config, Lifetime, Token, TokenClass, User, Uses};
-pub use error::{InitError, StartError};
+pub use error::{InitError, RestoreError, StartError};
 pub use genesis::{Genesis, OffLine, init};
 pub use newcomer::{Existing, Newcomer, make};
+pub use restore::{Restore, restore};
 pub use server::Server;

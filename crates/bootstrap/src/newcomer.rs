@@ -77,6 +77,7 @@ fn record(authority: &Authority, root: [u8; 32], document: &SignedDocument) -> R
         record_keys: Vec::new(),
         resealing: false,
         token_key: Octets::default(),
+        backup_key: None,
         root: Octets::of(root),
         document: Octets::of(document.xml()),
         founder: Founder::Elsewhere,

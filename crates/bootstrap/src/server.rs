@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use identity::issue::NODE_LIFE;
 use kv::{Options, Store};
 use rpc::Served;
 use rpc::proto::bootstrap::v1::bootstrap_server::BootstrapServer;
 use runtime::{Component, Failure, State, Tasks};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, info};
 
+use crate::backup::{self, BackupPublicKey};
 use crate::config::Config;
 use crate::core::Core;
 use crate::driver::{COMMANDS, Command, Driver, RETRY, unix_ms};
@@ -149,6 +151,20 @@ impl Server {
     }
 }
 
+/// Refuses lives that no node could keep up with, or that outlive what the overlay is made for.
+fn lifetime(wanted: Duration) -> Result<Duration, StartError> {
+    match (SHORTEST_LIFE..=NODE_LIFE).contains(&wanted) {
+        true => Ok(wanted),
+        false => Err(StartError::Lifetime { wanted }),
+    }
+}
+
+fn backup_key(hex: &str) -> Result<BackupPublicKey, StartError> {
+    let octets = wire::hex::decode(hex.trim());
+    let key = octets.and_then(|octets| BackupPublicKey::of(&octets).ok());
+    key.ok_or_else(|| StartError::BackupKey(hex.to_owned()))
+}
+
 /// What a service is made of, before it serves.
 pub(crate) struct Parts {
     config: Config,
@@ -191,11 +207,19 @@ impl Parts {
         } = self;
         let mut core = Core::load(&store, unix_ms())?;
         core.let_passwords_enroll(config.password_enrollment);
+        core.let_certificates_live(lifetime(config.certificate_lifetime)?);
+        if !config.backup_key.is_empty() {
+            store
+                .apply(core.put_backup_key(&backup_key(&config.backup_key)?))
+                .await?;
+        }
         users::put(&mut core, &store, &config.users).await?;
         tokens::put(&mut core, &store, &config.tokens).await?;
         info!(overlay = core.overlay(), "bootstrap service started");
         let certificates = certificates(&core, &config.names)?;
-        let https = Https::new(handler.clone(), core.verifier(), &certificates);
+        let (newest, backup) = watch::channel(None);
+        tasks.spawn("backup", backup::keep(store.clone(), newest, tasks.stop()));
+        let https = Https::new(handler.clone(), (core.verifier(), backup), &certificates);
         for listener in self.listeners {
             tasks.spawn("HTTPS listener", https.clone().serve(listener, tasks.stop()));
         }
@@ -231,5 +255,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Nodes look every few seconds then.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// The name of the contract.
 const SERVICE: &str = "p2psip.bootstrap.v1.Bootstrap";

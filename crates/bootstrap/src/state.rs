@@ -79,6 +79,9 @@ pub(crate) struct ServiceRecord {
     pub(crate) resealing: bool,
     /// Keys the hashes of tokens.
     pub(crate) token_key: Octets,
+    /// The public half of the key that backups are sealed to. Records of before there were backups have no such field.
+    #[serde(default)]
+    pub(crate) backup_key: Option<Octets>,
     /// SHA-256 of the configuration root, on which the document is believed.
     pub(crate) root: Octets,
     pub(crate) document: Octets,
@@ -153,7 +156,7 @@ fn once() -> Option<u32> {
     Some(1)
 }
 
-/// A node that was enrolled here. Its place belongs to the key of its certificate: who comes again with it gets the same answer.
+/// A node that was enrolled here, or has shown its certificate. Its place belongs to the key of its certificate: who comes again with it gets the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
     pub(crate) by: Credential,
@@ -166,6 +169,9 @@ pub(crate) struct NodeRecord {
     pub(crate) from: Option<IpAddr>,
     /// When it was enrolled, if that was written down.
     pub(crate) at_ms: Option<u64>,
+    /// Whether another one took its place: its certificate is not renewed. Older records have no such field.
+    #[serde(default)]
+    pub(crate) retired: bool,
 }
 
 /// The credential that a node was enrolled with.
@@ -176,6 +182,8 @@ pub(crate) enum Credential {
     Token(String),
     /// The AOR of a user, whose password it was.
     Password(String),
+    /// None that is known here: it showed a certificate.
+    Certificate,
 }
 
 /// The class of a node, as its certificate says.
@@ -222,6 +230,9 @@ pub(crate) struct SharedRecord {
     pub(crate) record_keys: Vec<(u32, Octets)>,
     pub(crate) resealing: bool,
     pub(crate) token_key: Octets,
+    /// The key that backups are sealed to; of two services that have each its own, the greater.
+    #[serde(default)]
+    pub(crate) backup_key: Option<Octets>,
 }
 
 /// A complete StoreReq that the overlay has not acknowledged.
@@ -272,6 +283,7 @@ pub(crate) fn open(folder: &Path, options: kv::Options) -> Result<Store, StartEr
     Ok(Store::open(folder, options)?)
 }
 
+/// Reads the value of one record.
 pub(crate) fn decode<T: DeserializeOwned>(tree: Tree, key: &[u8], value: &[u8]) -> Result<T, StartError> {
     let damaged = |reason: String| StartError::Damaged {
         tree: tree.name(),

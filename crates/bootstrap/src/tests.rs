@@ -1,5 +1,6 @@
 //! The service as an operator, a new node and an overlay see it.
 
+mod backup;
 mod configured;
 mod enrollment;
 mod feed;
@@ -12,4 +13,5 @@ mod rotation;
 mod several;
 mod tokens;
 mod users;
+mod volume;
 pub(crate) mod world;

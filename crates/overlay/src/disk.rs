@@ -248,4 +248,13 @@ mod tests {
         drop(other);
         assert_eq!(open(folder.path(), own).await.unwrap().1, latest);
     }
+
+    #[tokio::test]
+    async fn a_peer_goes_on_from_the_volume_of_an_earlier_version() {
+        let folder = volumes::of("overlay");
+        let own: NodeId = volumes::PEER.parse().unwrap();
+        let (store, kept) = open(&folder.path().join("overlay"), own).await.unwrap();
+        assert!(store.moved_aside().is_none());
+        assert_eq!(kept.membership.expect("it was a member").ring_size, 1);
+    }
 }

@@ -40,6 +40,12 @@ impl Documents {
         self.view.borrow().document.document().clone()
     }
 
+    /// Gives the document in force, as it was signed.
+    #[must_use]
+    pub fn signed(&self) -> Arc<SignedDocument> {
+        Arc::clone(&self.view.borrow().document)
+    }
+
     /// Puts a document in force, if it is the newest that the peer has heard of, or takes note that it cannot be obeyed.
     ///
     /// # Cancel safety

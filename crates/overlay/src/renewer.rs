@@ -33,4 +33,9 @@ impl Renewer {
         let _ = self.driver.send(Request::Renewed(Arc::new(signer))).await;
         Ok(())
     }
+
+    /// Counts when something else ends on which this peer depends, as its document.
+    pub fn tell_end(&self, what: &'static str, until_ms: u64) {
+        self.component.certificate(what, until_ms);
+    }
 }

@@ -8,8 +8,8 @@ use clap::builder::Styles;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rpc::Address;
 
-use crate::setup::{Init, Join, New};
-use crate::{calls, cert, config, document, drain, health, ping, record_key, registrations, token, users};
+use crate::setup::{Init, Join};
+use crate::{bootstrap, calls, cert, config, document, drain, health, ping, record_key, registrations, token, users};
 
 /// Peer-to-peer telephony for ordinary SIP phones.
 #[derive(Debug, Parser)]
@@ -77,9 +77,9 @@ pub(crate) enum Command {
     /// Run only the sip-edge component: registrar and proxy for phones
     #[command(after_help = RUN_EXAMPLES)]
     SipEdge(Run),
-    /// Run only the bootstrap service: enrollment and users; or make a further one
-    #[command(args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
-    Bootstrap(Bootstrap),
+    /// Run only the bootstrap service: enrollment and users; or make one more
+    #[command(after_help = RUN_EXAMPLES)]
+    Bootstrap(bootstrap::Arguments),
     /// Make the certificates of one peer's components, as an init container does
     #[command(after_help = PLACE_EXAMPLES)]
     Place(Run),
@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Replace the key that seals users' records, when an edge is lost
     #[command(subcommand)]
     RecordKey(record_key::Command),
-    /// Change the overlay's document where its off-line keys are, and bring it to all nodes
+    /// Change the overlay's document where its off-line keys are, and bring it to all
     #[command(subcommand)]
     Document(document::Command),
     /// Show when certificates end, and renew them
@@ -153,22 +153,6 @@ pub(crate) struct Run {
     /// The configuration file [default: /etc/p2psip/p2psip.toml, if it is there]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-}
-
-/// The service on this host.
-#[derive(Debug, Args)]
-pub(crate) struct Bootstrap {
-    #[command(flatten)]
-    pub(crate) run: Run,
-    #[command(subcommand)]
-    pub(crate) command: Option<BootstrapCommand>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BootstrapCommand {
-    /// Make a further bootstrap service on this host, so that the overlay outlives the first one
-    #[command(after_help = NEW_EXAMPLES)]
-    New(New),
 }
 
 /// The overlay that `dev` runs.
@@ -265,15 +249,8 @@ Examples:
   ssh sip1.example.org p2psip -q token create | p2psip join --token-file -
   p2psip join p2psip1.uqxr… --address sip2.example.org --data ~/p2psip
 
-A join that was interrupted continues when it is repeated with the same token and folder.";
-
-const NEW_EXAMPLES: &str = "\
-Examples:
-  p2psip bootstrap new --address sip2.example.org
-  p2psip bootstrap new --address sip2.example.org --data ~/p2psip
-  p2psip bootstrap new --address boot2.example.org --document document.xml
-
-The file HOST.request holds no secret: take it to where the off-line keys are.";
+A join that was interrupted continues when it is repeated with the same token and folder. A host that was off until its certificates
+ended joins again with a new token and its old folder: it keeps its Node-ID, its data and its settings.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

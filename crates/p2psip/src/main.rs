@@ -3,6 +3,7 @@
 //! This file only chooses the command and turns its outcome into an exit code. [`cli`] says what can be asked, [`setup`] makes
 //! peers, [`node`] runs one or a component of it, [`dev`] runs a whole overlay; the others are commands that only ask.
 
+mod bootstrap;
 mod calls;
 mod cert;
 mod cli;
@@ -44,7 +45,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio::runtime::Builder;
 
-use crate::cli::{BootstrapCommand, Cli, Command, Global, WireCommand};
+use crate::cli::{Cli, Command, Global, WireCommand};
 use crate::failure::Failure;
 use crate::node::Part;
 use crate::output::Printer;
@@ -75,10 +76,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<runtime::ExitCode, Failure> {
         Command::Storage(arguments) => node::run(Part::Storage, arguments.config.as_deref(), &cli.global),
         Command::SipEdge(arguments) => node::run(Part::SipEdge, arguments.config.as_deref(), &cli.global),
         Command::Place(arguments) => node::make_place(arguments.config.as_deref(), printer),
-        Command::Bootstrap(arguments) => match arguments.command {
-            Some(BootstrapCommand::New(arguments)) => setup::new_service(&arguments, printer),
-            None => node::run(Part::Bootstrap, arguments.run.config.as_deref(), &cli.global),
-        },
+        Command::Bootstrap(arguments) => bootstrap::run(&arguments, &cli.global, printer),
         Command::Status => asynchronously(&cli.global, status::run(&cli.global, printer)),
         Command::Lookup { aors } => asynchronously(&cli.global, lookup::run(&aors, &cli.global, printer)),
         Command::Ping(arguments) => asynchronously(&cli.global, ping::run(&arguments, &cli.global, printer)),

@@ -146,3 +146,30 @@ pub(crate) enum DiskError {
 fn aor(key: &[u8]) -> Option<Aor> {
     std::str::from_utf8(key).ok().and_then(|text| Aor::parse(text).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use sip_core::location::Limits;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_edge_goes_on_from_the_volume_of_an_earlier_version() {
+        let folder = volumes::of("sip-edge");
+        let store = Store::open(folder.path().join("sip-edge"), kv::Options::default()).unwrap();
+        assert_eq!(home(&store).unwrap(), Some(volumes::PEER.parse().unwrap()));
+        assert!(store.get(META, TOKEN_KEY).unwrap().is_some());
+        let now = Now {
+            instant: runtime::clock::now(),
+            unix_ms: volumes::WRITTEN_MS,
+        };
+        let clock = Uptime::start(now, clock(&store).unwrap());
+        let (mut locations, mut entries) = (Table::new(Limits::default()), Entries::default());
+        let mut directory = Directory::<()>::new();
+        load(&store, (now, &clock), &mut locations, &mut entries, &mut directory).unwrap();
+        let alice = aor(volumes::ALICE.as_bytes()).unwrap();
+        assert!(locations.encode(clock.at(now).own_ms, &alice).is_some(), "her phone");
+        assert!(entries.of(volumes::ALICE).is_some(), "her entry in the overlay");
+        assert!(store.get(RECORDS, volumes::ALICE.as_bytes()).unwrap().is_some());
+    }
+}

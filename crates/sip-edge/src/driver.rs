@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Renewed(Box<Credentials>),
     /// The record keys are others; answers when records are opened under them.
     RecordKeys(Vec<RecordKey>, oneshot::Sender<()>),
+    /// Gives the document that the edge obeys.
+    Document(oneshot::Sender<SignedDocument>),
     /// Lists the bindings, by AOR, and goes on with their changes if they are followed.
     Registrations {
         follow: bool,

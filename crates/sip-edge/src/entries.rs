@@ -57,6 +57,8 @@ pub(crate) struct Job {
     pub(crate) storage_time: u64,
     /// A registration, or its tombstone.
     pub(crate) is_registration: bool,
+    /// How long what is stored counts: for its lifetime, or until the certificate ends under which it is signed.
+    pub(crate) counts_ms: u64,
 }
 
 impl Entries {
@@ -158,12 +160,11 @@ impl Entries {
                     self.table.remove(&job.aor);
                     return Some(false);
                 }
-                let lifetime_ms = u64::from(LIFETIME) * 1000;
                 // Somebody changed his mind meanwhile: the other thing is due now.
                 let is_settled = job.is_registration == entry.is_wanted;
                 let share = crate::random::between(
-                    lifetime_ms * REFRESH_PERCENT.0 / 100,
-                    lifetime_ms * REFRESH_PERCENT.1 / 100,
+                    job.counts_ms * REFRESH_PERCENT.0 / 100,
+                    job.counts_ms * REFRESH_PERCENT.1 / 100,
                 );
                 entry.due_ms = Some(if is_settled { now.own_ms + share } else { now.own_ms });
                 Some(true)
@@ -200,6 +201,7 @@ impl Entry {
             aor: aor.to_owned(),
             storage_time: self.storage_time,
             is_registration: self.is_wanted,
+            counts_ms: u64::from(LIFETIME) * 1000,
         }
     }
 
@@ -335,6 +337,19 @@ mod tests {
         assert!(!job.is_registration && job.storage_time > due - 1);
         assert_eq!(entries.done(at(due), &job, Ok(job.storage_time)), Some(false));
         assert_eq!(entries.of(AOR), None);
+    }
+
+    #[test]
+    fn an_entry_is_refreshed_before_its_certificate_ends() {
+        let mut entries = Entries::default();
+        let job = entries.want(at(1_000), AOR).unwrap().unwrap();
+        let soon = Job {
+            counts_ms: 60_000,
+            ..job
+        };
+        entries.done(at(1_000), &soon, Ok(1_000));
+        assert!(entries.due(at(30_000)).is_empty());
+        assert_eq!(entries.due(at(49_000)).len(), 1);
     }
 
     #[test]

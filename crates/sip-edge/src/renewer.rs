@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use identity::{Sign as _, Signer};
+use overlay_config::SignedDocument;
 use tokio::sync::{mpsc, oneshot, watch};
 use usage::user::RecordKey;
 
@@ -51,5 +52,16 @@ impl Renewer {
         {
             let _ = is_done.await;
         }
+    }
+
+    /// Gives the configuration document that the edge obeys; none once it has ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn document(&self) -> Option<SignedDocument> {
+        let (answer, document) = oneshot::channel();
+        let commands = self.commands.upgrade()?;
+        commands.send(Command::Document(answer)).await.ok()?;
+        document.await.ok()
     }
 }

@@ -84,6 +84,7 @@ mod tests {
             aor: alice().to_string(),
             storage_time: 1,
             is_registration,
+            counts_ms: 0,
         }
     }
 

@@ -190,3 +190,29 @@ const WITHOUT_DATA: &str = "other peers fill it with their copies before this pe
 
 /// Commands of all sessions that wait for the driver; when it is full, the tasks of the sessions wait.
 const QUEUE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_volume_of_an_earlier_version_is_read_whole() {
+        let folder = volumes::of("storage");
+        let store = kv::Store::open(folder.path().join("storage"), kv::Options::default()).unwrap();
+        let written = wire::Now {
+            instant: now().instant,
+            unix_ms: volumes::WRITTEN_MS,
+        };
+        let mut core = Core::new(written, Settings::default());
+        let mut records = 0;
+        for tree in Tree::ALL {
+            for entry in store.iter(tree_of(tree)) {
+                let (key, value) = entry.unwrap();
+                core.load(tree, key, value).unwrap();
+                records += usize::from(tree == Tree::Records);
+            }
+        }
+        // One for each user's Resource.
+        assert_eq!(records, 3);
+    }
+}

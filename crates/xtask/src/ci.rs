@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use cargo_metadata::MetadataCommand;
 
 use crate::step::{Done, Step};
-use crate::{arch, clauses, image, packages, sim, tools};
+use crate::{arch, clauses, image, kubernetes, packages, sim, tools};
 
 /// Runs all steps and prints what each took.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -31,7 +31,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     // Containers wait for each other most of the time: long enough for what is left.
     let (containers, rest) = std::thread::scope(|scope| {
         let containers = scope.spawn(|| containers(&program).run_tests());
-        let rest = documentation().run().and_then(|first| Ok([first, licences(&target)?]));
+        let rest = documentation()
+            .run()
+            .and_then(|first| Ok([first, kubernetes::run()?, licences(&target)?]));
         (containers.join(), rest)
     });
     done.extend(rest?);
@@ -168,17 +170,17 @@ fn summary(done: &[Done], took: std::time::Duration) {
     eprintln!();
     for step in done {
         let closing = step.closing.as_deref().unwrap_or_default();
-        eprintln!("{:>8.1} s  {:<8} ok  {closing}", step.took.as_secs_f64(), step.name);
+        eprintln!("{:>8.1} s  {:<10} ok  {closing}", step.took.as_secs_f64(), step.name);
     }
     eprintln!("{:>8.1} s  all passed", took.as_secs_f64());
 }
 
-struct Folders {
-    root: PathBuf,
-    target: PathBuf,
+pub(crate) struct Folders {
+    pub(crate) root: PathBuf,
+    pub(crate) target: PathBuf,
 }
 
-fn folders() -> anyhow::Result<Folders> {
+pub(crate) fn folders() -> anyhow::Result<Folders> {
     let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata")?;
     Ok(Folders {
         root: metadata.workspace_root.into(),

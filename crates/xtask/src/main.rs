@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod clauses;
 mod image;
+mod kubernetes;
 mod limits;
 mod packages;
 mod sim;
@@ -46,6 +47,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Builds the container image p2psip:latest from a static program, without a registry
     Image,
+    /// Renders the manifests of deploy/kubernetes and checks them for three versions of Kubernetes
+    Kubernetes,
     /// Feeds mutated input to the decoders
     Fuzz {
         /// Only this target
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Task::E2e { filter } => ci::end_to_end(filter.as_deref()),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Image => image::run(),
+        Task::Kubernetes => kubernetes::run().map(drop),
         Task::Fuzz { target, seconds } => ci::fuzz(target.as_deref(), seconds),
     };
     match outcome {

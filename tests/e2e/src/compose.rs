@@ -15,8 +15,8 @@ const FRESH: Duration = Duration::from_secs(1);
 
 const ADDRESS: &str = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
 
-/// Everything but what no registry gave: see the file itself.
-const LEFT_OUT: &str = "jaeger";
+/// Images of others, which take a registry: see the file itself.
+const LEFT_OUT: [&str; 3] = ["jaeger", "prometheus", "grafana"];
 
 /// A running project; its containers, volumes and networks go with it.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Compose {
     pub fn services(&self) -> Vec<String> {
         let output = self.run(&["config", "--services"]);
         let names = String::from_utf8_lossy(&output.stdout).into_owned();
-        let names = names.lines().filter(|service| *service != LEFT_OUT);
+        let names = names.lines().filter(|service| !LEFT_OUT.contains(service));
         names.map(str::to_owned).collect()
     }
 
@@ -80,17 +80,8 @@ impl Compose {
     /// # Panics
     /// When the bootstrap service does not take it.
     pub fn add_user(&self, name: &str, password: &str) {
-        let arguments = [
-            "--peer",
-            "tcp:bootstrap:7403",
-            "--identity",
-            "/enrollment/peer1/operator",
-            "users",
-            "add",
-            name,
-        ];
         let mut command = self.command("exec");
-        command.args(["-T", "bootstrap", "/p2psip"]).args(arguments);
+        command.args(["-T", "bootstrap", "p2psip", "users", "add", name]);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -111,7 +102,7 @@ impl Compose {
     /// Runs one of the operator's commands inside a service's container.
     pub fn exec(&self, service: &str, arguments: &[&str]) -> Output {
         self.command("exec")
-            .args(["-T", service, "/p2psip"])
+            .args(["-T", service, "p2psip"])
             .args(arguments)
             .output()
             .expect("compose runs")
@@ -196,10 +187,7 @@ impl Compose {
 
     /// Asks the overlay of a peer as its operator.
     pub fn operator(&self, peer: u16, arguments: &[&str]) -> Output {
-        let address = format!("tcp:peer{peer}-overlay:7400");
-        let identity = format!("/enrollment/peer{peer}/operator");
-        let all = [&["--peer", &address, "--identity", &identity], arguments].concat();
-        self.exec("bootstrap", &all)
+        self.exec(&format!("peer{peer}-overlay"), arguments)
     }
 
     /// Resident memory of a service's process, in MiB.

@@ -83,6 +83,14 @@ impl Caller {
         }
     }
 
+    /// Registers once, at the edge of a peer, and leaves again.
+    ///
+    /// # Errors
+    /// The status code.
+    pub fn register_briefly(&self, aor: &str, peer: u16) -> Result<(), u16> {
+        self.phone(aor, peer)?.register_briefly()
+    }
+
     /// A phone of a user at the edge of a peer.
     fn phone(&self, aor: &str, peer: u16) -> Result<Agent, u16> {
         let edge = (self.edges)(peer).ok_or(503_u16)?;

@@ -29,11 +29,11 @@ impl Pods {
         Compose::missing()
     }
 
-    /// Starts a site of one bootstrap service and `peers` peers.
+    /// Starts a site of one bootstrap service and `peers` peers, whose certificates live for so long.
     ///
     /// # Panics
     /// When Docker does not.
-    pub fn start(peers: u16) -> Self {
+    pub fn start(peers: u16, life: &str) -> Self {
         let given = tempfile::tempdir().unwrap();
         std::fs::set_permissions(given.path(), Permissions::from_mode(0o755)).unwrap();
         for (name, contents) in [
@@ -41,12 +41,15 @@ impl Pods {
             ("token", "a token that all pods of this test share\n".to_owned()),
             ("site", "the secret of the site of this test".to_owned()),
             ("password", PASSWORD.to_owned()),
-            ("bootstrap.toml", configuration()),
+            ("bootstrap.toml", configuration(life)),
         ] {
             let path = given.path().join(name);
             std::fs::write(&path, contents).unwrap();
             std::fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
         }
+        let kept = given.path().join("kept");
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::set_permissions(&kept, Permissions::from_mode(0o777)).unwrap();
         let mut pods = Self {
             project: format!("p2psip-pods-{}", std::process::id()),
             given,
@@ -111,21 +114,85 @@ impl Pods {
         }
     }
 
-    /// Adds a user.
+    /// Adds a user with the password of all.
     ///
     /// # Panics
     /// When the bootstrap service does not take it.
     pub fn add_user(&self, name: &str) {
+        self.tell_user("add", name, PASSWORD);
+    }
+
+    /// Adds a user, or gives one another password.
+    ///
+    /// # Panics
+    /// When the bootstrap service does not take it.
+    pub fn tell_user(&self, verb: &str, name: &str, password: &str) {
         let mut child = Command::new("docker")
-            .args(["exec", "-i", &self.bootstrap(), "/p2psip", "users", "add", name])
+            .args(["exec", "-i", &self.bootstrap(), "/p2psip", "users", verb, name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
+        writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "users add {name}: {}", said(&output));
+        assert!(output.status.success(), "users {verb} {name}: {}", said(&output));
+    }
+
+    /// Takes the keys that rule the overlay off the bootstrap service's disk, as its operator is told to.
+    pub fn take_off_line(&self) {
+        let from = format!("{}:/var/lib/p2psip/off-line", self.bootstrap());
+        docker(&["cp", "--archive", &from, &self.kept("off-line")]);
+    }
+
+    /// Starts the bootstrap service anew, which makes a backup then.
+    pub fn restart_bootstrap(&self) {
+        docker(&["restart", &self.bootstrap()]);
+    }
+
+    /// The backup of the bootstrap service that a peer has.
+    pub fn backup(&self, peer: u16) -> Option<Vec<u8>> {
+        let from = format!(
+            "{}:/var/lib/p2psip/overlay/credentials/backup.sealed",
+            self.container(peer, "overlay")
+        );
+        let to = self.kept("backup.sealed");
+        let copied = Command::new("docker").args(["cp", "--archive", &from, &to]).output();
+        copied
+            .is_ok_and(|output| output.status.success())
+            .then(|| std::fs::read(to).unwrap())
+    }
+
+    /// Loses the bootstrap service with its disk, and makes another from the off-line keys and the backup last looked at.
+    pub fn replace_bootstrap(&self) {
+        let name = self.bootstrap();
+        docker(&["rm", "--force", &name]);
+        docker(&["volume", "rm", &name]);
+        // What was copied is this user's; the container reads it as its own.
+        let opened = Command::new("chmod").args(["-R", "a+rwX", &self.kept("")]).status();
+        assert!(opened.is_ok_and(|status| status.success()));
+        let (disk, kept) = (format!("{name}:/var/lib/p2psip"), format!("{}:/kept", self.kept("")));
+        let run = ["run", "--rm", "--volume", &disk, "--volume", &kept, IMAGE];
+        let restore = [
+            "bootstrap",
+            "restore",
+            "--off-line",
+            "/kept/off-line",
+            "--address",
+            "bootstrap",
+            "/kept/backup.sealed",
+        ];
+        docker(&[&run[..], &restore].concat());
+        self.start_bootstrap();
+    }
+
+    /// When those certificates of a component begin that it renews (RFC 3339).
+    pub fn certificates(&self, peer: u16, component: &str) -> Vec<String> {
+        let output = self.exec(&self.container(peer, component), &["-o", "json", "cert", "info"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let entries = report["certificates"].as_array().cloned().unwrap_or_default();
+        let own = entries.iter().filter(|entry| !entry["renewal"].is_null());
+        own.map(|entry| entry["not_before"].to_string()).collect()
     }
 
     /// Where phones reach the edge of a peer.
@@ -179,6 +246,9 @@ impl Pods {
             "bootstrap",
             "--volume",
             &configuration,
+            // The certificate of the site, also where a peer stood beside the service.
+            "--env",
+            "P2PSIP__PEER__FOLDER=/nowhere",
         ];
         self.run(&name, &own, &["bootstrap"]);
     }
@@ -237,6 +307,11 @@ impl Pods {
         docker(&arguments);
     }
 
+    /// What an operator keeps elsewhere.
+    fn kept(&self, name: &str) -> String {
+        self.given.path().join("kept").join(name).display().to_string()
+    }
+
     fn exec(&self, container: &str, arguments: &[&str]) -> Output {
         let all = [&["exec", container, "/p2psip"], arguments].concat();
         Command::new("docker").args(all).output().unwrap()
@@ -274,7 +349,7 @@ impl Drop for Pods {
 }
 
 /// What the service makes on an empty disk, and what it is told besides.
-fn configuration() -> String {
+fn configuration(life: &str) -> String {
     format!(
         r#"
         [create]
@@ -286,6 +361,7 @@ fn configuration() -> String {
         [bootstrap]
         names = ["bootstrap"]
         listen = "tcp:0.0.0.0:7403"
+        certificate_lifetime = "{life}"
         tokens = [{{ id = "peers", secret_file = "/secrets/token" }}]
         users = [
             {{ name = "alice", password_file = "/secrets/password" }},

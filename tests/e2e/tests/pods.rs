@@ -15,7 +15,7 @@ fn pods_that_come_and_go_cost_nobody_else_a_call() {
         println!("skipped: {reason}");
         return;
     }
-    let mut site = Site::start();
+    let mut site = Site::start(1, "90d");
     for peers in [3, 5] {
         site.during(&format!("scaled to {peers}"), None, |pods| pods.scale(peers));
     }
@@ -29,6 +29,61 @@ fn pods_that_come_and_go_cost_nobody_else_a_call() {
     site.during("scaled to 5 again", None, |pods| pods.scale(5));
 }
 
+#[test]
+fn a_bootstrap_service_that_is_lost_is_replaced_while_phones_go_on() {
+    if let Some(reason) = Pods::missing() {
+        println!("skipped: {reason}");
+        return;
+    }
+    // Minutes instead of months: nodes renew after 40 s, edges' signers after 13 s.
+    let mut site = Site::start(3, "2m");
+    site.pods.lock().unwrap().take_off_line();
+    for name in ["carol", "erin"] {
+        site.pods.lock().unwrap().add_user(name);
+    }
+    site.register("carol", 2);
+    let old = site.pods.lock().unwrap().backup(1);
+    site.pods.lock().unwrap().restart_bootstrap();
+    eventually("peer 1 fetches the next backup", Duration::from_secs(120), || {
+        let backup = site.pods.lock().unwrap().backup(1);
+        (backup.is_some() && backup != old)
+            .then_some(())
+            .ok_or("it has the old one".to_owned())
+    });
+    let certificates = |site: &Site| {
+        let pods = site.pods.lock().unwrap();
+        let each = [1, 2, 3].map(|peer| [pods.certificates(peer, "overlay"), pods.certificates(peer, "sip-edge")]);
+        each.into_iter().flatten().flatten().collect::<Vec<_>>()
+    };
+    let before = certificates(&site);
+    assert_eq!(before.len(), 9, "of each peer one, of its edge two");
+    site.during("bootstrap service lost and replaced", None, |pods| {
+        pods.replace_bootstrap()
+    });
+
+    site.pods.lock().unwrap().add_user("dave");
+    site.register("dave", 3);
+    site.pods
+        .lock()
+        .unwrap()
+        .tell_user("passwd", "erin", "another password");
+    eventually("the old password is refused", Duration::from_secs(30), || {
+        let old = site.crew.caller().register_briefly(&format!("erin@{PODS_DOMAIN}"), 2);
+        old.err().map(drop).ok_or("it is taken".to_owned())
+    });
+    site.during("a fourth peer", None, |pods| pods.scale(4));
+    let began = Instant::now();
+    eventually("every certificate is renewed", Duration::from_secs(180), || {
+        let now = certificates(&site);
+        let kept = before.iter().zip(&now).filter(|(before, now)| before == now).count();
+        (kept == 0 && now.len() == before.len())
+            .then_some(())
+            .ok_or(format!("{kept} are as before"))
+    });
+    println!("every certificate renewed after {:.1} s", began.elapsed().as_secs_f64());
+    site.during("all renewed", None, |_| {});
+}
+
 /// The pods and their phones.
 struct Site {
     pods: Arc<Mutex<Pods>>,
@@ -36,10 +91,10 @@ struct Site {
 }
 
 impl Site {
-    /// One peer, and the first call.
-    fn start() -> Self {
+    /// The first peers, and the first call.
+    fn start(peers: u16, life: &str) -> Self {
         let began = Instant::now();
-        let pods = Pods::start(1);
+        let pods = Pods::start(peers, life);
         let host = pods.host();
         let pods = Arc::new(Mutex::new(pods));
         let edges: Edges = {
@@ -48,7 +103,11 @@ impl Site {
             let known = Mutex::new(std::collections::BTreeMap::new());
             Arc::new(move |peer| {
                 let mut known = known.lock().unwrap();
-                if let Ok(pods) = pods.try_lock() {
+                let now = match known.contains_key(&peer) {
+                    true => pods.try_lock().ok(),
+                    false => pods.lock().ok(),
+                };
+                if let Some(pods) = now {
                     known.insert(peer, pods.edge(peer));
                 }
                 known.get(&peer).copied().flatten()

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use identity::PublicKey;
 use identity::issue::{Profile, random_node_id};
+use identity::{Certificate, PublicKey};
 use kv::Batch;
 use rpc::proto::bootstrap::v1 as proto;
 use rpc::proto::bootstrap::v1::enroll_request::Credential as Shown;
@@ -45,6 +45,8 @@ struct NodeKeys {
     key: PublicKey,
     /// An edge's second one.
     signer: Option<PublicKey>,
+    /// The Node-ID that it had under a certificate that has ended.
+    kept: Option<NodeId>,
 }
 
 impl Core {
@@ -73,7 +75,10 @@ impl Core {
             self.wrong_by_address(now, from)?;
             return Err(Refused::Credential);
         };
-        let keys = Keys::read(request)?;
+        let mut keys = Keys::read(request)?;
+        if !request.ended.is_empty() {
+            self.keep_place(now_ms, &request.ended, &mut keys)?;
+        }
         for (class, what) in [
             (NodeClass::Peer, "a peer"),
             (NodeClass::Edge, "so many edges"),
@@ -87,6 +92,25 @@ impl Core {
             self.users.check_client(aor)?;
         }
         self.take_places(arrival, &token, &keys)
+    }
+
+    /// Notes which of the nodes had a certificate that has ended, and with it a Node-ID.
+    fn keep_place(&self, now_ms: u64, ended: &[u8], keys: &mut Keys) -> Result<(), Refused> {
+        let ended = Certificate::from_der(ended).map_err(|error| Refused::Invalid(error.to_string()))?;
+        let shown = self.shown(now_ms.min(ended.not_after_ms()), &ended)?;
+        let of_key = keys.nodes.iter_mut().find(|node| node.key.spki() == shown.key.spki());
+        match of_key {
+            Some(node) if node.class == shown.record.class => node.kept = Some(shown.node_id),
+            _ => {
+                return Err(Refused::Invalid(
+                    "the ended certificate is for none of the requests".to_owned(),
+                ));
+            }
+        }
+        if self.is_left_out(shown.node_id) {
+            return Err(Refused::LeftOut(shown.node_id));
+        }
+        Ok(())
     }
 
     /// Gives each node of a request its place, or the one that it has.
@@ -159,7 +183,7 @@ impl Core {
                 return Ok((self.answer(now_ms, &[known]), Batch::new()));
             }
             Some((node_id, record)) => {
-                let certificate = self.issue_again(now_ms, (node_id, &client.key), &record)?;
+                let certificate = self.issue_again(now_ms, (node_id, &client.key), &aor)?;
                 ((node_id, NodeRecord { certificate, ..record }), Batch::new())
             }
             None if self.accounts.count(now, &aor) >= A_DAY => return Err(Refused::TooFast("4 in a day")),
@@ -168,7 +192,7 @@ impl Core {
                 let node = self.new_node(arrival, &by, client, Some(&aor))?;
                 let mut batch = self.room_for(now_ms, 1)?;
                 let replaced = clients.into_iter().skip(LIVING - 1);
-                replaced.for_each(|node_id| self.nodes.forget(node_id, &mut batch));
+                replaced.for_each(|node_id| self.nodes.retire(node_id, &mut batch));
                 (node, batch)
             }
         };
@@ -232,7 +256,10 @@ impl Core {
         node: &NodeKeys,
         user: Option<&str>,
     ) -> Result<(NodeId, NodeRecord), Refused> {
-        let node_id = random_node_id()?;
+        let node_id = match node.kept {
+            Some(kept) => kept,
+            None => random_node_id()?,
+        };
         let issue = |class, key| {
             let certificate = self.service.issue(class, (key, node_id), user, now_ms)?;
             Ok::<_, Refused>(Octets::of(certificate.der()))
@@ -245,6 +272,7 @@ impl Core {
             signer: signer.transpose()?,
             from,
             at_ms: Some(now_ms),
+            retired: false,
         };
         Ok((node_id, record))
     }
@@ -271,6 +299,7 @@ impl Keys {
                 class,
                 key,
                 signer: None,
+                kept: None,
             };
             (!request.is_empty()).then(|| public_key(what, request).map(node))
         };
@@ -279,6 +308,7 @@ impl Keys {
                 class: NodeClass::Edge,
                 key: public_key("edge's link", &edge.link)?,
                 signer: Some(public_key("edge's signer", &edge.signer)?),
+                kept: None,
             })
         };
         let nodes: Result<Vec<_>, Refused> = single(NodeClass::Peer, "peer", &request.peer)

@@ -77,25 +77,43 @@ impl Nodes {
         self.get(node_id).filter(|record| record.class == NodeClass::Edge)
     }
 
-    /// Remembers a node: a new one, or a known one with the next certificates for its key.
+    /// Remembers a node: a new one, or a known one with the next certificates for its key, perhaps by another credential.
     pub(super) fn put(&mut self, node_id: NodeId, key: &PublicKey, record: NodeRecord, batch: &mut Batch) {
+        if let Some(before) = self.by_id.get(&node_id).map(|before| before.by.clone()) {
+            self.forget_credential(&before, node_id);
+        }
         state::put(batch, NODES, node_id.as_bytes(), &record);
         self.insert(node_id, KeyHash::of(key.spki()), record);
     }
 
-    /// Forgets a node: from then on its certificate is not renewed, and its key is a stranger's.
-    pub(super) fn forget(&mut self, node_id: NodeId, batch: &mut Batch) {
+    /// Retires a node: from then on its certificate is not renewed, and its key is a stranger's. It stays known, because nothing
+    /// but that keeps its certificate from being renewed.
+    pub(super) fn retire(&mut self, node_id: NodeId, batch: &mut Batch) {
+        let Some(record) = self.by_id.get_mut(&node_id) else {
+            return;
+        };
+        record.retired = true;
+        state::put(batch, NODES, node_id.as_bytes(), record);
+        let by = record.by.clone();
+        self.forget_credential(&by, node_id);
+    }
+
+    fn forget(&mut self, node_id: NodeId, batch: &mut Batch) {
         let Some(record) = self.by_id.remove(&node_id) else {
             return;
         };
         batch.delete(NODES, node_id.as_bytes());
-        let Some(enrolled) = self.by_credential.get_mut(&record.by) else {
+        self.forget_credential(&record.by, node_id);
+    }
+
+    fn forget_credential(&mut self, by: &Credential, node_id: NodeId) {
+        let Some(enrolled) = self.by_credential.get_mut(by) else {
             return;
         };
         enrolled.ids.remove(&node_id);
         enrolled.by_key.retain(|_, of_key| *of_key != node_id);
         if enrolled.ids.is_empty() {
-            self.by_credential.remove(&record.by);
+            self.by_credential.remove(by);
         }
     }
 
@@ -111,7 +129,8 @@ impl Nodes {
         if self.by_id.len() <= most {
             return Some(batch);
         }
-        let is_gone = |record: &NodeRecord| !is_living(record, now_ms) && !is_usable(&record.by);
+        let can_return = |record: &NodeRecord| !record.retired && is_usable(&record.by);
+        let is_gone = |record: &NodeRecord| !is_living(record, now_ms) && !can_return(record);
         let gone = self.by_id.iter().filter(|(_, record)| is_gone(record));
         let gone: Vec<NodeId> = gone.map(|(node_id, _)| *node_id).collect();
         if self.by_id.len().saturating_sub(gone.len()) > most {
@@ -122,9 +141,11 @@ impl Nodes {
     }
 
     fn insert(&mut self, node_id: NodeId, key: KeyHash, record: NodeRecord) {
-        let enrolled = self.by_credential.entry(record.by.clone()).or_default();
-        enrolled.by_key.insert(key, node_id);
-        enrolled.ids.insert(node_id);
+        if !record.retired {
+            let enrolled = self.by_credential.entry(record.by.clone()).or_default();
+            enrolled.by_key.insert(key, node_id);
+            enrolled.ids.insert(node_id);
+        }
         self.by_id.insert(node_id, record);
     }
 }
@@ -182,6 +203,7 @@ mod tests {
                 signer: None,
                 from: None,
                 at_ms: Some(issued_ms),
+                retired: false,
             };
             nodes.put(node_id, &key, record, &mut Batch::new());
         }

@@ -14,19 +14,19 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use identity::{Certificate, PublicKey};
+use identity::Certificate;
 use kv::{Batch, Store};
 use rpc::proto::bootstrap::v1 as proto;
 use usage::user::RecordKey;
 use wire::{NodeId, ResourceId};
 
 use super::keys::RecordKeys;
-use super::nodes::{is_for, is_living};
+use super::nodes::is_living;
 use super::replica::Join as _;
 use super::{Core, Outcome};
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
-use crate::state::{self, EDGE_KEYS, EdgeKeysRecord, NodeRecord};
+use crate::state::{self, EDGE_KEYS, EdgeKeysRecord, NodeClass, NodeRecord};
 
 /// How far a rotation is.
 pub(crate) use proto::Rotation as Phase;
@@ -141,11 +141,10 @@ impl Core {
         shown: &Certificate,
         request: &proto::FetchRecordKeysRequest,
     ) -> Outcome<proto::FetchRecordKeysResponse> {
-        let node_id = shown.node_ids().first().copied().unwrap_or(NodeId::ZERO);
-        let key = PublicKey::from_spki(shown.public_key())?;
-        let edge = self.nodes.edge(node_id).filter(|edge| is_for(&edge.certificate, &key));
-        if edge.is_none() {
-            return Err(Refused::Stranger(node_id));
+        let edge = self.shown(now_ms, shown)?;
+        let node_id = edge.node_id;
+        if edge.record.class != NodeClass::Edge {
+            return Err(Refused::NotCovered("record keys"));
         }
         if self.edge_keys.is_left_out(node_id.as_bytes()) {
             return Err(Refused::LeftOut(node_id));
@@ -155,7 +154,8 @@ impl Core {
                 "an edge holds at most {MAX_HELD} record keys"
             )));
         }
-        let (mut held, mut batch) = (request.held.clone(), Batch::new());
+        // A rotation waits for it from now on, wherever it was enrolled.
+        let (mut held, mut batch) = (request.held.clone(), self.remember(now_ms, edge));
         held.sort_unstable();
         let keys = self.service.record_keys();
         let lacking = keys.all().filter(|key| !held.contains(&key.version()));
@@ -222,6 +222,10 @@ impl Core {
     fn counts(&self, now_ms: u64, node_id: NodeId, edge: &NodeRecord) -> bool {
         let is_banned = self.service.document.document().bad_nodes.contains(&node_id);
         !is_banned && !self.edge_keys.is_left_out(node_id.as_bytes()) && is_living(edge, now_ms)
+    }
+
+    pub(super) fn is_left_out(&self, node_id: NodeId) -> bool {
+        self.edge_keys.is_left_out(node_id.as_bytes())
     }
 
     /// The Node-ID of an edge that was enrolled here.

@@ -1,6 +1,7 @@
 //! The service's keys and what is made with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use wire::{Encode, NodeId, TransactionId};
 use super::keys::RecordKeys;
 use super::outbox::Waiting;
 use super::replica::joined;
+use crate::backup::BackupPublicKey;
 use crate::error::{Refused, StartError};
 use crate::genesis::random_octets;
 use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord, SharedRecord};
@@ -119,6 +121,11 @@ impl Service {
         Ok(self.authority.issue(profile, &subject, now_ms, Serial::generate()?)?)
     }
 
+    /// Lets certificates of nodes live for so long.
+    pub(super) fn let_certificates_live(&mut self, life: Duration) {
+        self.authority.set_node_life(life);
+    }
+
     /// Hashes a token's secret under a key of this service.
     pub(super) fn token_hash(&self, secret: &str) -> Vec<u8> {
         hmac::sign(&self.token_key, secret.as_bytes()).as_ref().to_vec()
@@ -151,6 +158,7 @@ impl Service {
             record_keys: self.record.record_keys.clone(),
             resealing: self.record.resealing,
             token_key: self.record.token_key.clone(),
+            backup_key: self.record.backup_key.clone(),
         }
     }
 
@@ -163,6 +171,7 @@ impl Service {
         let record_keys = RecordKeys::read(&shared.record_keys, shared.resealing).map_err(unreadable)?;
         self.token_key = hmac::Key::new(hmac::HMAC_SHA256, &shared.token_key.0);
         self.record.token_key = shared.token_key;
+        self.record.backup_key = shared.backup_key;
         self.put_record_keys(record_keys, batch);
         Ok(())
     }
@@ -171,6 +180,15 @@ impl Service {
     pub(super) fn found(&mut self, peer: NodeId, batch: &mut Batch) {
         if self.record.founder == Founder::Awaited {
             self.record.founder = Founder::Node(Octets::of(peer.as_bytes()));
+            state::put(batch, SERVICE, SERVICE_KEY, &self.record);
+        }
+    }
+
+    /// Takes another key for backups.
+    pub(super) fn put_backup_key(&mut self, key: &BackupPublicKey, batch: &mut Batch) {
+        let key = Some(Octets::of(key.octets()));
+        if self.record.backup_key != key {
+            self.record.backup_key = key;
             state::put(batch, SERVICE, SERVICE_KEY, &self.record);
         }
     }

@@ -218,7 +218,7 @@ impl Tokens {
     pub(super) fn enrolls(&self, now_ms: u64, by: &Credential) -> bool {
         match by {
             Credential::Token(id) => self.is_usable(now_ms, id),
-            Credential::Password(_) => false,
+            Credential::Password(_) | Credential::Certificate => false,
         }
     }
 

@@ -58,7 +58,12 @@ pub(crate) async fn keep(
     clock: fn() -> u64,
     stop: CancellationToken,
 ) {
-    while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+    loop {
+        let until_due = Duration::from_millis(certificates.due_ms.saturating_sub(clock()));
+        let pause = tokio::time::sleep(until_due.clamp(LOOK_AGAIN, LOOK_EVERY));
+        if stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
         if clock() < certificates.due_ms {
             continue;
         }
@@ -88,5 +93,7 @@ fn config(verifier: &Arc<Verifier>, key: &Key, certificate: &Certificate) -> Res
     Ok(Arc::new(config))
 }
 
-/// Renewal may be an hour late: the certificate has two months left.
+/// A third of the shortest life that can be configured; what cannot be renewed is tried again then.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// The calendar may be set meanwhile.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);

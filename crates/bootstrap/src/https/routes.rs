@@ -7,6 +7,7 @@
 //! POST /.well-known/p2psip/enroll        EnrollRequest -> EnrollResponse: all that a token covers
 //! POST /.well-known/p2psip/renew         RenewRequest -> RenewResponse, of a node that shows its certificate
 //! POST /.well-known/p2psip/record-keys   FetchRecordKeysRequest -> FetchRecordKeysResponse, of an edge that does
+//! GET  /.well-known/p2psip/backup        the sealed backup, for a peer that does and has none so new (If-None-Match)
 //! POST /.well-known/p2psip/replicate     ReplicateRequest -> ReplicateResponse, of another service that shows its certificate
 //! ```
 
@@ -14,12 +15,12 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRef, Multipart, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use identity::{Certificate, Use, Verifier};
+use identity::{Certificate, Class, Identity, Use, Verifier};
 use prost::Message;
 use rpc::proto::bootstrap::v1 as proto;
 use rustls::pki_types::UnixTime;
@@ -28,6 +29,7 @@ use tonic::{Code, Status};
 use super::Client;
 use super::form::Fields;
 use super::services::check_service;
+use crate::backup;
 use crate::driver::{Command, unix_ms};
 use crate::exchange::REPLICATE;
 use crate::grpc::Handler;
@@ -36,9 +38,10 @@ use crate::grpc::Handler;
 struct Service {
     handler: Handler,
     verifier: Arc<Verifier>,
+    backup: backup::Latest,
 }
 
-pub(super) fn router(handler: Handler, verifier: Arc<Verifier>) -> Router {
+pub(super) fn router(handler: Handler, verifier: Arc<Verifier>, backup: backup::Latest) -> Router {
     Router::new()
         .route("/.well-known/reload-config", get(document))
         .route("/enroll", post(enroll_by_form))
@@ -46,9 +49,14 @@ pub(super) fn router(handler: Handler, verifier: Arc<Verifier>) -> Router {
         .route("/.well-known/p2psip/enroll", post(enroll))
         .route("/.well-known/p2psip/renew", post(renew))
         .route("/.well-known/p2psip/record-keys", post(record_keys))
+        .route("/.well-known/p2psip/backup", get(sealed_backup))
         .route(REPLICATE, post(replicate))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Service { handler, verifier })
+        .with_state(Service {
+            handler,
+            verifier,
+            backup,
+        })
 }
 
 async fn document(State(handler): State<Handler>) -> Result<Response, Failure> {
@@ -112,6 +120,27 @@ async fn record_keys(
     Ok(answer(PROTOBUF, fetched.encode_to_vec()))
 }
 
+/// Each peer keeps a copy; the tag is the time at which it was made.
+async fn sealed_backup(
+    State(service): State<Service>,
+    client: Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    if service.identity(&client)?.class != Class::Peer {
+        return Err(Failure::NotCovered);
+    }
+    let newest = service.backup.borrow().clone();
+    let Some(newest) = newest else {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    };
+    let known = headers.get(IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
+    let known_ms: Option<u64> = known.and_then(|tag| tag.trim_matches('"').parse().ok());
+    match known_ms {
+        Some(known_ms) if known_ms >= newest.header().time_ms => Ok(StatusCode::NOT_MODIFIED.into_response()),
+        _ => Ok(answer("application/octet-stream", newest.octets().clone())),
+    }
+}
+
 async fn replicate(
     State(service): State<Service>,
     client: Extension<Client>,
@@ -125,12 +154,16 @@ async fn replicate(
 }
 
 impl Service {
-    /// The certificate that the client showed. It is judged again: the document may have banned the node since the handshake.
+    /// The certificate that the client showed.
     fn shown(&self, client: &Client) -> Result<Certificate, Failure> {
+        Ok(self.identity(client)?.certificate.clone())
+    }
+
+    /// Who the client is. It is judged again: the document may have banned the node since the handshake.
+    fn identity(&self, client: &Client) -> Result<Arc<Identity>, Failure> {
         let leaf = client.leaf.as_ref().ok_or(Failure::NotAuthenticated)?;
         let identity = self.verifier.verify(leaf, &[], unix_ms(), Use::Node);
-        let identity = identity.map_err(|_| Failure::NotAuthenticated)?;
-        Ok(identity.certificate.clone())
+        identity.map_err(|_| Failure::NotAuthenticated)
     }
 }
 

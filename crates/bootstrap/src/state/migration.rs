@@ -71,6 +71,7 @@ fn node(by: &Credential, class: NodeClass, certificate: Octets, signer: Option<O
         signer,
         from: None,
         at_ms: None,
+        retired: false,
     }
 }
 

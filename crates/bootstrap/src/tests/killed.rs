@@ -29,7 +29,7 @@ async fn a_store_that_cannot_be_read_is_refused_and_left_alone() {
             .await
             .expect_err("nothing is begun without the keys");
         let text = refused.to_string();
-        assert!(text.contains("restore the folder from a backup"), "{text}");
+        assert!(text.contains("p2psip bootstrap restore"), "{text}");
         assert!(text.contains(folder.path().to_str().unwrap()), "{text}");
     }
     let names = std::fs::read_dir(folder.path())

@@ -89,16 +89,22 @@ async fn one_password_yields_few_nodes() {
 async fn a_third_client_replaces_the_oldest() {
     let mut world = world_with_alice().await;
     let asked: [proto::EnrollRequest; 3] = std::array::from_fn(|_| client(ALICE, PASSWORD));
-    let mut first = Vec::new();
+    let (mut first, mut certificates) = (Vec::new(), Vec::new());
     for asked in &asked {
         world.pass(Duration::from_secs(1));
-        first.push(node_id(world.enroll(asked.clone()).await.unwrap()));
+        let client = world.enroll(asked.clone()).await.unwrap().client.unwrap();
+        first.push(client.node_id.clone());
+        certificates.push(client.certificate);
     }
     let mut world = world.reopened();
     world.core.let_passwords_enroll(true);
     assert_eq!(node_id(world.enroll(asked[1].clone()).await.unwrap()), first[1]);
     assert_eq!(node_id(world.enroll(asked[2].clone()).await.unwrap()), first[2]);
-    // The one that was replaced is new again: its Node-ID is never issued any more.
+    // The certificate of the one that was replaced is renewed no more, though it has not ended,
+    let replaced = Certificate::from_der(&certificates[0]).unwrap();
+    let refused = world.run(|core, now| core.renew(now, &replaced, &proto::RenewRequest::default()));
+    assert!(matches!(refused.await, Err(Refused::Stranger(_))));
+    // and with the password it is new again: its Node-ID is never issued any more.
     world.pass(Duration::from_secs(1));
     let anew = node_id(world.enroll(asked[0].clone()).await.unwrap());
     assert!(!first.contains(&anew));

@@ -220,11 +220,38 @@ async fn only_an_edge_with_its_certificate_gets_keys() {
     };
     let peer = world.enroll(peer).await.unwrap().peer.unwrap();
     let peer = Certificate::from_der(&peer.certificate).unwrap();
-    let stranger = Err(Refused::Stranger(peer.node_ids()[0]));
-    assert_eq!(fetch(&mut world, &peer, &[]).await, stranger);
+    let refused = Err(Refused::NotCovered("record keys"));
+    assert_eq!(fetch(&mut world, &peer, &[]).await, refused);
     let edge = edge(&mut world, "two").await;
     let absurd = fetch(&mut world, &edge, &[0; 100]).await;
     assert!(matches!(absurd, Err(Refused::Invalid(_))), "{absurd:?}");
+}
+
+/// A service that never heard of an edge serves it, and from then on waits for it as for those that it enrolled.
+#[tokio::test]
+async fn an_edge_of_another_service_counts_once_it_has_asked() {
+    let mut world = World::new().await;
+    let edge = edge(&mut world, "one").await;
+    let mut second = world.second_service().await;
+    assert_eq!(second.core.record_keys(second.now_ms).edges_behind, 0);
+    let first = fetch(&mut second, &edge, &[]).await.unwrap();
+    assert_eq!(first, (vec![1], vec![1]));
+    fetch(&mut second, &edge, &[1]).await.unwrap();
+    assert_eq!(second.core.record_keys(second.now_ms).edges_in_step, 1);
+    let request = proto::RotateRecordKeyRequest {
+        target: 2,
+        without: Vec::new(),
+    };
+    second.run(|core, _| core.rotate_record_key(&request)).await.unwrap();
+    assert_eq!(advance(&mut second).await, Phase::HandingOut);
+    // Left out, it gets nothing.
+    let request = proto::RotateRecordKeyRequest {
+        without: vec![bytes::Bytes::copy_from_slice(edge.node_ids()[0].as_bytes())],
+        ..request
+    };
+    second.run(|core, _| core.rotate_record_key(&request)).await.unwrap();
+    let left_out = Err(Refused::LeftOut(edge.node_ids()[0]));
+    assert_eq!(fetch(&mut second.reopened(), &edge, &[]).await, left_out);
 }
 
 #[tokio::test]

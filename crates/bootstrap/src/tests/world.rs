@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use identity::issue::{Serial, enrollment_ca};
 use identity::{Key, Signer, Trust, Verifier};
 use kv::{Batch, Durability, Options, Store};
 use overlay_config::{BootstrapNode, Document, Service, SignedDocument};
@@ -93,6 +94,39 @@ impl World {
         let signed = SignedDocument::sign(self.document.clone(), &self.signer);
         put_document(&self.store, &signed).await;
         self.reopened()
+    }
+
+    /// Another service of the same overlay, after the first was lost: its disk is empty, its CA its own, and the document names both
+    /// CAs.
+    pub(super) async fn second_service(&self) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let store = state::open(folder.path(), OPTIONS).unwrap();
+        let key = Key::generate().unwrap();
+        let authority = enrollment_ca(&key, self.now_ms, Serial::generate().unwrap()).unwrap();
+        let mut document = self.document.clone();
+        document.root_certs.push(authority.certificate().clone());
+        document.services = vec![Service {
+            url: "https://127.8.36.3:8443".to_owned(),
+            authority: authority.certificate().hash(),
+            writer: document.user_signers()[0],
+        }];
+        document.sequence += 1;
+        let mut record: ServiceRecord = state::get(&self.store, SERVICE, SERVICE_KEY).unwrap().unwrap();
+        record.authority_key = Octets::of(key.pkcs8());
+        record.authority_certificate = Octets::of(authority.certificate().der());
+        record.document = Octets::of(SignedDocument::sign(document.clone(), &self.signer).xml());
+        let mut batch = Batch::new();
+        state::put(&mut batch, SERVICE, SERVICE_KEY, &record);
+        store.apply(batch).await.unwrap();
+        World {
+            core: Core::load(&store, self.now_ms).unwrap(),
+            store,
+            now: self.now,
+            now_ms: self.now_ms,
+            document,
+            signer: self.signer.clone(),
+            folder,
+        }
     }
 
     /// A second service of the overlay, which the next document names; it has what the first has.

@@ -17,7 +17,7 @@ use crate::key::{Key, KeyError, PublicKey};
 use crate::name::user_and_domain;
 use crate::rules::{CONFIGURATION_ROOT, ENROLLMENT_CA};
 
-pub(crate) use template::{BACKDATED, Template};
+pub(crate) use template::Template;
 
 /// A sort of certificate that an authority issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Authority {
     certificate: Certificate,
     key: Key,
     issuer: rcgen::Issuer<'static, Key>,
+    /// How long certificates of nodes and enrollment servers live.
+    node_life: Duration,
 }
 
 /// Why a certificate was not issued.
@@ -122,7 +124,13 @@ impl Authority {
             certificate,
             key,
             issuer,
+            node_life: NODE_LIFE,
         })
+    }
+
+    /// Lets the certificates of nodes and enrollment servers live for so long, and delegated signers for two thirds of it.
+    pub fn set_node_life(&mut self, node_life: Duration) {
+        self.node_life = node_life;
     }
 
     /// Returns its certificate.
@@ -165,7 +173,7 @@ impl Authority {
             _ => template.users.push(user_of(subject)?),
         }
         template.purposes = purposes(profile);
-        template.valid_for(now_ms, life(profile), &self.certificate);
+        template.valid_for(now_ms, self.life(profile), &self.certificate);
         Ok(template)
     }
 
@@ -191,7 +199,7 @@ impl Authority {
             ..Template::default()
         };
         template.purposes = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-        template.valid_for(now_ms, days(90), &self.certificate);
+        template.valid_for(now_ms, self.node_life, &self.certificate);
         self.sign(&template, key, serial)
     }
 
@@ -199,6 +207,17 @@ impl Authority {
         let parameters = template.parameters(key, serial)?;
         let certificate = parameters.signed_by(key, &self.issuer).map_err(encoding)?;
         Ok(Certificate::from_der(certificate.der())?)
+    }
+
+    /// How long a certificate lives, counted from its issue.
+    fn life(&self, profile: Profile) -> Duration {
+        match profile {
+            Profile::ConfigurationSigner => days(365),
+            Profile::Node | Profile::Edge => self.node_life,
+            Profile::DelegatedSigner => self.node_life * 2 / 3,
+            Profile::UserRecord => days(90),
+            Profile::Minted => days(10),
+        }
     }
 
     /// Each profile has its issuer: a certificate from another would be void at every verifier.
@@ -253,12 +272,13 @@ impl Serial {
 }
 
 /// Tells when a certificate is due for renewal, in Unix milliseconds: after a third of its life from its issue, so that the
-/// service that issues it may be away for the rest.
+/// services that issue it may be away for the rest; a delegated signer after a sixth, since what it signs ends with it.
 #[must_use]
 pub fn renewal_due_ms(certificate: &Certificate) -> u64 {
     let issued_ms = template::issued_ms(certificate);
     let life_ms = certificate.not_after_ms().saturating_sub(issued_ms);
-    issued_ms.saturating_add(life_ms / 3)
+    let is_delegated_signer = certificate.is_ca() && !certificate.uris().is_empty();
+    issued_ms.saturating_add(life_ms / if is_delegated_signer { 6 } else { 3 })
 }
 
 /// Makes the Node-ID of a new node.
@@ -325,16 +345,6 @@ fn purposes(profile: Profile) -> Vec<rcgen::ExtendedKeyUsagePurpose> {
     }
 }
 
-/// How long a certificate lives, counted from its issue.
-fn life(profile: Profile) -> Duration {
-    match profile {
-        Profile::ConfigurationSigner => days(365),
-        Profile::Node | Profile::Edge | Profile::UserRecord => days(90),
-        Profile::DelegatedSigner => days(30),
-        Profile::Minted => days(10),
-    }
-}
-
 const fn days(count: u64) -> Duration {
     Duration::from_secs(count * 24 * 3600)
 }
@@ -345,5 +355,7 @@ fn encoding(error: rcgen::Error) -> IssueError {
     }
 }
 
+/// How long certificates of nodes live, unless the operator wants something else.
+pub const NODE_LIFE: Duration = days(90);
 const SIP_DOMAIN: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 20];
 const DOCUMENT_SIGNING: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 3, 36];

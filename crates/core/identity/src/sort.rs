@@ -1,10 +1,8 @@
 //! Tells an overlay's certificates apart by what is in them, for people who look at them. Whether one counts, and for what, is
 //! the [`Verifier`](crate::Verifier)'s to say.
 
-use std::time::Duration;
-
 use crate::certificate::{Certificate, Purposes};
-use crate::issue::BACKDATED;
+use crate::issue::renewal_due_ms;
 use crate::rules::{CONFIGURATION_ROOT, ENROLLMENT_CA};
 
 /// The sorts of certificate that an overlay has.
@@ -67,15 +65,15 @@ impl Sort {
     /// When a certificate of this sort is replaced by itself, in Unix milliseconds; `None` where a person does that, or nobody.
     #[must_use]
     pub fn renewal_ms(self, certificate: &Certificate) -> Option<u64> {
-        let days = match self {
-            Self::EnrollmentServer | Self::Peer | Self::Client | Self::EdgeLink | Self::UserRecord => 30,
-            Self::DelegatedSigner => 10,
-            Self::ConfigurationRoot | Self::ConfigurationSigner | Self::EnrollmentCa | Self::Minted => return None,
-        };
-        // Counted from the issue, which lies after the start of the validity.
-        let after = BACKDATED + Duration::from_secs(days * 24 * 3600);
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        Some(certificate.not_before_ms().saturating_add(after_ms))
+        match self {
+            Self::EnrollmentServer
+            | Self::Peer
+            | Self::Client
+            | Self::EdgeLink
+            | Self::UserRecord
+            | Self::DelegatedSigner => Some(renewal_due_ms(certificate)),
+            Self::ConfigurationRoot | Self::ConfigurationSigner | Self::EnrollmentCa | Self::Minted => None,
+        }
     }
 
     fn of_authority(certificate: &Certificate) -> Option<Self> {

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use identity::{Sign, Trust, Verifier, sign_blob, verify_blob};
+use identity::{Certificate, Sign, Trust, Verifier, sign_blob, verify_blob};
 use wire::{Decode, Encode, NodeId, SecurityBlock};
 
 use crate::document::Document;
@@ -85,6 +85,28 @@ impl SignedDocument {
     #[must_use]
     pub fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// Tells when the signature ends by which the document is believed at a start, in Unix milliseconds: with the certificate of its
+    /// signer. `None` if it carries no certificate.
+    #[must_use]
+    pub fn signature_ends_ms(&self) -> Option<u64> {
+        let text = without_mark(std::str::from_utf8(&self.xml).ok()?);
+        let root = tree::parse(text, &Vec::new()).ok()?;
+        let ends_ms = |signature: &String| {
+            let block = base64("signature", signature).ok()?;
+            let block = SecurityBlock::from_bytes(&Bytes::from(block)).ok()?;
+            let ends = block
+                .certificates
+                .iter()
+                .filter_map(|found| Certificate::from_der(&found.certificate).ok());
+            ends.map(|certificate| certificate.not_after_ms()).min()
+        };
+        let found = find(&root, text).ok()?.into_iter();
+        let same = found.filter(|found| found.overlay() == Some(&self.document.overlay));
+        let signatures = same.filter_map(|found| Some(found.read().ok()?.signatures));
+        // Of several signatures one is enough.
+        signatures.flatten().filter_map(|signature| ends_ms(&signature)).max()
     }
 
     /// Returns the file.

@@ -1,12 +1,12 @@
 //! What enrollment gave a node, kept in a folder of its own.
 //!
 //! ```text
-//! peer:  peer.key peer.der founder                                document.xml root
+//! peer:  peer.key peer.der founder                                document.xml root backup.sealed
 //! edge:  link.key link.der signer.key signer.der values.key record-keys   document.xml root
 //! ```
 //!
 //! `root` is the SHA-256 of the configuration root in hex; `document.xml` is believed on it. `founder` is there if the peer forms
-//! the ring at its first start.
+//! the ring at its first start. `backup.sealed` is of the bootstrap services, and only the key in `off-line/` opens it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,8 +35,6 @@ pub(crate) struct PeerCredentials {
 #[derive(Debug)]
 pub(crate) struct EdgeCredentials {
     pub(crate) document: Arc<SignedDocument>,
-    /// SHA-256 of the configuration root.
-    pub(crate) root: [u8; 32],
     pub(crate) edge: sip_edge::Credentials,
 }
 
@@ -82,14 +80,14 @@ impl EdgeCredentials {
         if !files.exist() {
             return Ok(None);
         }
-        let (document, root) = files.document(now_ms)?;
+        let (document, _) = files.document(now_ms)?;
         let edge = sip_edge::Credentials {
             link: files.signer(LINK, now_ms)?,
             delegated: delegated(&files, now_ms)?,
             values: files.key(VALUES)?,
             record_keys: record_keys(&files)?,
         };
-        Ok(Some(Self { document, root, edge }))
+        Ok(Some(Self { document, edge }))
     }
 
     pub(crate) fn node_id(&self) -> NodeId {

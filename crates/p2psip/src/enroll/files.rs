@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use identity::{Certificate, Key, Signer};
-use overlay_config::{Basis, SignedDocument};
+use overlay_config::{Basis, SignatureError, SignedDocument, is_newer};
 use runtime::{ExitCode, private};
 
 use crate::failure::Failure;
@@ -25,11 +25,13 @@ pub(crate) enum CredentialsError {
     Io { path: PathBuf, source: io::Error },
     #[error("{path} cannot be used: {reason}")]
     Damaged { path: PathBuf, reason: String },
+    #[error("{path} begins to be valid at {from} (Unix s), which is still to come: set the clock right")]
+    NotYetValid { path: PathBuf, from: u64 },
     #[error(
-        "certificate {path} is valid from {from} to {until} (Unix s), not now: set the clock right, or enroll anew into another \
-         folder"
+        "certificate {path} has ended at {until} (Unix s): `p2psip join --token-file FILE` with a new token, and --data as before, \
+         renews it, and this host keeps its Node-ID and its data; if the clock is wrong, set it right"
     )]
-    NotValidNow { path: PathBuf, from: u64, until: u64 },
+    Ended { path: PathBuf, until: u64 },
     #[error("the configuration document {path}: {source}")]
     Document {
         path: PathBuf,
@@ -105,18 +107,25 @@ impl Files {
 
     /// A certificate that is valid now.
     pub(super) fn certificate(&self, name: &str, now_ms: u64) -> Result<Certificate, CredentialsError> {
-        let file = certificate_file(name);
-        let der = Bytes::from(self.read(&file)?);
-        let certificate = Certificate::from_bytes(der).map_err(|error| self.damaged(&file, &error))?;
+        let certificate = self.certificate_at_any_time(name)?;
+        let path = || self.folder.join(certificate_file(name));
         let (from_ms, until_ms) = (certificate.not_before_ms(), certificate.not_after_ms());
-        if !(from_ms..=until_ms).contains(&now_ms) {
-            return Err(CredentialsError::NotValidNow {
-                path: self.folder.join(file),
-                from: from_ms / 1000,
-                until: until_ms / 1000,
-            });
+        if now_ms < from_ms {
+            let (path, from) = (path(), from_ms / 1000);
+            return Err(CredentialsError::NotYetValid { path, from });
+        }
+        if now_ms > until_ms {
+            let (path, until) = (path(), until_ms / 1000);
+            return Err(CredentialsError::Ended { path, until });
         }
         Ok(certificate)
+    }
+
+    /// A certificate that may have ended.
+    pub(super) fn certificate_at_any_time(&self, name: &str) -> Result<Certificate, CredentialsError> {
+        let file = certificate_file(name);
+        let der = Bytes::from(self.read(&file)?);
+        Certificate::from_bytes(der).map_err(|error| self.damaged(&file, &error))
     }
 
     /// A key with its certificate, valid now.
@@ -127,24 +136,59 @@ impl Files {
 
     /// The document, believed on the configuration root of the token.
     pub(super) fn document(&self, now_ms: u64) -> Result<(Arc<SignedDocument>, [u8; 32]), CredentialsError> {
+        let root = self.root()?;
+        let xml = Bytes::from(self.read(DOCUMENT)?);
+        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
+        let document = document.map_err(|source| {
+            let path = self.folder.join(DOCUMENT);
+            match begins_ms(&source).filter(|from_ms| now_ms < *from_ms) {
+                Some(from_ms) => CredentialsError::NotYetValid {
+                    path,
+                    from: from_ms / 1000,
+                },
+                None => CredentialsError::Document { path, source },
+            }
+        })?;
+        Ok((Arc::new(document), root))
+    }
+
+    /// The SHA-256 of the configuration root.
+    pub(super) fn root(&self) -> Result<[u8; 32], CredentialsError> {
         let root = self.read(ROOT)?;
         let root = std::str::from_utf8(&root)
             .ok()
             .and_then(|text| wire::hex::decode(text.trim()));
         let root: Option<[u8; 32]> = root.and_then(|octets| octets.try_into().ok());
-        let root = root.ok_or_else(|| self.damaged(ROOT, &"it is no SHA-256 in hex"))?;
-        let xml = Bytes::from(self.read(DOCUMENT)?);
-        let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
-        let document = document.map_err(|source| CredentialsError::Document {
-            path: self.folder.join(DOCUMENT),
-            source,
-        })?;
-        Ok((Arc::new(document), root))
+        root.ok_or_else(|| self.damaged(ROOT, &"it is no SHA-256 in hex"))
     }
 
     pub(super) fn write_document(&self, document: &SignedDocument, root: [u8; 32]) -> Result<(), CredentialsError> {
         self.write(ROOT, wire::hex::encode(&root).as_bytes())?;
         self.write(DOCUMENT, document.xml())
+    }
+
+    /// Keeps a document if it is newer than the one that is here and believed on the same root; whoever asks services next finds
+    /// those that it names.
+    pub(super) fn take_document(&self, document: &SignedDocument, now_ms: u64) -> Result<(), CredentialsError> {
+        let root = self.root()?;
+        let is_next = match self.document(now_ms) {
+            Ok((kept, _)) => {
+                let (kept, new) = (kept.document(), document.document());
+                new.overlay == kept.overlay && is_newer(new.sequence, kept.sequence)
+            }
+            Err(error) if error.is_over() => true,
+            Err(error) => return Err(error),
+        };
+        if !is_next {
+            return Ok(());
+        }
+        match SignedDocument::parse_and_verify(document.xml().clone(), Basis::Root(root), now_ms) {
+            Ok(document) => self.write_document(&document, root),
+            Err(error) => {
+                tracing::debug!(%error, "newer document not kept");
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn damaged(&self, name: &str, reason: &dyn std::fmt::Display) -> CredentialsError {
@@ -155,10 +199,26 @@ impl Files {
     }
 }
 
+impl CredentialsError {
+    /// Whether something has ended that may be had anew.
+    pub(crate) fn is_over(&self) -> bool {
+        use overlay_config::Error::{Expired, Signature};
+        matches!(
+            self,
+            Self::Ended { .. }
+                | Self::Document {
+                    source: Expired { .. } | Signature { .. },
+                    ..
+                }
+        )
+    }
+}
+
 impl From<CredentialsError> for Failure {
     fn from(error: CredentialsError) -> Self {
         let code = match &error {
-            CredentialsError::NotValidNow { .. }
+            CredentialsError::NotYetValid { .. }
+            | CredentialsError::Ended { .. }
             | CredentialsError::Document {
                 source: overlay_config::Error::Expired { .. },
                 ..
@@ -173,6 +233,17 @@ impl From<CredentialsError> for Failure {
             CredentialsError::Key(_) => ExitCode::Internal,
         };
         Self::new(code, error)
+    }
+}
+
+/// When the certificate begins whose time a document's signature is out of.
+pub(super) fn begins_ms(error: &overlay_config::Error) -> Option<u64> {
+    match error {
+        overlay_config::Error::Signature {
+            source: SignatureError::Identity(identity::Error::NotValidNow { from_ms, .. }),
+            ..
+        } => Some(*from_ms),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{HOST, IF_NONE_MATCH};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use identity::{Sign as _, Signer};
@@ -67,6 +67,29 @@ pub(crate) struct Client {
     tls: TlsConnector,
     /// Whom a server must be; none before there is a document.
     name: Option<ServerName<'static>>,
+}
+
+/// What is asked of a server.
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    body: Bytes,
+    /// The tag of what is known already.
+    known: Option<String>,
+    /// How many octets an answer may have.
+    most: usize,
+}
+
+impl<'a> Question<'a> {
+    fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            body: Bytes::new(),
+            known: None,
+            most: MAX_ANSWER,
+        }
+    }
 }
 
 impl Server {
@@ -136,14 +159,40 @@ impl Client {
 
     /// Fetches what stands at `path`.
     pub(crate) async fn get(&self, server: &Server, path: &str) -> Result<Bytes, HttpsError> {
-        self.within(server, self.ask(server, Method::GET, path, Bytes::new()))
-            .await
+        self.within(server, self.ask(server, Question::get(path))).await
+    }
+
+    /// Fetches what stands at `path`, of at most so many octets, if there is anything newer than what has this tag.
+    pub(crate) async fn get_newer(
+        &self,
+        server: &Server,
+        path: &str,
+        known: Option<String>,
+        most: usize,
+    ) -> Result<Option<Bytes>, HttpsError> {
+        let question = Question {
+            known,
+            most,
+            ..Question::get(path)
+        };
+        match self.within(server, self.ask(server, question)).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(HttpsError::Status {
+                status: StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Posts a message to `path` and returns the answer.
     pub(crate) async fn post(&self, server: &Server, path: &str, body: Vec<u8>) -> Result<Bytes, HttpsError> {
-        self.within(server, self.ask(server, Method::POST, path, body.into()))
-            .await
+        let question = Question {
+            method: Method::POST,
+            body: body.into(),
+            ..Question::get(path)
+        };
+        self.within(server, self.ask(server, question)).await
     }
 
     async fn within(
@@ -157,7 +206,7 @@ impl Client {
         tokio::time::timeout(ATTEMPT, answer).await.map_err(late)?
     }
 
-    async fn ask(&self, server: &Server, method: Method, path: &str, body: Bytes) -> Result<Bytes, HttpsError> {
+    async fn ask(&self, server: &Server, question: Question<'_>) -> Result<Bytes, HttpsError> {
         let url = || server.to_string();
         let bare = server.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((bare, server.port)).await;
@@ -169,11 +218,15 @@ impl Client {
         let stream = stream.map_err(|source| HttpsError::Tls { url: url(), source })?;
 
         let broken = |source: Box<dyn std::error::Error + Send + Sync>| HttpsError::Http { url: url(), source };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, format!("{}:{}", server.host, server.port))
-            .body(Full::new(body))
+        let mut request = Request::builder()
+            .method(question.method)
+            .uri(question.path)
+            .header(HOST, format!("{}:{}", server.host, server.port));
+        if let Some(tag) = question.known {
+            request = request.header(IF_NONE_MATCH, format!("\"{tag}\""));
+        }
+        let request = request
+            .body(Full::new(question.body))
             .map_err(|error| broken(error.into()))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -184,7 +237,7 @@ impl Client {
             .await
             .map_err(|error| broken(error.into()))?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MAX_ANSWER)
+        let body = Limited::new(body, question.most)
             .collect()
             .await
             .map_err(broken)?

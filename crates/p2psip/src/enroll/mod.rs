@@ -4,13 +4,17 @@
 //! whoever answers there, believed only on that hash; then the request with the token's secret, to a server that proves itself
 //! under the document ([`https`]). Hosts that share nothing but a secret are told the rest of the token first ([`vouched`]). What comes of it stands in a folder ([`credentials`]); a key is written there before anything
 //! is asked for with it, so an answer that is lost is asked for again. [`renew`] gets the next certificates, [`renewal`] keeps
-//! them from ending while a component runs, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
+//! them from ending while a component runs, [`late`] has them anew when they have, [`backup`] keeps the bootstrap services' backup, [`record_keys`] follows a rotation of the record key, [`documents`] looks for a document
 //! that a peer can obey.
 
+mod backup;
 mod credentials;
 mod documents;
+mod ends;
 mod files;
 mod https;
+mod late;
+mod order;
 mod record_keys;
 mod renew;
 mod renewal;
@@ -26,8 +30,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use identity::issue::random_node_id;
 use identity::{Key, Use, Verifier};
-use overlay_config::{Basis, BootstrapNode, SignedDocument};
+use overlay_config::{Basis, BootstrapNode, Document, SignedDocument};
 use prost::Message as _;
 use rpc::proto::bootstrap::v1::enroll_request::Credential;
 use rpc::proto::bootstrap::v1::{EdgeRequest, EnrollRequest, EnrollResponse};
@@ -36,8 +41,9 @@ use runtime::ExitCode;
 pub(crate) use self::credentials::{EdgeCredentials, PeerCredentials};
 use self::credentials::{FOUNDER, LINK, PEER, SIGNER, VALUES, record_key, write_record_keys};
 pub(crate) use self::files::CredentialsError;
-use self::files::{Files, certificate_file};
+use self::files::{Files, begins_ms, certificate_file};
 use self::https::{Client, HttpsError, Server};
+pub(crate) use self::late::mend;
 pub(crate) use self::record_keys::LOOK_EVERY as LOOK_AT_RECORD_KEYS_EVERY;
 pub(crate) use self::renew::{is_enrolled, renew_now};
 pub(crate) use self::renewal::Renewal;
@@ -54,6 +60,8 @@ pub(crate) enum EnrollError {
     NoServer,
     #[error("{url} serves another overlay, or pretends to be this one: {source}")]
     Document { url: String, source: overlay_config::Error },
+    #[error("the document of {url} is signed for another time ({source}): is the clock of this host right?")]
+    Clock { url: String, source: overlay_config::Error },
     #[error("{url} serves the overlay {found}, the token is for {expected}")]
     OtherOverlay {
         url: String,
@@ -65,6 +73,8 @@ pub(crate) enum EnrollError {
          `bootstrap.tokens` there"
     )]
     NotVouched { url: String },
+    #[error("this host is in another overlay than {overlay}, for which the token is: use another --data")]
+    ElsewhereAlready { overlay: String },
     #[error("the answer of {url} cannot be used: {reason}")]
     Answer { url: String, reason: String },
     #[error(transparent)]
@@ -78,16 +88,13 @@ pub(crate) async fn document(servers: &[String], root: [u8; 32]) -> Result<Arc<S
     first(servers, move |server| async move {
         let xml = client.get(&server, "/.well-known/reload-config").await?;
         let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms());
-        let document = document.map_err(|source| EnrollError::Document {
-            url: server.to_string(),
-            source,
-        })?;
+        let document = document.map_err(|source| EnrollError::of_document(server.to_string(), source))?;
         Ok(Arc::new(document))
     })
     .await
 }
 
-/// Enrolls a peer with its token, into `folder`; who is enrolled there already stays so.
+/// Enrolls a peer with its token, into `folder`; who is enrolled there already stays so, and is renewed if its time is over.
 pub(crate) async fn peer(folder: &Path, token: &Token) -> Result<PeerCredentials, EnrollError> {
     peer_that_may_found(folder, token, async |_| false).await
 }
@@ -98,8 +105,10 @@ pub(crate) async fn peer_that_may_found(
     token: &Token,
     stands: impl AsyncFnOnce(&[BootstrapNode]) -> bool,
 ) -> Result<PeerCredentials, EnrollError> {
-    if let Some(enrolled) = PeerCredentials::load(folder, now_ms())? {
-        return Ok(enrolled);
+    match PeerCredentials::load(folder, now_ms()) {
+        Ok(Some(enrolled)) => return Ok(enrolled),
+        Err(CredentialsError::Ended { .. }) => return late::peer(folder, token).await,
+        loaded => drop(loaded?),
     }
     let draft = Files::draft(folder)?;
     let key = draft.key_or_new(PEER)?;
@@ -121,10 +130,13 @@ pub(crate) async fn peer_that_may_found(
     PeerCredentials::load(folder, now_ms())?.ok_or_else(|| answer.lacks("a peer"))
 }
 
-/// Enrolls an edge with the token of its peer, into `folder`; who is enrolled there already stays so.
+/// Enrolls an edge with the token of its peer, into `folder`; who is enrolled there already stays so, and is renewed if its time
+/// is over.
 pub(crate) async fn edge(folder: &Path, token: &Token) -> Result<EdgeCredentials, EnrollError> {
-    if let Some(enrolled) = EdgeCredentials::load(folder, now_ms())? {
-        return Ok(enrolled);
+    match EdgeCredentials::load(folder, now_ms()) {
+        Ok(Some(enrolled)) => return Ok(enrolled),
+        Err(CredentialsError::Ended { .. }) => return late::edge(folder, token).await,
+        loaded => drop(loaded?),
     }
     let draft = Files::draft(folder)?;
     draft.key_or_new(VALUES)?;
@@ -174,10 +186,7 @@ async fn ask(token: &Token, document: &SignedDocument, request: EnrollRequest) -
         };
         let enrolled = EnrollResponse::decode(answer).map_err(|error| unreadable(error.to_string()))?;
         let document = SignedDocument::parse_and_verify(enrolled.document.clone(), Basis::Root(token.root), now_ms())
-            .map_err(|source| EnrollError::Document {
-            url: url.clone(),
-            source,
-        })?;
+            .map_err(|source| EnrollError::of_document(url.clone(), source))?;
         // RFC 6940 §11.2: a document of another overlay is not used.
         if document.document().overlay != token.overlay {
             return Err(EnrollError::OtherOverlay {
@@ -203,6 +212,13 @@ impl Answer {
         }
     }
 
+    fn unusable(&self, reason: String) -> EnrollError {
+        EnrollError::Answer {
+            url: self.url.clone(),
+            reason,
+        }
+    }
+
     fn check(&self, certificate: &[u8]) -> Result<(), EnrollError> {
         check(&self.url, &self.document, certificate)
     }
@@ -216,6 +232,15 @@ fn check(url: &str, document: &SignedDocument, certificate: &[u8]) -> Result<(),
         url: url.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// Tries all services that a document names, in random order: any of them can serve any node.
+async fn any<T, Attempt>(document: &Document, attempt: impl Fn(Server) -> Attempt) -> Result<T, EnrollError>
+where
+    Attempt: Future<Output = Result<T, EnrollError>>,
+{
+    let drawn = random_node_id().map_err(CredentialsError::from)?;
+    first(&order::shuffled(&document.enrollment_servers, drawn), attempt).await
 }
 
 /// Tries servers in turn. If none helps, the first one's refusal is told rather than that others were away.
@@ -241,6 +266,13 @@ where
 }
 
 impl EnrollError {
+    fn of_document(url: String, source: overlay_config::Error) -> Self {
+        match begins_ms(&source) {
+            Some(_) => Self::Clock { url, source },
+            None => Self::Document { url, source },
+        }
+    }
+
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Https(HttpsError::Refused { .. }))
     }

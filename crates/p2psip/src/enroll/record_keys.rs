@@ -14,7 +14,7 @@ use usage::user::RecordKey;
 use super::credentials::{EdgeCredentials, record_key, write_record_keys};
 use super::files::Files;
 use super::https::Client;
-use super::{EnrollError, first, now_ms};
+use super::{EnrollError, any, now_ms};
 
 /// Keeps the record keys of a running edge, whose credentials are in `folder`, until the stop signal.
 pub(super) async fn keep(folder: &Path, renewer: sip_edge::Renewer, every: Duration, stop: CancellationToken) {
@@ -53,7 +53,7 @@ pub(super) async fn fetch(folder: &Path) -> Result<Option<Vec<RecordKey>>, Enrol
     };
     let document = known.document.document();
     let client = &Client::of(document, Some(&known.edge.link))?;
-    let keys = first(&document.enrollment_servers, move |server| async move {
+    let keys = any(document, move |server| async move {
         let answer = client
             .post(&server, "/.well-known/p2psip/record-keys", request.encode_to_vec())
             .await?;

@@ -12,9 +12,9 @@ use prost::Message as _;
 use rpc::proto::bootstrap::v1::{RenewRequest, RenewResponse};
 
 use super::credentials::{EdgeCredentials, LINK, NEXT_SIGNER, PEER, PeerCredentials, SIGNER};
-use super::files::{Files, certificate_file, key_file};
+use super::files::{CredentialsError, Files, certificate_file, key_file};
 use super::https::Client;
-use super::{EnrollError, check, first, now_ms, request_of};
+use super::{EnrollError, any, backup, check, now_ms, request_of};
 
 /// When certificates are renewed.
 #[derive(Clone, Copy, Debug)]
@@ -79,42 +79,54 @@ pub(super) async fn peer(folder: &Path, when: When) -> Result<Option<PeerCredent
     let request = when.request();
     let answer = ask(&known.signer, known.document.document(), known.root, request).await?;
     answer.keep(&files, (PEER, &known.signer))?;
+    if let Err(error) = backup::fetch(folder, now_ms()).await {
+        tracing::debug!(%error, "backup of the bootstrap service not fetched");
+    }
     Ok(PeerCredentials::load(folder, now_ms())?)
 }
 
 /// Renews those of an edge's certificates whose time has come; nothing if there is none.
 pub(super) async fn edge(folder: &Path, when: When) -> Result<Option<EdgeCredentials>, EnrollError> {
-    let Some(known) = EdgeCredentials::load(folder, now_ms())? else {
-        return Ok(None);
-    };
     let files = Files::of(folder);
-    let is_signer_due = when.has_come_for(known.edge.delegated.certificate());
+    if !files.exist() {
+        return Ok(None);
+    }
+    let (document, root) = files.document(now_ms())?;
+    let link = &files.signer(LINK, now_ms())?;
+    // It may have ended before the link's certificate, which is enough to renew it.
+    let in_use = files.certificate_at_any_time(SIGNER)?;
+    let is_signer_due = when.has_come_for(&in_use);
     if !is_signer_due && !when.has_come_for(&files.certificate(LINK, now_ms())?) {
         return Ok(None);
     }
-    settle_signer(&files, &known)?;
+    settle_signer(&files, &in_use)?;
     let mut request = when.request();
     if is_signer_due {
         request.signer = request_of(&files.key_or_new(NEXT_SIGNER)?)?;
     }
-    let link = &known.edge.link;
-    let answer = ask(link, known.document.document(), known.root, request).await?;
+    let answer = ask(link, document.document(), root, request).await?;
     answer.keep(&files, (LINK, link))?;
     if is_signer_due {
-        let certificate = Certificate::from_der(&answer.renewed.signer).map_err(|error| answer.unusable(&error))?;
-        if certificate.public_key() != files.key(NEXT_SIGNER)?.public().spki() {
-            return Err(answer.unusable(&"the signer's certificate is for another key"));
-        }
-        files.write(&certificate_file(SIGNER), certificate.der())?;
-        files.replace(&key_file(SIGNER), &key_file(NEXT_SIGNER))?;
+        keep_next_signer(&files, &answer.renewed.signer).map_err(|reason| answer.unusable(&reason))?;
     }
     Ok(EdgeCredentials::load(folder, now_ms())?)
 }
 
+/// Puts the next signer in the place of the one in use.
+pub(super) fn keep_next_signer(files: &Files, der: &[u8]) -> Result<(), String> {
+    let certificate = Certificate::from_der(der).map_err(|error| error.to_string())?;
+    let key = files.key(NEXT_SIGNER).map_err(|error| error.to_string())?;
+    if certificate.public_key() != key.public().spki() {
+        return Err("the signer's certificate is for another key".to_owned());
+    }
+    let kept = files.write(&certificate_file(SIGNER), certificate.der());
+    kept.and_then(|()| files.replace(&key_file(SIGNER), &key_file(NEXT_SIGNER)))
+        .map_err(|error| error.to_string())
+}
+
 /// Ends a renewal that was cut off when the certificate was there and its key still under the name of the next.
-fn settle_signer(files: &Files, known: &EdgeCredentials) -> Result<(), EnrollError> {
-    let in_use = known.edge.delegated.certificate().public_key();
-    if files.has(&key_file(NEXT_SIGNER)) && files.key(NEXT_SIGNER)?.public().spki() == in_use {
+pub(super) fn settle_signer(files: &Files, in_use: &Certificate) -> Result<(), CredentialsError> {
+    if files.has(&key_file(NEXT_SIGNER)) && files.key(NEXT_SIGNER)?.public().spki() == in_use.public_key() {
         files.replace(&key_file(SIGNER), &key_file(NEXT_SIGNER))?;
     }
     Ok(())
@@ -129,7 +141,7 @@ struct Answer {
 
 async fn ask(node: &Signer, document: &Document, root: [u8; 32], request: RenewRequest) -> Result<Answer, EnrollError> {
     let (client, request) = (&Client::of(document, Some(node))?, &request);
-    first(&document.enrollment_servers, move |server| async move {
+    any(document, move |server| async move {
         let url = server.to_string();
         let answer = client
             .post(&server, "/.well-known/p2psip/renew", request.encode_to_vec())
@@ -139,17 +151,14 @@ async fn ask(node: &Signer, document: &Document, root: [u8; 32], request: RenewR
             reason: error.to_string(),
         })?;
         let document = SignedDocument::parse_and_verify(renewed.document.clone(), Basis::Root(root), now_ms());
-        let document = document.map_err(|source| EnrollError::Document {
-            url: url.clone(),
-            source,
-        })?;
+        let document = document.map_err(|source| EnrollError::of_document(url.clone(), source))?;
         Ok(Answer { url, renewed, document })
     })
     .await
 }
 
 impl Answer {
-    /// Puts the certificate in the place of the one in force, after a look at it.
+    /// Puts the certificate in the place of the one in force, after a look at it, and the document too if it is newer.
     fn keep(&self, files: &Files, (name, in_force): (&str, &Signer)) -> Result<(), EnrollError> {
         let node = self.renewed.node.as_ref();
         let node = node.ok_or_else(|| self.unusable(&"it holds no certificate"))?;
@@ -159,7 +168,9 @@ impl Answer {
         if !is_same_key || certificate.node_ids() != [in_force.node_id()] {
             return Err(self.unusable(&"its certificate is for another key or node"));
         }
-        Ok(files.write(&certificate_file(name), certificate.der())?)
+        files.write(&certificate_file(name), certificate.der())?;
+        files.take_document(&self.document, now_ms())?;
+        Ok(())
     }
 
     fn unusable(&self, reason: &dyn std::fmt::Display) -> EnrollError {

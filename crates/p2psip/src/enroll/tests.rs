@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use identity::Sign as _;
 use identity::issue::{Profile, Serial, Subject, configuration_root, enrollment_ca};
 use overlay_config::{Demand, Document, Genesis};
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
@@ -298,7 +299,7 @@ async fn certificates_are_renewed_when_somebody_wants_it() {
 }
 
 /// A component that tells when it takes over what is in its folder.
-struct Running(tokio::sync::mpsc::Sender<NodeId>);
+struct Running(tokio::sync::mpsc::Sender<NodeId>, Option<Arc<SignedDocument>>);
 
 impl Shows for Running {
     const WHOSE: &'static str = "peer";
@@ -306,6 +307,10 @@ impl Shows for Running {
 
     async fn renew(_: &Path) -> Result<(), EnrollError> {
         Ok(())
+    }
+
+    async fn document(&self, _: Arc<SignedDocument>) -> Option<Arc<SignedDocument>> {
+        self.1.clone()
     }
 
     async fn take_over(&self, folder: &Path) -> Result<(), RenewError> {
@@ -323,7 +328,7 @@ async fn a_running_component_takes_over_what_somebody_else_has_renewed() {
     let folder = world.folder("peer");
     let node_id = peer(&folder, &world.token("one").await).await.unwrap().node_id();
     let (takes, mut taken) = tokio::sync::mpsc::channel(1);
-    let renewal = Renewal::of(folder.clone(), Running(takes));
+    let renewal = Renewal::of(folder.clone(), Running(takes, None));
     renew_now(&folder).await.unwrap();
     // From here on a minute is over as soon as there is nothing else to do.
     tokio::time::pause();
@@ -333,6 +338,127 @@ async fn a_running_component_takes_over_what_somebody_else_has_renewed() {
     assert_eq!(taken.recv().await, None);
 }
 
+/// Machine 1 is gone, and a service elsewhere has another address: the folder follows what the running component obeys.
+#[tokio::test]
+async fn services_are_looked_for_where_the_newest_document_says() {
+    let world = World::new(16).await;
+    let folder = world.folder("peer");
+    peer(&folder, &world.token("one").await).await.unwrap();
+    let mut next = world.off_line.document.document().clone();
+    next.sequence += 1;
+    next.enrollment_servers = vec!["https://127.17.0.16:1".to_owned(), world.url.clone()];
+    let next = Arc::new(SignedDocument::sign(next, &world.off_line.signer));
+    let mut foreign = next.document().clone();
+    foreign.sequence += 1;
+    foreign.overlay = "other.p2psip.test".to_owned();
+    let files = Files::of(&folder);
+    files
+        .take_document(&SignedDocument::sign(foreign, &world.off_line.signer), now_ms())
+        .unwrap();
+    assert_eq!(files.document(now_ms()).unwrap().0.document().sequence, 1);
+
+    let (takes, _taken) = tokio::sync::mpsc::channel(1);
+    let renewal = Renewal::of(folder.clone(), Running(takes, Some(Arc::clone(&next))));
+    let kept = async {
+        while files.document(now_ms()).unwrap().0 != next {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), kept).await.unwrap();
+    renewal.shutdown(Duration::from_secs(1)).await.unwrap();
+    // One of the two does not answer.
+    for _ in 0..4 {
+        renew_now(&folder).await.unwrap();
+    }
+    // The service has an older one, which replaces nothing.
+    assert_eq!(files.document(now_ms()).unwrap().0, next);
+}
+
+#[tokio::test]
+async fn a_peer_keeps_the_newest_backup_and_nobody_else_gets_it() {
+    let world = World::new(18).await;
+    let token = world.token("one").await;
+    let folders = [world.folder("peer"), world.folder("edge")];
+    let peer = peer(&folders[0], &token).await.unwrap();
+    let edge = edge(&folders[1], &token).await.unwrap();
+    let kept = folders[0].join(backup::FILE);
+    let first = async {
+        loop {
+            // The service writes its first in the background.
+            if let Some(header) = backup::fetch(&folders[0], now_ms()).await.unwrap() {
+                return header;
+            }
+        }
+    };
+    let header = tokio::time::timeout(Duration::from_secs(30), first).await.unwrap();
+    assert_eq!((header.overlay.as_str(), header.sequence), (OVERLAY, 1));
+    let written = fs::read(bootstrap::backup_file(&world.folder("bootstrap"))).unwrap();
+    assert_eq!(fs::read(&kept).unwrap(), written);
+    // It has it already; a damaged one is replaced.
+    assert_eq!(backup::fetch(&folders[0], now_ms()).await.unwrap(), None);
+    fs::write(&kept, "damaged").unwrap();
+    renew_now(&folders[0]).await.unwrap();
+    assert_eq!(fs::read(&kept).unwrap(), written);
+    let server = Server::of(&world.url).unwrap();
+    for shown in [None, Some(&edge.edge.link)] {
+        let client = Client::of(peer.document.document(), shown).unwrap();
+        let refused = client.get(&server, "/.well-known/p2psip/backup").await;
+        assert!(matches!(refused, Err(HttpsError::Refused { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_comes_too_late_keeps_its_node_id_with_a_new_token() {
+    let (world, other) = (World::new(19).await, World::new(20).await);
+    let folders = [world.folder("peer"), world.folder("edge")];
+    let token = world.token("one").await;
+    let known_peer = peer(&folders[0], &token).await.unwrap();
+    let known_edge = edge(&folders[1], &token).await.unwrap();
+    let token = world.token("two").await;
+    // Whether they have ended makes no difference to the service.
+    let late_peer = late::peer(&folders[0], &token).await.unwrap();
+    let late_edge = late::edge(&folders[1], &token).await.unwrap();
+    assert_eq!(late_peer.node_id(), known_peer.node_id());
+    assert_eq!(late_edge.node_id(), known_edge.node_id());
+    assert_ne!(late_peer.signer.certificates(), known_peer.signer.certificates());
+    let key = |edge: &EdgeCredentials| edge.edge.delegated.certificate().public_key().to_vec();
+    assert_ne!(key(&late_edge), key(&known_edge));
+    let foreign = late::peer(&folders[0], &other.token("one").await).await.unwrap_err();
+    assert!(matches!(foreign, EnrollError::ElsewhereAlready { .. }), "{foreign}");
+}
+
+#[tokio::test]
+async fn an_edge_whose_signer_has_ended_and_a_document_that_has_are_mended_without_a_token() {
+    let world = World::new(21).await;
+    let folder = world.folder("edge");
+    let known = edge(&folder, &world.token("one").await).await.unwrap();
+    let files = Files::of(&folder);
+    // The signer's certificate as it would be after 61 days, under whatever CA.
+    let authority = enrollment_ca(&Key::generate().unwrap(), 0, Serial::generate().unwrap()).unwrap();
+    let subject = Subject {
+        key: &known.edge.delegated.key().public(),
+        node_id: known.node_id(),
+        overlay: OVERLAY,
+        user: None,
+    };
+    let ended = authority
+        .issue(Profile::DelegatedSigner, &subject, 0, Serial::generate().unwrap())
+        .unwrap();
+    files.write("signer.der", ended.der()).unwrap();
+    let found = EdgeCredentials::load(&folder, now_ms()).unwrap_err();
+    assert!(matches!(found, CredentialsError::Ended { .. }), "{found}");
+    let mut over = world.off_line.document.document().clone();
+    over.expiration_ms = Some(now_ms() - 1);
+    let over = SignedDocument::sign(over, &world.off_line.signer);
+    files.write("document.xml", over.xml()).unwrap();
+    let found = EdgeCredentials::load(&folder, now_ms()).unwrap_err();
+    assert!(found.is_over() && found.to_string().contains("document.xml"), "{found}");
+    mend(&folder).await.unwrap();
+    let mended = EdgeCredentials::load(&folder, now_ms()).unwrap().unwrap();
+    assert_eq!(mended.node_id(), known.node_id());
+    assert_eq!(mended.document.xml(), world.off_line.document.xml());
+}
+
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_now_is_told_with_its_file() {
     let world = World::new(10).await;
@@ -340,7 +466,15 @@ async fn a_certificate_that_is_not_valid_now_is_told_with_its_file() {
     peer(&folder, &world.token("one").await).await.unwrap();
     let late = PeerCredentials::load(&folder, now_ms() + 91 * DAY_MS).unwrap_err();
     assert!(late.to_string().contains("peer.der"), "{late}");
+    assert!(late.to_string().contains("p2psip join --token-file"), "{late}");
     assert_eq!(Failure::from(late).code(), ExitCode::Credentials);
+    // A clock that is an hour or two days behind does no harm: certificates begin before they are issued.
+    for behind_ms in [3_600_000, 2 * DAY_MS] {
+        assert!(PeerCredentials::load(&folder, now_ms() - behind_ms).is_ok());
+    }
+    let early = PeerCredentials::load(&folder, now_ms() - 3 * DAY_MS).unwrap_err();
+    assert!(early.to_string().contains("clock"), "{early}");
+    assert_eq!(Failure::from(early).code(), ExitCode::Credentials);
 }
 
 /// A peer that is outside and stays so; it tells what it was brought.
@@ -440,6 +574,7 @@ struct World {
     folder: TempDir,
     server: bootstrap::Server,
     url: String,
+    off_line: bootstrap::OffLine,
 }
 
 impl World {
@@ -464,13 +599,18 @@ impl World {
             tokens,
             ..bootstrap::Config::default()
         };
-        bootstrap::init(&config.folder, Default::default(), &genesis)
+        let off_line = bootstrap::init(&config.folder, Default::default(), &genesis)
             .await
             .unwrap();
         let server = bootstrap::Server::bind(&config, Default::default(), Monitor::new().component("bootstrap", ""))
             .await
             .unwrap();
-        Self { folder, server, url }
+        Self {
+            folder,
+            server,
+            url,
+            off_line,
+        }
     }
 
     fn folder(&self, name: &str) -> PathBuf {
@@ -539,3 +679,19 @@ async fn impostor(document: &SignedDocument, heard: Arc<Mutex<Vec<u8>>>) -> Stri
 }
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
+
+#[test]
+fn credentials_of_an_earlier_version_are_read() {
+    let of = |component: &str| {
+        let folder = volumes::of(component);
+        let credentials = folder.path().join(component).join("credentials");
+        (folder, credentials)
+    };
+    let (_kept, folder) = of("overlay");
+    let peer = PeerCredentials::load(&folder, volumes::WRITTEN_MS).unwrap().unwrap();
+    assert_eq!(peer.node_id(), volumes::PEER.parse().unwrap());
+    let (_kept, folder) = of("sip-edge");
+    let edge = EdgeCredentials::load(&folder, volumes::WRITTEN_MS).unwrap().unwrap();
+    assert_eq!(edge.node_id(), volumes::EDGE.parse().unwrap());
+    assert!(!edge.edge.record_keys.is_empty());
+}

@@ -10,7 +10,7 @@ use rpc::proto::bootstrap::v1::CreateTokenRequest;
 use rpc::proto::bootstrap::v1::bootstrap_client::BootstrapClient;
 use runtime::ExitCode;
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::place::Place;
 use crate::enroll::{Token, now_ms};
@@ -60,13 +60,15 @@ impl Create {
             now_ms: now_ms(),
         };
         match bootstrap::init(folder, Default::default(), &genesis).await {
-            Ok(_) => {
-                info!(overlay = self.overlay, off_line = %self.off_line.display(), "made the overlay; move its off-line keys away");
-                Ok(())
-            }
-            Err(InitError::Exists { .. }) => Ok(()),
-            Err(error) => Err(Failure::cannot_start(error)),
+            Ok(_) => info!(overlay = self.overlay, "made the overlay"),
+            Err(InitError::Exists { .. }) => {}
+            Err(error) => return Err(Failure::cannot_start(error)),
         }
+        // Said at each start: the one after the first is when nobody thinks of them any more.
+        if self.off_line.exists() {
+            warn!(off_line = %self.off_line.display(), "the keys that control the overlay are still here: move this folder away");
+        }
+        Ok(())
     }
 
     /// Makes a folder for each peer that has none, with a token of its own.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runtime::{Component, ExitCode};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::place::{Invitation, Place};
 use super::standing;
@@ -60,21 +60,46 @@ impl Enrollment<'_> {
         enroll: impl AsyncFn(&Path, &Token) -> Result<T, EnrollError>,
     ) -> Result<T, Failure> {
         let folder = folder(self.data);
-        if let Some(credentials) = load(&folder, now_ms())? {
-            return Ok(credentials);
+        if let Err(over) = load(&folder, now_ms())
+            && over.is_over()
+            && let Err(failure) = self.patiently(async || enroll::mend(&folder).await).await
+        {
+            // What is said below is what can be done about it.
+            warn!(reason = %failure, "what has ended is not renewed without a token");
         }
-        let invitation = self.place.invitation(|| self.component.clone()).await?;
-        let mut waiting = Waiting::default();
-        let mut pause = FIRST_PAUSE;
+        let ended = match load(&folder, now_ms()) {
+            Ok(Some(credentials)) => return Ok(credentials),
+            Ok(None) => None,
+            // A new token may be there already.
+            Err(error @ CredentialsError::Ended { .. }) => {
+                warn!(reason = %error, "tried with the token of this peer");
+                Some(error)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let enrolled = match self.place.invitation(|| self.component.clone()).await {
+            Ok(invitation) => {
+                let attempt = async || enroll(&folder, &invitation.token().await?).await;
+                self.patiently(attempt).await
+            }
+            Err(failure) => Err(failure),
+        };
+        match (enrolled, ended) {
+            (Ok(credentials), _) => {
+                info!(folder = %folder.display(), "enrolled");
+                Ok(credentials)
+            }
+            (Err(_), Some(ended)) => Err(ended.into()),
+            (Err(failure), None) => Err(failure),
+        }
+    }
+
+    /// Tries again while no enrollment server answers.
+    async fn patiently<T>(&self, attempt: impl AsyncFn() -> Result<T, EnrollError>) -> Result<T, Failure> {
+        let (mut waiting, mut pause) = (Waiting::default(), FIRST_PAUSE);
         loop {
-            let enrolled = async {
-                let token = invitation.token().await?;
-                let credentials = enroll(&folder, &token).await?;
-                info!(overlay = token.overlay, folder = %folder.display(), "enrolled");
-                Ok::<_, EnrollError>(credentials)
-            };
-            let failure = match enrolled.await {
-                Ok(credentials) => return Ok(credentials),
+            let failure = match attempt().await {
+                Ok(done) => return Ok(done),
                 Err(error) => Failure::from(error),
             };
             if !matches!(failure.code(), ExitCode::Unreachable | ExitCode::Timeout) {

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rpc::{Channel, Role};
-use runtime::{ExitCode, Monitor};
+use runtime::ExitCode;
 
-use super::address;
 use super::file::{Layout, RELOAD_PORT};
+use super::{address, service};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::node::{self, Create, Node, Part, Place};
@@ -83,20 +82,7 @@ async fn make(arguments: &Init, layout: &Layout<'_>) -> Result<(), Failure> {
     };
     let folder = layout.component("bootstrap");
     create.overlay(&folder).await?;
-    let config = bootstrap::Config {
-        folder,
-        https_bind: Vec::new(),
-        ..bootstrap::Config::default()
-    };
-    let mut service = bootstrap::Server::bind(&config, Default::default(), Monitor::new().component("bootstrap", ""))
-        .await
-        .map_err(Failure::cannot_start)?;
-    let operator = Channel::direct(service.served(), Role::Operator);
-    // This host's own way to its service first: others' may lead round a router that does not turn back.
-    let servers = vec![LOOPBACK.to_owned(), server];
-    let token = node::token(operator, servers).await;
-    service.shutdown(GRACE).await.map_err(Failure::internal)?;
-    place.make(&token?, true)
+    place.make(&service::token(folder, server).await?, true)
 }
 
 fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
@@ -114,6 +100,7 @@ fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
         "{warning}The overlay {overlay} exists. Next:\n\
          \n\
          1. Move {off_line} off this host and keep it safe: whoever holds it controls the overlay.\n\
+         \x20  With this host alone you lose users, enrollment and renewal until `bootstrap restore`; have a second service.\n\
          2. Start the peer:      p2psip peer -c {file}\n\
          3. In another terminal: export P2PSIP_PEER=unix:{socket}\n\
          \x20  Add users:           p2psip users add alice\n\
@@ -121,6 +108,3 @@ fn guide(arguments: &Init, layout: &Layout<'_>, file: &str) -> String {
          \x20  and with it there:   p2psip join --run --token-file FILE\n"
     )
 }
-
-const LOOPBACK: &str = "https://127.0.0.1:8443";
-const GRACE: std::time::Duration = std::time::Duration::from_secs(1);

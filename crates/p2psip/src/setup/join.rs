@@ -58,7 +58,8 @@ impl TokenSource {
     }
 }
 
-/// Enrolls a peer and its edge, and writes what they need. A join that was cut off goes on when it is repeated.
+/// Enrolls a peer and its edge, and writes what they need. A join that was cut off goes on when it is repeated, and certificates that
+/// have ended are had anew.
 pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let token = arguments.token.read()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -75,6 +76,8 @@ pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Resu
         is_translated: runtime.block_on(is_translated),
         has_bootstrap: false,
     };
+    // Whose certificates have ended comes again, with settings of its own.
+    let is_known = enroll::is_enrolled(&credentials_folder(&layout.component("overlay")));
     let place = Place::at(&layout.peer());
     if !place.exists() {
         place.make(&token, false)?;
@@ -89,7 +92,10 @@ pub(crate) fn join(arguments: &Join, global: &Global, printer: &Printer) -> Resu
     drop(runtime);
     spinner.finish_and_clear();
     let (peer, edge) = enrolled?;
-    let file = layout.write()?;
+    let file = match arguments.data.join("p2psip.toml") {
+        kept if is_known && kept.exists() => kept,
+        _ => layout.write()?,
+    };
     let (overlay, socket) = (&token.overlay, layout.socket());
     printer.guide(&format!(
         "Enrolled in {overlay}: Peer ID {peer}, edge {edge}.\n\

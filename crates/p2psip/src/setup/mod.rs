@@ -1,5 +1,5 @@
-//! `init`, `join` and `bootstrap new`: a data folder and a configuration file for a peer of this host, or for a further bootstrap
-//! service.
+//! `init`, `join`, `bootstrap new` and `bootstrap restore`: a data folder and a configuration file for a peer of this host, or for a
+//! bootstrap service.
 //!
 //! ```text
 //! DIR/p2psip.toml          configuration: where everything is, and at which address others reach this host
@@ -14,8 +14,11 @@ mod address;
 mod file;
 mod init;
 mod join;
+mod new;
+mod restore;
 mod service;
 
 pub(crate) use self::init::{Init, init};
 pub(crate) use self::join::{Join, join};
-pub(crate) use self::service::{New, new_service};
+pub(crate) use self::new::{New, new_service};
+pub(crate) use self::restore::{Restore, restore};

@@ -41,6 +41,9 @@ impl Driver {
                 self.directory.doubt_records(|record| self.users.can_open(record));
                 let _ = done.send(());
             }
+            Command::Document(answer) => {
+                let _ = answer.send(self.document.clone());
+            }
             Command::Registrations { follow, answer } => {
                 let moment = self.clock.at(now);
                 let each = self.locations.iter().filter_map(|(aor, _)| {

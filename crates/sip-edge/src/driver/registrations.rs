@@ -262,7 +262,7 @@ impl Driver {
     }
 
     /// Stores an entry or its tombstone in the overlay.
-    pub(super) fn publish(&mut self, now: Now, job: Job) {
+    pub(super) fn publish(&mut self, now: Now, mut job: Job) {
         let needed = if job.is_registration {
             SIGNS_REGISTRATION
         } else {
@@ -276,6 +276,7 @@ impl Driver {
                 return self.handle_published(now, &job, Err(error));
             }
         };
+        job.counts_ms = job.counts_ms.min(signer.until_ms().saturating_sub(now.unix_ms));
         let publisher = Publisher {
             home: self.home.handle.clone(),
             registrant: self.registrant.clone(),

@@ -52,6 +52,7 @@ impl CatchUp {
             service.record_keys = shared.record_keys;
             service.resealing = shared.resealing;
             service.token_key = shared.token_key;
+            service.backup_key = shared.backup_key;
             state::put(&mut batch, SERVICE, SERVICE_KEY, service);
         }
         Ok(batch)

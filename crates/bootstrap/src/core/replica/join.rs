@@ -84,6 +84,7 @@ impl Join for TokenRecord {
 /// The later certificates count; how it was enrolled stays as it was written down first.
 impl Join for NodeRecord {
     fn join(&mut self, other: &Self) {
+        let retired = self.retired || other.retired;
         let signer = self.signer.iter().chain(&other.signer);
         let signer = signer.max_by(|one, other| issued(one).cmp(&issued(other))).cloned();
         let certificate = std::cmp::max_by(&self.certificate, &other.certificate, |one, other| {
@@ -96,6 +97,7 @@ impl Join for NodeRecord {
         }
         self.certificate = certificate;
         self.signer = signer;
+        self.retired = retired;
     }
 }
 
@@ -126,10 +128,12 @@ impl Join for SharedRecord {
             _ => (&self.token_key).min(&other.token_key),
         };
         let token_key = token_key.clone();
+        let backup_key = self.backup_key.clone().max(other.backup_key.clone());
         if (self.phase(), &self.record_keys) < (other.phase(), &other.record_keys) {
             *self = other.clone();
         }
         self.token_key = token_key;
+        self.backup_key = backup_key;
     }
 }
 

@@ -123,6 +123,6 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// Two clocks that are off by a day each, and an hour: verifiers allow no tolerance, so issuers
 /// backdate.
-pub(crate) const BACKDATED: Duration = Duration::from_secs(49 * 3600);
+const BACKDATED: Duration = Duration::from_secs(49 * 3600);
 /// RFC 5280 §4.1.2.5: dates end with the year 9999.
 const LAST_SECOND: u64 = 253_402_300_799;

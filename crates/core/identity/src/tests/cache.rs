@@ -177,11 +177,11 @@ fn remembered_signer_is_judged_again_for_each_leaf() {
     assert!(matches!(elsewhere, Err(Error::Delegation { .. })), "{elsewhere:?}");
     // After the signer's end, a leaf that claims to live longer is void.
     let mut template = world.template(Profile::Minted);
-    template.not_after_ms = NOW + 60 * DAY;
+    template.not_after_ms = NOW + 90 * DAY;
     let leaf = world.signer.sign(&template, &key(104).public(), SERIAL).unwrap();
     assert!(
         verifier
-            .verify(leaf.der(), &world.bucket(), NOW + 31 * DAY, Use::UserNodeStore)
+            .verify(leaf.der(), &world.bucket(), NOW + 61 * DAY, Use::UserNodeStore)
             .is_err()
     );
 }

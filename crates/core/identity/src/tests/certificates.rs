@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use wire::NodeId;
 
 use super::world::{DAY, NOW, OVERLAY, SERIAL, World, edge, key, leaf_key, subject};
-use crate::issue::{Authority, Profile, Subject, Template, self_signed};
+use crate::issue::{Authority, Profile, Subject, Template, enrollment_ca, renewal_due_ms, self_signed};
 use crate::{Certificate, CertificateError, Class, Error, Key, PublicKey, ReloadUri, Use, Verifier};
 
 type Edit = fn(&mut Template);
@@ -495,15 +495,34 @@ fn authorities_issue_their_classes_only() {
 }
 
 #[test]
+fn lives_of_nodes_are_in_proportion_to_what_an_operator_wants() {
+    let mut authority = enrollment_ca(&key(1), NOW, SERIAL).unwrap();
+    authority.set_node_life(std::time::Duration::from_secs(180));
+    let key = leaf_key().public();
+    let subject = subject(&key, edge());
+    for (profile, life_ms, due_ms) in [
+        (Profile::Node, 180_000, 60_000),
+        (Profile::Edge, 180_000, 60_000),
+        (Profile::DelegatedSigner, 120_000, 20_000),
+    ] {
+        let issued = authority.issue(profile, &subject, NOW, SERIAL).unwrap();
+        assert_eq!(issued.not_after_ms(), NOW + life_ms, "{profile:?}");
+        assert_eq!(renewal_due_ms(&issued), NOW + due_ms, "{profile:?}");
+    }
+    let server = authority.issue_server(&key, &["a.test"], NOW, SERIAL).unwrap();
+    assert_eq!(server.not_after_ms(), NOW + 180_000);
+}
+
+#[test]
 fn minted_certificate_never_outlives_its_signer() {
     let world = World::new();
     let key = leaf_key().public();
-    let late = NOW + 25 * DAY;
+    let late = NOW + 55 * DAY;
     let leaf = world
         .signer
         .issue(Profile::Minted, &subject(&key, edge()), late, SERIAL)
         .unwrap();
-    assert_eq!(leaf.not_after_ms(), NOW + 30 * DAY);
+    assert_eq!(leaf.not_after_ms(), NOW + 60 * DAY);
     assert_eq!(leaf.not_before_ms(), late - 49 * 3600 * 1000);
 }
 

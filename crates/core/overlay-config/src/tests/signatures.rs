@@ -8,6 +8,14 @@ use super::world::{NOW, OVERLAY, SERIAL, World, key, node, signer};
 use crate::{Basis, Document, Error, SignatureError, SignedDocument, is_newer};
 
 #[test]
+fn a_signature_ends_with_the_certificate_of_its_signer() {
+    let world = World::new();
+    let signed = SignedDocument::sign(world.document.clone(), &world.signer);
+    let signer = identity::Certificate::from_der(&identity::Sign::certificates(&world.signer)[0]).unwrap();
+    assert_eq!(signed.signature_ends_ms(), Some(signer.not_after_ms()));
+}
+
+#[test]
 fn first_document_is_believed_on_its_pinned_root() {
     let world = World::new();
     let signed = SignedDocument::sign(world.document.clone(), &world.signer);

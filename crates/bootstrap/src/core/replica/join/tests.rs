@@ -123,14 +123,16 @@ fn certificate(authority: &Authority, key: &PublicKey, now_ms: u64) -> Octets {
 
 fn nodes(certificates: Vec<Octets>) -> impl Strategy<Value = NodeRecord> + Clone {
     let one = prop::sample::select(certificates);
-    (one.clone(), prop::option::of(one), prop::option::of(0_u64..2), 0_u8..2).prop_map(
-        |(certificate, signer, at_ms, from)| NodeRecord {
+    let times = prop::option::of(0_u64..2);
+    (one.clone(), prop::option::of(one), times, 0_u8..2, any::<bool>()).prop_map(
+        |(certificate, signer, at_ms, from, retired)| NodeRecord {
             by: Credential::Token("token".to_owned()),
             class: NodeClass::Edge,
             certificate,
             signer,
             from: Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, from))),
             at_ms,
+            retired,
         },
     )
 }
@@ -145,11 +147,13 @@ fn shared() -> impl Strategy<Value = SharedRecord> {
         prop::collection::vec((1_u32..3, octets()), 0..3),
         any::<bool>(),
         prop::option::of(octets()),
+        prop::option::of(octets()),
     )
-        .prop_map(|(record_keys, resealing, token_key)| SharedRecord {
+        .prop_map(|(record_keys, resealing, token_key, backup_key)| SharedRecord {
             record_keys,
             resealing,
             token_key: token_key.unwrap_or_default(),
+            backup_key,
         })
 }
 
@@ -191,6 +195,7 @@ fn the_later_certificate_and_the_first_enrollment_count() {
         signer: None,
         from: None,
         at_ms: Some(at_ms),
+        retired: false,
     };
     let both = joined(Some(&node(2, 1)), node(1, 0)).unwrap();
     assert!(both == node(2, 0));
