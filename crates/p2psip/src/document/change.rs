@@ -271,7 +271,7 @@ mod tests {
             (Change::Renew, |next| next.bad_nodes.is_empty()),
         ];
         for (asked, check) in checks {
-            let next = made(&[asked.clone()]);
+            let next = made(std::slice::from_ref(&asked));
             assert!(check(&next), "{asked:?}: {next:?}");
             assert_eq!(next.sequence, 2, "{asked:?}");
         }
