@@ -20,7 +20,7 @@ impl OffLine {
     pub fn load(folder: &Path, now_ms: u64) -> Result<OffLine, RestoreError> {
         let (root_key, root_certificate) = pair(folder, ROOT)?;
         let root = Authority::new(root_key, root_certificate).map_err(|error| damaged(folder, ROOT, &error))?;
-        let (key, certificate) = pair(folder, SIGNER)?;
+        let (key, certificate) = newest_signer(folder)?;
         // What it signed counts to us, who have the root, also after its end.
         let signed_ms = now_ms.min(certificate.not_after_ms());
         let document = newest_document(folder, root.certificate().hash(), signed_ms)?;
@@ -58,10 +58,29 @@ fn in_force(
     root.issue(Profile::ConfigurationSigner, &subject, now_ms, Serial::generate()?)
 }
 
-/// Each change of the document leaves a file of its own; the one with the highest sequence number counts.
+/// A signer hands over to the next one, in files that begin alike; the one that ends last signs what follows.
+fn newest_signer(folder: &Path) -> Result<(Key, Certificate), RestoreError> {
+    let (key, certificate) = pair(folder, SIGNER)?;
+    let entries = fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
+    let mut newest = (key, certificate);
+    for entry in entries {
+        let name = entry.map_err(|source| unreadable(folder, source))?.file_name();
+        let name = name.to_string_lossy();
+        if let Some(name) = name.strip_suffix(".der").filter(|name| name.starts_with(SIGNER)) {
+            let other = pair(folder, name)?;
+            if other.1.not_after_ms() > newest.1.not_after_ms() {
+                newest = other;
+            }
+        }
+    }
+    Ok(newest)
+}
+
+/// Each change of the document leaves a file of its own; the one with the highest sequence number counts. Those of signers that have
+/// ended are history.
 fn newest_document(folder: &Path, root: [u8; 32], now_ms: u64) -> Result<SignedDocument, RestoreError> {
     let entries = fs::read_dir(folder).map_err(|source| unreadable(folder, source))?;
-    let mut newest: Option<SignedDocument> = None;
+    let (mut newest, mut refused): (Option<SignedDocument>, Option<RestoreError>) = (None, None);
     for entry in entries {
         let path = entry.map_err(|source| unreadable(folder, source))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -70,13 +89,20 @@ fn newest_document(folder: &Path, root: [u8; 32], now_ms: u64) -> Result<SignedD
         }
         let xml = Bytes::from(fs::read(&path).map_err(|source| unreadable(&path, source))?);
         let document = SignedDocument::parse_and_verify(xml, Basis::Root(root), now_ms);
-        let document = document.map_err(|error| damaged(folder, &name, &error))?;
+        let document = match document {
+            Ok(document) => document,
+            Err(error) => {
+                refused = refused.or(Some(damaged(folder, &name, &error)));
+                continue;
+            }
+        };
         let known = newest.as_ref().map(|known| known.document().sequence);
         if known.is_none_or(|known| is_newer(document.document().sequence, known)) {
             newest = Some(document);
         }
     }
-    newest.ok_or_else(|| unreadable(&folder.join("document.xml"), std::io::ErrorKind::NotFound.into()))
+    let missing = || unreadable(&folder.join("document.xml"), std::io::ErrorKind::NotFound.into());
+    newest.ok_or_else(|| refused.unwrap_or_else(missing))
 }
 
 fn pair(folder: &Path, name: &str) -> Result<(Key, Certificate), RestoreError> {

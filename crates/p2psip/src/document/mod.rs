@@ -141,11 +141,11 @@ pub(crate) fn run(command: &Command, global: &Global, printer: &Printer) -> Resu
 }
 
 fn show(path: &Path, printer: &Printer) -> Result<ExitCode, Failure> {
-    let path = match path.is_dir() {
-        true => path.join("document.xml"),
-        false => path.to_owned(),
+    let document = match path.is_dir() {
+        true => off_line::newest(path),
+        false => off_line::document(path),
     };
-    let document = off_line::document(&path).map_err(|error| Failure::new(ExitCode::Usage, error))?;
+    let document = document.map_err(|error| Failure::new(ExitCode::Usage, error))?;
     printer.result(&Shown::new(&document), Shown::table)?;
     Ok(ExitCode::Ok)
 }

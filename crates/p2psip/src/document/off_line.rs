@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use identity::issue::{Authority, IssueError, Profile, Serial, Subject, random_node_id};
 use identity::{Certificate, CertificateError, Key, KeyError, Sign as _, Signer};
-use overlay_config::{Basis, Document, MAX_DOCUMENT, SignedDocument};
+use overlay_config::{Basis, Document, MAX_DOCUMENT, SignedDocument, is_newer};
 use runtime::private;
 use wire::NodeId;
 
@@ -66,10 +66,11 @@ pub(super) enum OffLineError {
 impl OffLine {
     /// Reads a folder.
     pub(super) fn open(folder: &Path, now_ms: u64) -> Result<Self, OffLineError> {
-        let document = document(&folder.join(DOCUMENT))?;
+        let document = newest(folder)?;
         let root = certificate(&folder.join(format!("{ROOT}.der")))?;
         let (mut signers, mut ended) = (Vec::new(), Vec::new());
-        for path in signer_files(folder)? {
+        // The first one, and those that were issued later.
+        for path in files(folder, SIGNER, ".der")? {
             let certificate = certificate(&path)?;
             if certificate.not_after_ms() <= now_ms {
                 ended.extend(certificate.node_ids());
@@ -182,6 +183,18 @@ impl OffLine {
     }
 }
 
+/// The document with the highest number: each change leaves a file of its own.
+pub(super) fn newest(folder: &Path) -> Result<Document, OffLineError> {
+    let mut newest = document(&folder.join(DOCUMENT))?;
+    for path in files(folder, "document-", ".xml")? {
+        let known = document(&path)?;
+        if is_newer(known.sequence, newest.sequence) {
+            newest = known;
+        }
+    }
+    Ok(newest)
+}
+
 /// Reads a document, unverified.
 pub(super) fn document(path: &Path) -> Result<Document, OffLineError> {
     let no_text = |_| OffLineError::NoText { path: path.to_owned() };
@@ -226,8 +239,7 @@ fn key(path: &Path) -> Result<Key, OffLineError> {
     })
 }
 
-/// The certificates of the signers, the first one and those that were issued later.
-fn signer_files(folder: &Path) -> Result<Vec<PathBuf>, OffLineError> {
+fn files(folder: &Path, start: &str, end: &str) -> Result<Vec<PathBuf>, OffLineError> {
     let failed = |source| OffLineError::Io {
         path: folder.to_owned(),
         source,
@@ -236,7 +248,7 @@ fn signer_files(folder: &Path) -> Result<Vec<PathBuf>, OffLineError> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(SIGNER) && name.ends_with(".der") {
+        if name.starts_with(start) && name.ends_with(end) {
             files.push(path);
         }
     }
@@ -281,6 +293,17 @@ mod tests {
         }
     }
 
+    /// `bootstrap restore` leaves one too.
+    #[test]
+    fn the_newest_document_in_the_folder_is_the_present_one() {
+        let folder = folder();
+        let first = fs::read(folder.path().join(DOCUMENT)).unwrap();
+        renewed(folder.path(), NOW);
+        fs::write(folder.path().join(DOCUMENT), first).unwrap();
+        let (present, next) = renewed(folder.path(), NOW);
+        assert_eq!((present.sequence, next.document().sequence), (2, 3));
+    }
+
     #[test]
     fn a_signer_that_ends_soon_hands_over_to_the_next() {
         let folder = folder();
@@ -321,6 +344,7 @@ mod tests {
         let before = fs::read(folder.path().join(DOCUMENT)).unwrap();
         let (_, lost) = renewed(folder.path(), now_ms);
         fs::write(folder.path().join(DOCUMENT), before).unwrap();
+        fs::remove_file(folder.path().join("document-2.xml")).unwrap();
         let (first, second) = renewed(folder.path(), now_ms);
         assert_eq!(
             second.document().configuration_signers,
