@@ -27,21 +27,22 @@ impl Peer {
     /// Finds the peer that is meant, or its component that plays `serves` where each runs in a process of its own. It connects at
     /// the first call.
     pub(crate) fn of(global: &Global, serves: Role) -> Result<Self, Failure> {
-        let address = match &global.peer {
-            Some(address) => address.clone(),
+        let addresses = match &global.peer {
+            Some(address) => vec![address.clone()],
             None => found(serves)?,
         };
-        let identity = match (&address, &global.identity) {
+        let over_tcp = addresses.iter().find(|address| matches!(address, Address::Tcp { .. }));
+        let identity = match (over_tcp, &global.identity) {
             (_, Some(folder)) => {
                 let identity = ComponentIdentity::load(folder);
                 Some(identity.map_err(|error| Failure::new(ExitCode::Credentials, error))?)
             }
-            (Address::Tcp { .. }, None) => Some(own_identity(&address)?),
-            (Address::Unix(_), None) => None,
+            (Some(address), None) => Some(own_identity(address)?),
+            (None, None) => None,
         };
-        let channel = Channel::connect(&address, serves, identity.as_ref()).map_err(Failure::internal)?;
+        let channel = Channel::connect_any(&addresses, serves, identity.as_ref()).map_err(Failure::internal)?;
         let channel = channel.with_default_deadline(global.timeout);
-        let name = address.to_string();
+        let name = addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(" or ");
         Ok(Self { channel, name, serves })
     }
 
@@ -83,21 +84,26 @@ impl Peer {
 }
 
 /// The address to ask when none is named: the socket of a running `dev`, or of the peer of this host, by its package or by `init` or
-/// `join`; else that at which this host's or container's settings let the component listen.
-fn found(serves: Role) -> Result<Address, Failure> {
+/// `join`; else that at which this host's or container's settings let the component listen. Where there is no bootstrap service, those of
+/// the site serve: one that answers.
+fn found(serves: Role) -> Result<Vec<Address>, Failure> {
     let services = [
         settings::Peer::default().socket,
         PathBuf::from(settings::DATA).join(settings::SOCKET),
     ];
     let running = socket::find(socket::DEV, &socket::folders());
     if let Some(socket) = running.or_else(|| services.into_iter().find(|place| place.exists())) {
-        return Ok(Address::Unix(socket));
+        return Ok(vec![Address::Unix(socket)]);
     }
-    match listens(&Settings::load(None)?, serves) {
+    let settings = Settings::load(None)?;
+    match listens(&settings, serves) {
+        Address::Unix(path) if !path.exists() && serves == Role::Bootstrap && !settings.overlay.bootstrap.is_empty() => {
+            Ok(settings.overlay.bootstrap)
+        }
         Address::Unix(path) if !path.exists() => Err(Failure::usage(
             "which peer? none runs at the usual places: give --peer unix:PATH, as `dev`, `init` and `join` print it",
         )),
-        Address::Tcp { host, port } => Ok(Address::Tcp {
+        Address::Tcp { host, port } => Ok(vec![Address::Tcp {
             host: match host.parse::<IpAddr>() {
                 Ok(IpAddr::V4(all)) if all.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
                 // A wildcard of IPv6 takes IPv4 too, and not every host has an IPv6 loopback.
@@ -105,8 +111,8 @@ fn found(serves: Role) -> Result<Address, Failure> {
                 _ => host,
             },
             port,
-        }),
-        socket @ Address::Unix(_) => Ok(socket),
+        }]),
+        socket @ Address::Unix(_) => Ok(vec![socket]),
     }
 }
 

@@ -122,13 +122,13 @@ impl Pods {
         self.tell_user("add", name, PASSWORD);
     }
 
-    /// Adds a user, or gives one another password.
+    /// Adds a user, or gives one another password, at a peer: a service of its site carries it out.
     ///
     /// # Panics
     /// When the bootstrap service does not take it.
     pub fn tell_user(&self, verb: &str, name: &str, password: &str) {
         let mut child = Command::new("docker")
-            .args(["exec", "-i", &self.bootstrap(), "/p2psip", "users", verb, name])
+            .args(["exec", "-i", &self.container(1, "overlay"), "/p2psip", "users", verb, name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

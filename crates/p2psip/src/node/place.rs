@@ -10,7 +10,7 @@
 //! It is made whole under another name and then put in its place: who sees it sees all of it. The key of the authority is
 //! forgotten once the five certificates are issued, so nobody can ever add a component to a peer.
 //!
-//! `init`, `join` and a bootstrap service with [create] make it beforehand. A component that was given a token in a file does so
+//! `init`, `join` and a bootstrap service that makes its overlay make it beforehand. A component that was given a token in a file does so
 //! itself; one that knows the secret of a site needs no folder, because its certificate follows from that.
 
 use std::fs;
