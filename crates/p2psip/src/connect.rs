@@ -42,7 +42,11 @@ impl Peer {
         };
         let channel = Channel::connect_any(&addresses, serves, identity.as_ref()).map_err(Failure::internal)?;
         let channel = channel.with_default_deadline(global.timeout);
-        let name = addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(" or ");
+        let name = addresses
+            .iter()
+            .map(Address::to_string)
+            .collect::<Vec<_>>()
+            .join(" or ");
         Ok(Self { channel, name, serves })
     }
 
@@ -97,7 +101,9 @@ fn found(serves: Role) -> Result<Vec<Address>, Failure> {
     }
     let settings = Settings::load(None)?;
     match listens(&settings, serves) {
-        Address::Unix(path) if !path.exists() && serves == Role::Bootstrap && !settings.overlay.bootstrap.is_empty() => {
+        Address::Unix(path)
+            if !path.exists() && serves == Role::Bootstrap && !settings.overlay.bootstrap.is_empty() =>
+        {
             Ok(settings.overlay.bootstrap)
         }
         Address::Unix(path) if !path.exists() => Err(Failure::usage(

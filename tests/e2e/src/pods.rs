@@ -128,7 +128,15 @@ impl Pods {
     /// When the bootstrap service does not take it.
     pub fn tell_user(&self, verb: &str, name: &str, password: &str) {
         let mut child = Command::new("docker")
-            .args(["exec", "-i", &self.container(1, "overlay"), "/p2psip", "users", verb, name])
+            .args([
+                "exec",
+                "-i",
+                &self.container(1, "overlay"),
+                "/p2psip",
+                "users",
+                verb,
+                name,
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
