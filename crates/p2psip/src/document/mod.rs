@@ -10,7 +10,6 @@ mod status;
 mod view;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use runtime::ExitCode;
@@ -83,11 +82,7 @@ pub(crate) enum Command {
     },
     /// Show which document a peer and its Neighbors obey, and when that and the peer's certificate end
     #[command(after_help = STATUS_EXAMPLES)]
-    Status {
-        /// Wait so long at most until all Neighbors have the same, with its unit: 30s, 1m
-        #[arg(long, value_name = "TIME", value_parser = runtime::units::parse_duration)]
-        wait: Option<Duration>,
-    },
+    Status(status::Arguments),
 }
 
 /// Where the document is changed.
@@ -136,7 +131,7 @@ pub(crate) fn run(command: &Command, global: &Global, printer: &Printer) -> Resu
         }
         Command::Renew(target) => edit(target, &Change::Renew),
         Command::Push { file } => asynchronously(global, push::run(file, global, printer)),
-        Command::Status { wait } => asynchronously(global, status::run(*wait, global, printer)),
+        Command::Status(arguments) => asynchronously(global, status::run(*arguments, global, printer)),
     }
 }
 
@@ -207,7 +202,7 @@ cannot obey it, and 2 when it is no document of this overlay.";
 const STATUS_EXAMPLES: &str = "\
 Examples:
   p2psip document status
-  p2psip document status --wait 1m                     after `document push`
+  p2psip document status --wait 1m --sequence 3        after `document push` of that one
   p2psip -o json document status | jq -r '.neighbors[] | select(.sequence != 3) | .peer_id'
 
 The exit code is 3 while a Neighbor has another document than the peer, or has not been heard of since their link was opened.";

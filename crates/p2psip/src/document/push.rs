@@ -39,7 +39,10 @@ pub(super) async fn run(file: &Path, global: &Global, printer: &Printer) -> Resu
     printer.result(&pushed, |pushed| {
         format!("document {} is in force at {}\n", pushed.sequence, peer.name)
     })?;
-    printer.guide("\n`p2psip document status --wait 1m` waits until the peers around have it.\n")?;
+    printer.guide(&format!(
+        "\n`p2psip document status --wait 1m --sequence {}` waits until a peer and its Neighbors have it.\n",
+        pushed.sequence
+    ))?;
     Ok(ExitCode::Ok)
 }
 

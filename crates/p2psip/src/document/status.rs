@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use overlay_config::Document;
+use clap::Args;
+use overlay_config::{Document, is_newer};
 use rpc::proto::overlay::v1::overlay_client::OverlayClient;
 use rpc::proto::overlay::v1::{Neighbor, WatchRequest, WatchResponse};
 use rpc::{Role, unbounded};
@@ -17,13 +18,24 @@ use crate::failure::Failure;
 use crate::output::{Printer, two_columns};
 use crate::status::id;
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Arguments {
+    /// Wait so long at most until all Neighbors have the same, with its unit: 30s, 1m
+    #[arg(long, value_name = "TIME", value_parser = runtime::units::parse_duration)]
+    wait: Option<Duration>,
+    /// The document that all are to have, or a newer one, as after `document push` at another peer [default: the one of this peer]
+    #[arg(long, value_name = "N")]
+    sequence: Option<u16>,
+}
+
 /// Asks a peer, and waits for its Neighbors if that is wanted; the code says whether all obey the same document.
-pub(super) async fn run(wait: Option<Duration>, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: Arguments, global: &Global, printer: &Printer) -> Result<ExitCode, Failure> {
     let peer = Peer::of(global, Role::Overlay)?;
     let spinner = printer.spinner(format!("asking {}", peer.name));
-    let told = told(&peer, wait, global.timeout).await;
+    let told = told(&peer, arguments, global.timeout).await;
     spinner.finish_and_clear();
-    let report = Report::new(&told?, now_ms());
+    let report = Report::new(&told?, arguments.sequence, now_ms());
     for warning in report.warnings() {
         printer.warning(&warning);
     }
@@ -32,7 +44,7 @@ pub(super) async fn run(wait: Option<Duration>, global: &Global, printer: &Print
 }
 
 /// The first state, or when somebody is behind the last one within the time to wait.
-async fn told(peer: &Peer, wait: Option<Duration>, timeout: Duration) -> Result<WatchResponse, Failure> {
+async fn told(peer: &Peer, arguments: Arguments, timeout: Duration) -> Result<WatchResponse, Failure> {
     let mut client = OverlayClient::new(peer.channel.clone());
     let opening = async {
         let mut states = client.watch(unbounded(WatchRequest {})).await?.into_inner();
@@ -41,12 +53,12 @@ async fn told(peer: &Peer, wait: Option<Duration>, timeout: Duration) -> Result<
     };
     let (mut told, mut states) = peer.within(timeout, opening).await?;
     let waiting = async {
-        while !in_step(&told) {
+        while !in_step(&told, arguments.sequence) {
             told = states.message().await?.ok_or_else(ended)?;
         }
         Ok(())
     };
-    match tokio::time::timeout(wait.unwrap_or_default(), waiting).await {
+    match tokio::time::timeout(arguments.wait.unwrap_or_default(), waiting).await {
         Ok(Err(status)) => Err(peer.failed(&status)),
         // Who is behind after that time is told.
         Ok(Ok(())) | Err(_) => Ok(told),
@@ -65,9 +77,14 @@ fn neighbors(state: &WatchResponse) -> Vec<&Neighbor> {
     neighbors
 }
 
-fn in_step(state: &WatchResponse) -> bool {
+/// Whether all have the same document, and none older than the wanted one.
+fn in_step(state: &WatchResponse, wanted: Option<u16>) -> bool {
     let has_it = |neighbor: &&Neighbor| neighbor.document_sequence == Some(state.document_sequence);
-    neighbors(state).iter().all(has_it)
+    let is_reached = |wanted: u16| {
+        let here = u16::try_from(state.document_sequence);
+        here.is_ok_and(|here| here == wanted || is_newer(here, wanted))
+    };
+    wanted.is_none_or(is_reached) && neighbors(state).iter().all(has_it)
 }
 
 /// What is printed.
@@ -95,7 +112,7 @@ struct Near {
 }
 
 impl Report {
-    fn new(state: &WatchResponse, now_ms: u64) -> Self {
+    fn new(state: &WatchResponse, wanted: Option<u16>, now_ms: u64) -> Self {
         let text = std::str::from_utf8(&state.document).unwrap_or_default();
         // The peer obeys it, so it can be read, unless that peer is of a later version.
         let expires_ms = Document::from_xml(text)
@@ -111,7 +128,7 @@ impl Report {
             document_days_left: expires_ms.map(days),
             certificate_until: utc(until_ms),
             certificate_days_left: days(until_ms),
-            in_step: in_step(state),
+            in_step: in_step(state, wanted),
             neighbors: neighbors(state).into_iter().map(Near::new).collect(),
             ends: [
                 ("document", expires_ms, now_ms),
@@ -207,7 +224,7 @@ mod tests {
 
     #[test]
     fn each_neighbor_is_told_once_with_its_document() {
-        let report = Report::new(&state([Some(3), Some(2)]), NOW);
+        let report = Report::new(&state([Some(3), Some(2)]), None, NOW);
         let expected = "\
 Peer ID           11111111111111111111111111111111
 Document          sequence 3
@@ -218,14 +235,23 @@ Neighbors         22222222222222222222222222222222  sequence 3
 ";
         assert_eq!(report.table(), expected);
         assert_eq!(report.code(), ExitCode::Degraded);
-        assert_eq!(Report::new(&state([Some(3), None]), NOW).code(), ExitCode::Degraded);
-        assert_eq!(Report::new(&state([Some(3), Some(3)]), NOW).code(), ExitCode::Ok);
+        assert_eq!(
+            Report::new(&state([Some(3), None]), None, NOW).code(),
+            ExitCode::Degraded
+        );
+        assert_eq!(Report::new(&state([Some(3), Some(3)]), None, NOW).code(), ExitCode::Ok);
+        // The one that was pushed elsewhere has not come yet.
+        let wanted = |sequence| Report::new(&state([Some(3), Some(3)]), Some(sequence), NOW).code();
+        assert_eq!(
+            (wanted(4), wanted(3), wanted(2)),
+            (ExitCode::Degraded, ExitCode::Ok, ExitCode::Ok)
+        );
     }
 
     #[test]
     fn what_ends_soon_is_warned_of() {
-        assert_eq!(Report::new(&state([None, None]), NOW).warnings(), [""; 0]);
-        let late = Report::new(&state([None, None]), NOW + 74 * DAY_MS);
+        assert_eq!(Report::new(&state([None, None]), None, NOW).warnings(), [""; 0]);
+        let late = Report::new(&state([None, None]), None, NOW + 74 * DAY_MS);
         assert_eq!(
             late.warnings(),
             ["the certificate of this peer ends in 6 d: `p2psip cert renew` tells why it was not renewed"]
