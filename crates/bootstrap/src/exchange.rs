@@ -84,9 +84,11 @@ impl Other {
                 .ask(|reply| Command::Merge(url.to_owned(), Box::new(answer), reply))
                 .await;
             merged.map_err(|status| AskError::Answer(status.message().to_owned()))?;
-            // What was merged is on the disk.
+            // One that promises more and gives nothing would keep the others from being asked.
+            let is_further = log != self.log || next > self.next;
+            // The merged records are on the disk.
             (self.log, self.next) = (log, next);
-            if !has_more {
+            if !has_more || !is_further {
                 return Ok(());
             }
         }

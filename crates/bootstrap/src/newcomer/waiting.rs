@@ -62,7 +62,7 @@ struct Waiting {
     component: Component,
     pause: Duration,
     record: ServiceRecord,
-    /// What was taken so far, by the URL of the service that it came from.
+    /// The state taken so far, by the URL of the service that it came from.
     catch_up: HashMap<String, CatchUp>,
 }
 
@@ -139,7 +139,8 @@ impl Waiting {
     async fn take_all(&mut self, client: &ServiceClient, url: &str) -> Result<Result<(), String>, StartError> {
         let catch_up = self.catch_up.entry(url.to_owned()).or_default();
         while self.record.is_waiting() {
-            let answer = match replicate(client, url, &catch_up.request()).await {
+            let request = catch_up.request();
+            let answer = match replicate(client, url, &request).await {
                 Ok(answer) => answer,
                 Err(error) => return Ok(Err(error.to_string())),
             };
@@ -147,7 +148,9 @@ impl Waiting {
                 Ok(batch) => self.store.apply(batch).await?,
                 Err(error) => return Ok(Err(error.to_string())),
             }
-            if !answer.has_more && self.record.is_waiting() {
+            // One that promises more and gives nothing would be asked for ever.
+            let is_further = answer.has_more && catch_up.request() != request;
+            if !is_further && self.record.is_waiting() {
                 return Ok(Err("it told no record keys".to_owned()));
             }
         }
@@ -173,7 +176,7 @@ impl Waiting {
 const UNNAMED: &str =
     "no document names this bootstrap service yet: where the off-line keys are, add its request to the document";
 const NOT_YET: &str = "this bootstrap service is not yet one of the overlay";
-/// What is lacking is said at every so many looks: once a minute.
+/// The lack is told at every so many looks: once a minute.
 const SAY_EVERY: u32 = 12;
 /// For tasks that have nothing to wait for.
 const GRACE: Duration = Duration::from_secs(2);
