@@ -85,5 +85,5 @@ pub fn backup_file(folder: &Path) -> PathBuf {
 }
 
 const FILE: &str = "backup.sealed";
-/// What changed since then is lost with all services.
+/// Later changes are lost with all services.
 const EVERY: Duration = Duration::from_secs(3600);

@@ -54,11 +54,11 @@ pub struct User {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// What it is listed and revoked by.
+    /// The name by which it is listed and revoked.
     pub id: String,
     /// File with the secret on its only line; at least 32 characters.
     pub secret_file: PathBuf,
-    /// What each use enrolls. Default: a peer.
+    /// The nodes that each use enrolls. Default: a peer.
     #[serde(default)]
     pub class: TokenClass,
     /// How often it can be used. Default: any number of times, 20 in an hour.
@@ -69,7 +69,7 @@ pub struct Token {
     pub lifetime: Lifetime,
 }
 
-/// What one use of a token enrolls.
+/// The nodes that one use of a token enrolls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenClass {

@@ -112,7 +112,7 @@ impl Driver {
 
     async fn handle(&mut self, command: Command) -> Result<(), FlushError> {
         let now_ms = unix_ms();
-        // What is decided changes the memory first, so it is refused before.
+        // A decision changes the memory first, so it is refused before.
         if let Some(full) = self.store.room().full().filter(|_| command.is_change()) {
             command.refuse(Status::unavailable(full.to_string()));
             return Ok(());

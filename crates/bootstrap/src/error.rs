@@ -152,7 +152,7 @@ pub enum StartError {
     /// Certificates cannot live for so long, or for so short.
     #[error("certificates cannot live for {wanted:?} (key bootstrap.certificate_lifetime): it is from 1m to 90d")]
     Lifetime {
-        /// What is configured.
+        /// The configured value.
         wanted: std::time::Duration,
     },
     /// The public half of the key for backups is malformed.

@@ -17,7 +17,7 @@ use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
 pub(crate) use waiting::become_one;
 
-/// What the overlay's next document must name, so that the service is one of the overlay.
+/// The facts that the overlay's next document must name, so that the service is one of the overlay.
 #[derive(Debug, Clone)]
 pub struct Newcomer {
     /// The overlay's name.

@@ -21,7 +21,7 @@ impl OffLine {
         let (root_key, root_certificate) = pair(folder, ROOT)?;
         let root = Authority::new(root_key, root_certificate).map_err(|error| damaged(folder, ROOT, &error))?;
         let (key, certificate) = newest_signer(folder)?;
-        // What it signed counts to us, who have the root, also after its end.
+        // Its signatures count to us, who have the root, also after its end.
         let signed_ms = now_ms.min(certificate.not_after_ms());
         let document = newest_document(folder, root.certificate().hash(), signed_ms)?;
         let certificate =

@@ -19,7 +19,7 @@ use crate::error::{RestoreError, StartError};
 use crate::genesis::{OffLine, new_key, new_node_id, new_serial};
 use crate::state::{self, Founder, Octets, SERVICE, SERVICE_KEY, ServiceRecord};
 
-/// What a service is restored from, and where it will be.
+/// The sources of a restored service, and its place.
 #[derive(Debug, Clone)]
 pub struct Restore {
     /// The folder with the off-line keys.
@@ -39,7 +39,7 @@ pub struct Restore {
 /// Makes the state of the new service in a folder, and leaves the document that names it in the off-line folder too.
 ///
 /// # Errors
-/// What is missing, damaged or does not fit; the folder is as it was then.
+/// Something is missing, damaged or does not fit; the folder is as it was then.
 ///
 /// # Cancel safety
 /// Dropped before it returns, there is no service, or it is complete.

@@ -165,7 +165,7 @@ fn backup_key(hex: &str) -> Result<BackupPublicKey, StartError> {
     key.ok_or_else(|| StartError::BackupKey(hex.to_owned()))
 }
 
-/// What a service is made of, before it serves.
+/// The parts of a service before it serves.
 pub(crate) struct Parts {
     config: Config,
     listeners: Vec<Listener>,
@@ -180,7 +180,7 @@ pub(crate) struct Parts {
 /// How soon something is done again.
 #[derive(Clone, Copy)]
 pub(crate) struct Pauses {
-    /// What the overlay refuses.
+    /// An item that the overlay refused.
     pub(crate) retry: Duration,
     /// Other services are asked what changed there.
     pub(crate) exchange: Duration,

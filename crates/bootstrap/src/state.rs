@@ -224,7 +224,7 @@ pub(crate) struct EdgeKeysRecord {
     pub(crate) at_ms: u64,
 }
 
-/// What all services of an overlay have the same of [`ServiceRecord`].
+/// The part of [`ServiceRecord`] that all services of an overlay share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SharedRecord {
     pub(crate) record_keys: Vec<(u32, Octets)>,

@@ -27,7 +27,7 @@ pub(crate) struct View {
     pub(crate) handed_over: u64,
 }
 
-/// What is known of the far end of a link.
+/// The far end of a link as it is known here.
 #[derive(Clone, Debug, PartialEq)]
 struct Linked {
     address: SocketAddr,

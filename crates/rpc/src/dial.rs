@@ -36,7 +36,7 @@ enum Place {
     },
 }
 
-/// What carries a connection.
+/// The octets of a connection, whatever carries them.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 

@@ -21,7 +21,7 @@ fn every_method_field_and_value_of_the_last_version_is_there_as_it_was() {
     }
 }
 
-/// What both ends of a connection must agree upon, by name or number.
+/// The facts that both ends of a connection must agree upon, by name or number.
 fn described(set: &FileDescriptorSet) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for file in &set.file {

@@ -22,7 +22,7 @@ const VERSIONS: [&str; 3] = ["1.35", "1.36", "1.37"];
 
 const MANIFESTS: &str = "deploy/kubernetes";
 
-/// What is rendered: the overlays as they are, and as users change them.
+/// The rendered overlays: as they are, and as users change them.
 const VARIANTS: [Variant; 6] = [
     Variant::of("demo", ""),
     Variant::of("production", ""),

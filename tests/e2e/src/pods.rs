@@ -93,7 +93,7 @@ impl Pods {
         for peer in running {
             self.start_peer(peer);
         }
-        // Whoever needs it waits for it.
+        // Components that need it wait for it.
         self.start_bootstrap();
     }
 
@@ -105,7 +105,7 @@ impl Pods {
     /// Says what a component of a peer lacks, or nothing when it is ready.
     ///
     /// # Errors
-    /// What it says itself.
+    /// Its own words.
     pub fn health(&self, peer: u16, component: &str) -> Result<(), String> {
         let output = self.exec(&self.container(peer, component), &["health", component]);
         match output.status.success() {
@@ -176,7 +176,7 @@ impl Pods {
         let name = self.bootstrap();
         docker(&["rm", "--force", &name]);
         docker(&["volume", "rm", &name]);
-        // What was copied is this user's; the container reads it as its own.
+        // The copies are this user's; the container reads them as its own.
         let opened = Command::new("chmod").args(["-R", "a+rwX", &self.kept("")]).status();
         assert!(opened.is_ok_and(|status| status.success()));
         let (disk, kept) = (format!("{name}:/var/lib/p2psip"), format!("{}:/kept", self.kept("")));
@@ -315,7 +315,7 @@ impl Pods {
         docker(&arguments);
     }
 
-    /// What an operator keeps elsewhere.
+    /// A file that an operator keeps elsewhere.
     fn kept(&self, name: &str) -> String {
         self.given.path().join("kept").join(name).display().to_string()
     }
@@ -356,7 +356,7 @@ impl Drop for Pods {
     }
 }
 
-/// What the service makes on an empty disk, and what it is told besides.
+/// The settings of the service, with the overlay that it makes on an empty disk.
 fn configuration(life: &str) -> String {
     format!(
         r#"

@@ -203,7 +203,7 @@ fn judge(what: &str, tally: &Tally) {
     }
 }
 
-/// What a phone may be told while its own edge, or that of the phone it calls, is away.
+/// The codes that a phone may get while its own edge, or that of the phone it calls, is away.
 const STATED: [u16; 4] = [408, 480, 503, 504];
 /// On a machine with nothing else to do it takes seconds; the figure is printed.
 const REACH: Duration = Duration::from_secs(30);

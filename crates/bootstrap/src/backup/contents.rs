@@ -1,4 +1,4 @@
-//! What is in a backup: all that a service knows, and none of the keys with which it signs.
+//! The contents of a backup: all that a service knows, and none of the keys with which it signs.
 
 use kv::{Batch, Store, Tree};
 use serde::{Deserialize, Serialize};

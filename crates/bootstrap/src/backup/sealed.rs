@@ -23,7 +23,7 @@ pub struct Sealed {
     header_length: usize,
 }
 
-/// What anybody can read of a backup.
+/// The part of a backup that anybody can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The name of the overlay.
@@ -117,7 +117,7 @@ impl Sealed {
         })
     }
 
-    /// What anybody can read of it.
+    /// The part of it that anybody can read.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header

@@ -17,7 +17,7 @@ pub(crate) struct Configured {
     pub(crate) wanted: proto::CreateTokenRequest,
 }
 
-/// What can be vouched by: tokens and their secrets.
+/// Tokens and their secrets, by which the service vouches.
 #[derive(Default)]
 pub(super) struct Vouchers(Vec<(String, Voucher)>);
 

@@ -27,7 +27,7 @@ pub(crate) struct Feeds {
 
 struct Stream {
     node_id: NodeId,
-    /// What was sent through it and not acknowledged.
+    /// Items sent through it and not acknowledged.
     in_flight: BTreeSet<u64>,
     /// Since when it owes an acknowledgement.
     silent_since: Instant,
@@ -40,7 +40,7 @@ struct Retry {
     is_outdated: bool,
 }
 
-/// What an overlay said of an item.
+/// An overlay's answer about an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Stored,
@@ -49,7 +49,7 @@ pub(crate) enum Verdict {
     Refused,
 }
 
-/// What became of the active stream.
+/// The fate of the active stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     None,
@@ -69,7 +69,7 @@ pub(crate) struct Attached {
 }
 
 impl Feeds {
-    /// What an overlay refuses is tried again after `retry_after`.
+    /// An item that an overlay refuses is tried again after `retry_after`.
     pub(crate) fn new(retry_after: Duration) -> Feeds {
         Feeds {
             streams: BTreeMap::new(),
@@ -167,7 +167,7 @@ impl Feeds {
             Verdict::Outdated => {}
             Verdict::Refused => stream.refusals += 1,
         }
-        // What one refuses that stands by now was sent again through another, whose word counts.
+        // A refusal by one that stands by now does not count: the item was sent again through another.
         if self.active == Some(number) {
             let retry = Retry {
                 at: now + self.retry_after,

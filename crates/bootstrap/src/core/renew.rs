@@ -20,7 +20,7 @@ use crate::state::{Credential, NodeClass, NodeRecord, Octets};
 pub(super) struct Shown {
     pub(super) node_id: NodeId,
     pub(super) key: PublicKey,
-    /// What is known here of the node, or can be known from its certificate.
+    /// The node as it is known here, or from its certificate.
     pub(super) record: NodeRecord,
     /// The user whose client it is.
     user: Option<String>,

@@ -37,7 +37,7 @@ pub(super) use log::Log;
 pub(super) use others::Others;
 
 impl Core {
-    /// What changed here since another service asked last, oldest first, as much as fits into one answer.
+    /// The changes since another service asked last, oldest first, as many as fit into one answer.
     pub(crate) fn changes(
         &self,
         store: &Store,
@@ -130,7 +130,7 @@ impl Core {
                 let (aor, _) = address(&self.service, &String::from_utf8_lossy(&change.key))?;
                 user.writer = user.writer.filter(|writer| *writer != self.service.writer());
                 self.users.merge(&aor, user, batch)?;
-                // What waits here has been overtaken.
+                // The change that waits here has been overtaken.
                 self.outbox.withdraw(&aor, self.users.version(&aor), batch);
                 Ok(())
             }
@@ -186,5 +186,5 @@ fn read<T: DeserializeOwned>(tree: Tree, change: &proto::Replicated) -> Result<T
 
 /// Of keys and records in one answer.
 const MAX_CHANGES: usize = 1 << 20;
-/// What a change needs beside them.
+/// Octets that a change needs beside them.
 const OVERHEAD: usize = 32;

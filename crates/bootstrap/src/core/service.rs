@@ -152,7 +152,7 @@ impl Service {
         self.record.user_signer.clone()
     }
 
-    /// What all services of the overlay have the same.
+    /// The part that all services of the overlay share.
     pub(super) fn shared(&self) -> SharedRecord {
         SharedRecord {
             record_keys: self.record.record_keys.clone(),

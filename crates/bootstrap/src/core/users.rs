@@ -35,7 +35,7 @@ struct User {
     published_key: u32,
     storage_time: u64,
     signed_ms: u64,
-    /// Who signed it last, `None` for this service.
+    /// The last signer, `None` for this service.
     writer: Option<Octets>,
 }
 

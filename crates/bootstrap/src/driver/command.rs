@@ -1,4 +1,4 @@
-//! What the driver is asked to do, and how it is refused.
+//! The commands of the driver, and how they are refused.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::core::{Form, TokenCursor, TokenPage, UserPage};
 /// Where an answer goes; nobody may be waiting any more.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Status>>;
 
-/// What the driver is asked to do.
+/// A command of the driver.
 pub(crate) enum Command {
     /// A request and where it came from; an operator's comes from nowhere.
     Enroll(Box<proto::EnrollRequest>, Option<IpAddr>, Reply<proto::EnrollResponse>),
@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Trust(Reply<Arc<Trust>>),
     /// Another service asks what changed here.
     Replicate(proto::ReplicateRequest, Reply<proto::ReplicateResponse>),
-    /// What changed at the service with this URL.
+    /// The changes at the service with this URL.
     Merge(String, Box<proto::ReplicateResponse>, Reply<()>),
     /// A stream of an overlay begins; its number is the answer.
     Attach(proto::FeedOpen, Down, Reply<u64>),

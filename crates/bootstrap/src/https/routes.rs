@@ -159,7 +159,7 @@ impl Service {
         Ok(self.identity(client)?.certificate.clone())
     }
 
-    /// Who the client is. It is judged again: the document may have banned the node since the handshake.
+    /// The client's identity. It is judged again: the document may have banned the node since the handshake.
     fn identity(&self, client: &Client) -> Result<Arc<Identity>, Failure> {
         let leaf = client.leaf.as_ref().ok_or(Failure::NotAuthenticated)?;
         let identity = self.verifier.verify(leaf, &[], unix_ms(), Use::Node);

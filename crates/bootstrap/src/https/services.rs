@@ -68,7 +68,7 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, rustls::Error> {
         self.nodes.verify_client_cert(leaf, others, now).or_else(|error| {
             let is_service = check_service(&self.verifier.trust(), leaf, now);
-            // What is wrong with a node's is told as ever.
+            // Faults of a node's certificate are told as ever.
             is_service.map(|()| ClientCertVerified::assertion()).map_err(|_| error)
         })
     }

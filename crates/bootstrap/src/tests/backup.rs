@@ -45,7 +45,7 @@ async fn a_restored_service_goes_on_where_the_lost_one_ended() {
     assert_eq!(count, 1);
     let users = core.list_users(&proto::ListUsersRequest::default(), None).0;
     assert_eq!(users[0].aor, ALICE);
-    // What was used up stays so, and who was enrolled is renewed under the new CA.
+    // A used token stays used, and an enrolled node is renewed under the new CA.
     let again = core.enroll(arrival(), &nodes(&secret));
     assert_eq!(again.map(drop), Err(Refused::Credential));
     let insists = proto::RenewRequest {

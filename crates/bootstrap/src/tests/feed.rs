@@ -167,7 +167,7 @@ async fn another_overlay_goes_on_where_one_ends() {
     published(&mut operator, 1).await;
     let ask = second.receive().await.unwrap().unwrap();
     drop(second);
-    // What the second was asked, the first is asked now.
+    // The first is asked now for all that the second was asked.
     let again = first.receive().await.unwrap().unwrap();
     assert_eq!(again.item, ask.item);
 }

@@ -128,7 +128,7 @@ async fn any_service_renews_by_certificate_alone() {
     let identity = verifier.verify(link.der(), &[], second.now_ms, Use::Node).unwrap();
     assert_eq!(identity.class, Class::Edge);
 
-    // What one renewed, the other does not take back, although it is not due by its own record.
+    // The other does not take back a renewal, although it is not due by its own record.
     let mut world = world.second_service().await;
     world.pass(DAY * 5);
     let insists = proto::RenewRequest {

@@ -12,7 +12,7 @@ use crate::key::KeyError;
 /// Vouches by one secret (HMAC-SHA-256, RFC 2104).
 pub struct Voucher(hmac::Key);
 
-/// What is vouched for.
+/// The root that is vouched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root<'a> {
     /// The name of the overlay.
@@ -63,7 +63,7 @@ impl std::fmt::Debug for Voucher {
     }
 }
 
-/// What is authenticated: fields of fixed length, then the name.
+/// The authenticated octets: fields of fixed length, then the name.
 fn message(nonce: &[u8; 32], root: Root<'_>) -> Vec<u8> {
     [LABEL, nonce, root.hash, root.overlay.as_bytes()].concat()
 }

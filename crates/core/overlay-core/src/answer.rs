@@ -92,7 +92,7 @@ impl Core {
             }
         };
         if let Some(transaction) = self.transactions.take(id) {
-            // What was asked of a node with a link comes back over that link.
+            // The answer of a node with a link comes back over that link.
             if transaction.target() == Some(&signer.into()) {
                 self.note_document(signer, sequence);
             }

@@ -6,7 +6,7 @@ use wire::{MessageExtension, NodeId};
 use crate::api::Output;
 use crate::core::Core;
 
-/// What this node says of itself in its Updates.
+/// The extension by which this node tells its version in its Updates.
 pub(crate) fn own() -> MessageExtension {
     MessageExtension {
         kind: MessageExtension::SOFTWARE,

@@ -1,4 +1,4 @@
-//! What the next document says: the present one, and what is to change in it.
+//! The next document: the present one with a change.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use wire::{KindId, NodeId};
 use super::request::Request;
 use super::setting::Setting;
 
-/// What is to change.
+/// The change that is asked for.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     /// Values.
@@ -145,7 +145,7 @@ fn add_service(next: &mut Document, request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What it issued and signed counts on: nodes renew at another service, which signs its records anew.
+/// Its certificates and records count on: nodes renew at another service, which signs its records anew.
 fn lose_service(next: &mut Document, url: &str) -> Result<(), Refusal> {
     known_service(next, url)?;
     next.enrollment_servers.retain(|server| server != url);

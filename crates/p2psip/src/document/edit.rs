@@ -23,7 +23,7 @@ pub(super) struct Edit<'a> {
     pub(super) printer: &'a Printer,
 }
 
-/// What was written.
+/// The written files.
 #[derive(Debug, Serialize)]
 struct Report {
     schema: &'static str,

@@ -234,7 +234,7 @@ mod tests {
         authority.certificate().clone()
     }
 
-    /// What the service of this number asks for.
+    /// The request of the service of this number.
     pub(super) fn service(number: u8) -> Request {
         Request {
             url: format!("https://sip{number}.example.org:6085/enroll"),

@@ -261,7 +261,7 @@ const ROOT: &str = "configuration-root";
 const SIGNER: &str = "configuration-signer";
 /// A quarter of its life before it ends, in milliseconds.
 const RENEWED_BEFORE: u64 = 90 * 24 * 3600 * 1000;
-/// What a ConfigUpdate has beside the document: header, routes, signature and certificates.
+/// Octets of a ConfigUpdate beside the document: header, routes, signature and certificates.
 const AROUND: usize = 4096;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::connect::Peer;
 use crate::failure::Failure;
 use crate::output::Printer;
 
-/// What is printed.
+/// The printed report.
 #[derive(Debug, Serialize)]
 struct Pushed {
     schema: &'static str,

@@ -1,4 +1,5 @@
-//! What a new bootstrap service asks of the overlay's document: a file from its machine to the off-line keys. It holds no secret.
+//! The request of a new bootstrap service to be named in the overlay's document: a file from its machine to the off-line keys. It holds
+//! no secret.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,7 +11,7 @@ use identity::{Certificate, CertificateError};
 use serde::{Deserialize, Serialize};
 use wire::NodeId;
 
-/// What the document is to name.
+/// The facts that the document is to name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Request {
     /// Where the service will be: `https://HOST:PORT/enroll`.

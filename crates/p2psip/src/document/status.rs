@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::output::{Printer, two_columns};
 use crate::status::id;
 
-/// What is asked for.
+/// The options of the command.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Arguments {
     /// Wait so long at most until all Neighbors have the same, with its unit: 30s, 1m
@@ -60,7 +60,7 @@ async fn told(peer: &Peer, arguments: Arguments, timeout: Duration) -> Result<Wa
     };
     match tokio::time::timeout(arguments.wait.unwrap_or_default(), waiting).await {
         Ok(Err(status)) => Err(peer.failed(&status)),
-        // Who is behind after that time is told.
+        // Those that are behind after that time are told.
         Ok(Ok(())) | Err(_) => Ok(told),
     }
 }
@@ -87,7 +87,7 @@ fn in_step(state: &WatchResponse, wanted: Option<u16>) -> bool {
     wanted.is_none_or(is_reached) && neighbors(state).iter().all(has_it)
 }
 
-/// What is printed.
+/// The printed report.
 #[derive(Debug, Serialize)]
 struct Report {
     schema: &'static str,
@@ -159,7 +159,7 @@ impl Report {
         two_columns(&rows)
     }
 
-    /// What ends within a month.
+    /// Everything that ends within a month.
     fn warnings(&self) -> Vec<String> {
         let ending = |(what, until_ms, now_ms): &(&str, Option<u64>, u64)| {
             let until_ms = until_ms.filter(|until| until.saturating_sub(*now_ms) < MONTH_MS)?;

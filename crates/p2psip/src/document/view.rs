@@ -83,7 +83,7 @@ impl Service {
     }
 }
 
-/// What differs: the lines of the old document that are not in the new one, then the reverse.
+/// The difference: lines of the old document that are not in the new one, then the reverse.
 pub(super) fn difference(old: &Document, new: &Document) -> Vec<String> {
     let (old, new) = (lines(old), lines(new));
     let written = |sign: char| move |(name, value): &Line| format!("{sign} {name} {value}");

@@ -52,7 +52,7 @@ pub(super) async fn fetch(folder: &Path, now_ms: u64) -> Result<Option<BackupHea
             reason,
         };
         let sealed = SealedBackup::read(octets).map_err(|error| unusable(error.to_string()))?;
-        match is_to_be_kept(sealed.header(), (&document.overlay, known.as_ref()), now_ms) {
+        match is_to_be_kept(sealed.header(), &document.overlay, known.as_ref(), now_ms) {
             true => Ok(Some(sealed)),
             false => Err(unusable(
                 "its backup is another overlay's, or of a time to come".to_owned(),
@@ -66,7 +66,7 @@ pub(super) async fn fetch(folder: &Path, now_ms: u64) -> Result<Option<BackupHea
 }
 
 /// Nothing replaces a newer one, and none is newer than the clocks of an overlay differ.
-fn is_to_be_kept(header: &BackupHeader, (overlay, known): (&str, Option<&SealedBackup>), now_ms: u64) -> bool {
+fn is_to_be_kept(header: &BackupHeader, overlay: &str, known: Option<&SealedBackup>, now_ms: u64) -> bool {
     header.overlay == overlay
         && header.time_ms <= now_ms.saturating_add(CLOCKS_DIFFER_MS)
         && known.is_none_or(|known| header.is_newer_than(known.header()))
@@ -90,7 +90,7 @@ mod tests {
             time_ms,
             sequence: 1,
         };
-        let is_kept = |header| is_to_be_kept(&header, ("a.test", None), NOW);
+        let is_kept = |header| is_to_be_kept(&header, "a.test", None, NOW);
         assert!(is_kept(header(NOW - 1, "a.test")) && is_kept(header(NOW + 3_600_000, "a.test")));
         assert!(!is_kept(header(NOW + 50 * 3_600_000, "a.test")) && !is_kept(header(NOW - 1, "b.test")));
     }

@@ -1,6 +1,6 @@
 //! Warnings before something ends without which a node does not start: once a month before, and once a week before.
 //!
-//! What renews itself is warned of only when nobody has renewed it for long.
+//! Certificates that renew themselves are warned of only when they were not renewed for long.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ pub(super) struct End {
     pub(super) at_ms: u64,
     /// How long before its end somebody can be expected to have replaced it.
     notice_ms: u64,
-    /// What is to be done.
+    /// The command to carry out.
     pub(super) advice: &'static str,
 }
 
-/// What was warned of.
+/// The warnings given so far.
 #[derive(Debug, Default)]
 pub(super) struct Warned(BTreeMap<&'static str, (u64, Stage)>);
 

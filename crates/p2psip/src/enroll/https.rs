@@ -69,7 +69,7 @@ pub(crate) struct Client {
     name: Option<ServerName<'static>>,
 }
 
-/// What is asked of a server.
+/// A request to a server.
 struct Question<'a> {
     method: Method,
     path: &'a str,

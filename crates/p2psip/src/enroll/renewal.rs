@@ -138,7 +138,7 @@ fn a_part_of_what_is_left(certificates: &[Vec<u8>]) -> Duration {
     let first = ends.map(|certificate| certificate.not_after_ms()).min();
     match first.and_then(|at_ms| at_ms.checked_sub(now_ms)) {
         Some(left_ms) => Duration::from_millis(left_ms) / A_FEW,
-        // What has ended is in no hurry any more.
+        // After the end there is no hurry any more.
         None => RENEW_AGAIN,
     }
 }
@@ -246,7 +246,7 @@ impl Shows for sip_edge::Renewer {
 
 /// Somebody who has renewed a certificate by hand sees it taken over soon; it costs reading a small file.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// What cannot be renewed has two thirds of its life left: each hour is soon enough.
+/// A certificate that cannot be renewed has two thirds of its life left: each hour is soon enough.
 const RENEW_AGAIN: Duration = Duration::from_secs(3600);
 /// Looks and tries in what is left of a short life.
 const A_FEW: u32 = 24;

@@ -22,7 +22,7 @@ use crate::output::Printer;
 /// Which process to ask.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// What runs, at its own port of this host [default: whatever answers there]
+    /// The component to ask, at its own port of this host [default: whichever answers]
     #[arg(value_name = "COMPONENT", conflicts_with = "address")]
     part: Option<Part>,
     /// Where the process tells its health: http://HOST:PORT for /readyz, or unix:PATH for grpc.health.v1

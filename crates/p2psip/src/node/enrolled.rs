@@ -64,7 +64,7 @@ impl Enrollment<'_> {
             && over.is_over()
             && let Err(failure) = self.patiently(async || enroll::mend(&folder).await).await
         {
-            // What is said below is what can be done about it.
+            // The message below says what can be done about it.
             warn!(reason = %failure, "what has ended is not renewed without a token");
         }
         let ended = match load(&folder, now_ms()) {

@@ -36,7 +36,7 @@ pub(crate) struct Place {
     site_file: Option<PathBuf>,
 }
 
-/// What lets a peer into its overlay.
+/// The credential that lets a peer into its overlay.
 #[derive(Debug)]
 pub(crate) enum Invitation {
     /// A whole token.
@@ -121,7 +121,7 @@ impl Place {
         self.folder.join(FOUNDER).exists()
     }
 
-    /// What lets this peer in. Where no file with a token is named, it waits while the folder is not there: a bootstrap service
+    /// The credential that lets this peer in. Where no file with a token is named, it waits while the folder is not there: a bootstrap service
     /// elsewhere makes it.
     pub(crate) async fn invitation(&self, component: impl FnOnce() -> Component) -> Result<Invitation, Failure> {
         let own = self.folder.join(TOKEN);

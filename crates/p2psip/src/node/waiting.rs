@@ -1,4 +1,4 @@
-//! What a component says while it cannot begin: in its readiness always, in the log once a minute.
+//! The reason why a component cannot begin: told in its readiness always, in the log once a minute.
 
 use std::time::{Duration, Instant};
 

@@ -124,7 +124,7 @@ fn parameters() -> CertificateParams {
 
 /// No other use of a site's secret authenticates these octets.
 const SITE: &[u8] = b"p2psip component authority of a site";
-/// What stands before the 32 octets of an Ed25519 key in PKCS #8 (RFC 8410 §7).
+/// The octets before the 32 of an Ed25519 key in PKCS #8 (RFC 8410 §7).
 const ED25519_PKCS8: &[u8] = &[
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];

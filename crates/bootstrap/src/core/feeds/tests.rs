@@ -18,7 +18,7 @@ fn two(now: Instant) -> (Feeds, u64, u64) {
     (feeds, first, second)
 }
 
-/// What is sent of these items.
+/// Those of the items that are sent.
 fn pump(feeds: &mut Feeds, now: Instant, items: &[u64]) -> Vec<u64> {
     let mut sent = Vec::new();
     while let Some(after) = feeds.sent_up_to() {

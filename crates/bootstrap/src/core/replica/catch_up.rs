@@ -10,7 +10,7 @@ use crate::state::{
     TokenRecord, USERS, UserRecord,
 };
 
-/// What one service has told so far.
+/// All that one service has told so far.
 #[derive(Default)]
 pub(crate) struct CatchUp {
     log: bytes::Bytes,
@@ -19,7 +19,7 @@ pub(crate) struct CatchUp {
 }
 
 impl CatchUp {
-    /// What to ask next.
+    /// The next request.
     pub(crate) fn request(&self) -> proto::ReplicateRequest {
         proto::ReplicateRequest {
             log: self.log.clone(),

@@ -1,4 +1,4 @@
-//! What changed, in the order of the last changes: another service asks for what came after the last that it has.
+//! The keys of changed records, in the order of the last changes: another service asks for those after the last that it has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -64,7 +64,7 @@ impl Log {
         }
     }
 
-    /// What changed after the change of this number, with the number of each; all if the number is another log's.
+    /// The changes after this number, with the number of each; all of them if the number is another log's.
     pub(super) fn after(&self, name: &[u8], number: u64) -> impl Iterator<Item = (u64, &Key)> {
         let number = if name == self.name { number } else { 0 };
         let after = self.by_number.range((Bound::Excluded(number), Bound::Unbounded));
@@ -81,7 +81,7 @@ impl Log {
     }
 }
 
-/// What all services have. What waits to be stored is each one's own.
+/// The records that all services have. Messages that wait to be stored are each one's own.
 const TREES: [Tree; 5] = [SERVICE, TOKENS, USERS, NODES, EDGE_KEYS];
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(listed([1; 16], 0), all);
         assert_eq!(listed([1; 16], 2), all[1..]);
         assert_eq!(listed([1; 16], 3), []);
-        // Who had it from before a restart gets everything.
+        // A service that had it from before a restart gets everything.
         assert_eq!(listed([2; 16], 3), all);
     }
 }

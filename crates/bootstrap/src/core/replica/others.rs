@@ -29,7 +29,7 @@ impl Core {
         others.map(|service| service.url).collect()
     }
 
-    /// Who signs users' records: what a service signed that has left, another one signs anew.
+    /// The signers of users' records: those of a service that has left are signed anew by another.
     pub(in crate::core) fn writers(&self) -> Vec<NodeId> {
         self.services().map(|service| service.writer).collect()
     }

@@ -377,7 +377,7 @@ fn of_several_services_the_newest_record_counts() {
     assert_eq!(state(&[&old, &again]), Some(State::Suspended));
     let same = written(8, 3, State::Suspended, NOW + 5);
     assert_eq!(state(&[&same, &old]), Some(State::Active));
-    // What the document does not name writes nothing.
+    // A writer that the document does not name writes nothing.
     let stranger = written(9, 9, State::Suspended, NOW + 9);
     assert_eq!(state(&[&old, &stranger]), Some(State::Active));
 }

@@ -9,7 +9,7 @@ use wire::{NodeId, ResourceId};
 use super::{Join, joined};
 use crate::state::{Credential, EdgeKeysRecord, NodeClass, NodeRecord, Octets, SharedRecord, TokenRecord, UserRecord};
 
-/// What makes it irrelevant who hears what when.
+/// The property that makes the order of news irrelevant.
 fn is_a_join<T: Join + std::fmt::Debug>(a: &T, b: &T, c: &T) {
     let of = |one: &T, other: &T| {
         let mut both = one.clone();
